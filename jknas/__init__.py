@@ -1,0 +1,1 @@
+"""Score and search neural architectures without training them."""
