@@ -1,0 +1,139 @@
+"""What a search space is: a frozen record of pure functions over genotype values."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, SupportsIndex, TypeVar, overload
+
+import numpy as np
+
+__all__ = ["Space", "SpaceError", "choose"]
+
+G = TypeVar("G")
+G_co = TypeVar("G_co", covariant=True)
+G_contra = TypeVar("G_contra", contravariant=True)
+
+
+class SpaceError(ValueError):
+    """A request that a search space cannot serve: an unknown name or rule, too many samples, an impossible network size."""
+
+
+class Sample(Protocol[G_co]):
+    """Draw genotypes uniformly."""
+
+    @overload
+    def __call__(self, rng: np.random.Generator, n: None = None, *, unique: bool = False) -> G_co: ...
+    @overload
+    def __call__(self, rng: np.random.Generator, n: int, *, unique: bool = False) -> tuple[G_co, ...]: ...
+    def __call__(self, rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> G_co | tuple[G_co, ...]:
+        """Return one genotype, or a tuple of n of them."""
+        ...
+
+
+class Mutate(Protocol[G]):
+    """Change one edge at random."""
+
+    def __call__(self, genotype: G, rng: np.random.Generator, *, rule: str = ...) -> G:
+        """Return a genotype that differs on one edge."""
+        ...
+
+
+class Canonical(Protocol[G]):
+    """Map a genotype to the representative of its class."""
+
+    def __call__(self, genotype: G, *, rule: str = "function") -> G:
+        """Return the member of the class with the smallest code."""
+        ...
+
+
+class Parameters(Protocol[G_contra]):
+    """Count trainable parameters."""
+
+    def __call__(self, genotype: G_contra, *, channels: int = ..., cells: int = ..., classes: int = ..., image_channels: int = 3) -> int:
+        """Return the number of trainable parameters of the whole network."""
+        ...
+
+
+class Macs(Protocol[G_contra]):
+    """Count multiply-accumulate operations."""
+
+    def __call__(
+        self,
+        genotype: G_contra,
+        *,
+        channels: int = ...,
+        cells: int = ...,
+        classes: int = ...,
+        resolution: int = 32,
+        image_channels: int = 3,
+    ) -> int:
+        """Return the multiply-accumulates of one forward pass of one image."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space(Generic[G]):
+    """A search space: what can be searched, as pure functions over an immutable genotype value.
+
+    Attributes:
+        name: the name under which the space is registered.
+        operations: the operation names; the place of a name is its digit in a code.
+        num_edges: the number of edges that carry an operation, and the length of a code.
+        size: the number of genotypes (strings, not classes).
+        mutation_rules: the names that ``mutate`` takes as ``rule``; the first is the default.
+        canonical_rules: the names that ``canonical`` takes as ``rule``; the first is the default.
+        parse: text to genotype.
+        from_code: ``num_edges`` integers to genotype.
+        sample: ``(rng, n=None, *, unique=False)``: one genotype, or a tuple of n; ``unique`` draws without replacement.
+        mutate: ``(genotype, rng, *, rule)``: a genotype that differs on exactly one edge.
+        neighbours: all genotypes that differ on exactly one edge, in the order of edges, then of codes.
+        enumerate: every genotype, in the order of codes.
+        canonical: ``(genotype, *, rule="function")``: the member with the smallest code of the genotype's class.
+        is_dead: whether the output of the cell does not depend on its input.
+        parameters: trainable parameters of the whole network.
+        macs: multiply-accumulates of the whole network for one image.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    num_edges: int
+    size: int
+    mutation_rules: tuple[str, ...]
+    canonical_rules: tuple[str, ...]
+    parse: Callable[[str], G]
+    from_code: Callable[[Iterable[SupportsIndex]], G]
+    sample: Sample[G]
+    mutate: Mutate[G]
+    neighbours: Callable[[G], tuple[G, ...]]
+    enumerate: Callable[[], Iterator[G]]
+    canonical: Canonical[G]
+    is_dead: Callable[[G], bool]
+    parameters: Parameters[G]
+    macs: Macs[G]
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, size={self.size})"
+
+
+def choose(kind: str, value: str, options: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``options``.
+
+    Args:
+        kind: what is chosen, for the message ("search space", "canonical rule").
+        value: the name that was asked for.
+        options: the names that exist.
+
+    Returns:
+        The value.
+
+    Raises:
+        SpaceError: the value is none of the options; the message lists them and names the closest.
+    """
+    if isinstance(value, str) and value in options:
+        return value
+    close = difflib.get_close_matches(value[:60], options, n=1, cutoff=0.5) if isinstance(value, str) else []
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    came = repr(value[:60]) if isinstance(value, str) else f"of type {type(value).__name__}"
+    raise SpaceError(f"Unknown {kind} {came}; expected one of {', '.join(options)}.{hint}")
