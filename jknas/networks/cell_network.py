@@ -1,0 +1,231 @@
+"""The NAS-Bench-201 macro network as a pure pair ``(init, apply)``.
+
+    stem: 3x3 convolution, batch normalisation
+    stage 1: cells at C channels     reduction: residual block, C -> 2C, stride 2
+    stage 2: cells at 2C channels    reduction: residual block, 2C -> 4C, stride 2
+    stage 3: cells at 4C channels
+    batch normalisation, ReLU, global average, linear classifier
+
+Which operations the cells hold, the *wiring*, is an argument of ``apply``, in one of three kinds:
+
+* a :class:`~jknas.genotype.CellGenotype` (static): only the chosen operations exist; a new genotype is a new compilation;
+* a *code*, six integers (traced): all candidates have parameters, one branch runs; one compilation serves the whole space;
+* *mixture weights*, floats ``[6, 5]`` (traced): every edge is the weighted sum of all candidates; may be batched by ``vmap``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from jknas.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.networks.cell import Cell, Reduction
+from jknas.networks.convolution import convolution
+from jknas.networks.initialisation import Scheme, bias_initialiser, check_scheme, kernel_initialiser
+from jknas.networks.layers import BatchNorm, batch_norm
+from jknas.networks.normalisation import Statistics, check_statistics
+
+Variables = dict[str, Any]
+"""``{"params": ..., "batch_stats": ...}``, nested dictionaries of arrays; a stage's cells are stacked along the first axis."""
+
+Wiring = CellGenotype | jax.Array | np.ndarray
+
+
+class _Macro(nn.Module):
+    channels: int
+    cells: int
+    classes: int
+    scheme: Scheme
+    statistics: Statistics
+    chosen: tuple[str, ...] | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, wiring: jax.Array | None) -> jax.Array:
+        kernel = self.param("stem", kernel_initialiser(self.scheme), (3, 3, x.shape[-1], self.channels))
+        stem_norm = BatchNorm(self.channels, name="stem_norm")
+        x, moments = batch_norm(convolution(x, kernel.astype(x.dtype), 1, 1), *stem_norm.weights(), self.statistics)
+        stem_norm.record(moments)
+        stage = nn.scan(
+            Cell,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.cells,
+        )
+        for level in (1, 2, 3):
+            features = self.channels * 2 ** (level - 1)
+            if level > 1:
+                x = Reduction(features // 2, features, self.scheme, self.statistics, name=f"reduction{level - 1}")(x)
+            x, _ = stage(features, self.scheme, self.statistics, self.chosen, name=f"stage{level}")(x, wiring)
+        last_norm = BatchNorm(4 * self.channels, name="last_norm")
+        x, moments = batch_norm(x, *last_norm.weights(), self.statistics)
+        last_norm.record(moments)
+        pooled = jax.nn.relu(x).mean((1, 2))
+        weights = self.param("classifier", kernel_initialiser(self.scheme), (4 * self.channels, self.classes))
+        bias = self.param("classifier_bias", bias_initialiser(self.scheme, 4 * self.channels), (self.classes,))
+        return pooled @ weights.astype(x.dtype) + bias.astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class CellNetwork:
+    """The macro network's size; its methods are pure functions of their arguments.
+
+    Attributes:
+        channels: channels of the first stage, C (16 in the published benchmark).
+        cells: cells in each of the three stages, N (5 in the published benchmark).
+        classes: number of outputs, K.
+        input_channels: channels of the images.
+    """
+
+    channels: int = 16
+    cells: int = 5
+    classes: int = 10
+    input_channels: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "cells", "classes", "input_channels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+    def _module(self, statistics: Statistics, genotype: CellGenotype | None, scheme: Scheme = "pytorch") -> _Macro:
+        chosen = None if genotype is None else genotype.operations
+        return _Macro(self.channels, self.cells, self.classes, scheme, statistics, chosen)
+
+    def init(self, key: jax.Array, genotype: CellGenotype | None = None, *, scheme: Scheme = "pytorch") -> Variables:
+        """Draw parameters.
+
+        Args:
+            key: a JAX random key.
+            genotype: draw only this cell's parameters; None draws those of every candidate operation, for code and mixture wirings.
+                Every parameter has its own random stream, so that a genotype's parameters equal its part of the full set.
+            scheme: see :mod:`jknas.networks.initialisation`.
+
+        Returns:
+            ``{"params", "batch_stats"}``.
+
+        Raises:
+            ValueError: for an unknown scheme.
+        """
+        check_scheme(scheme)
+        if genotype is not None and not isinstance(genotype, CellGenotype):
+            raise TypeError(f"init takes a CellGenotype or None, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
+        images = jnp.zeros((1, 8, 8, self.input_channels), jnp.result_type(float))
+        mixture = None if genotype is not None else jnp.zeros((len(EDGES), len(OPERATIONS)), images.dtype)
+        variables = self._module("batch", genotype, scheme).init(key, images, mixture)
+        return {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+
+    def apply(
+        self,
+        params: PyTree,
+        x: Float[Array, "n h w c"],
+        wiring: Wiring,
+        *,
+        statistics: Statistics = "example",
+        batch_stats: PyTree | None = None,
+    ) -> Float[Array, "n k"]:
+        """Compute the logits.
+
+        Args:
+            params: parameters from :meth:`init`; a genotype also runs on the full set.
+            x: images, channels last; height and width multiples of 4, and at least 8 unless ``statistics="running"``.
+            wiring: genotype, code, or mixture weights (see the module's text).
+            statistics: what batch normalisation normalises over; ``"running"`` needs ``batch_stats``.
+            batch_stats: running averages.
+
+        Raises:
+            ValueError: for an unknown statistics name, missing running averages, or images of the wrong shape.
+        """
+        return self._run(params, batch_stats, x, wiring, statistics, mutable=False)
+
+    def apply_and_update(
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], wiring: Wiring
+    ) -> tuple[Float[Array, "n k"], PyTree]:
+        """Compute the logits in training mode (batch statistics) and return them with the moved running averages.
+
+        As in PyTorch the averages keep nine tenths of their value and take the *unbiased* batch variance. With a code, operations that
+        are not chosen keep theirs.
+        """
+        return self._run(params, batch_stats, x, wiring, "batch", mutable=True)
+
+    def _run(
+        self, params: PyTree, batch_stats: PyTree | None, x: jax.Array, wiring: Wiring, statistics: Statistics, *, mutable: bool
+    ) -> Any:
+        check_statistics(statistics)
+        if statistics == "running" and batch_stats is None:
+            raise ValueError('statistics="running" needs batch_stats=..., the running averages that init and training return')
+        self._check_images(x, statistics)
+        genotype, traced = _resolve(wiring)
+        module = self._module(statistics, genotype)
+        # Only running averages are read; batch and example statistics get placeholders of the right structure for free.
+        state = batch_stats if batch_stats is not None else _unit_averages(params)
+        variables = {"params": params, "batch_stats": state}
+        if not mutable:
+            return module.apply(variables, x, traced)
+        logits, updated = module.apply(variables, x, traced, mutable=["batch_stats"])
+        return logits, _merge(state, updated["batch_stats"])
+
+    def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
+        if x.ndim != 4 or x.shape[-1] != self.input_channels:
+            raise ValueError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
+        smallest = 4 if statistics == "running" else 8
+        if any(extent % 4 or extent < smallest for extent in x.shape[1:3]):
+            raise ValueError(
+                f"height and width must be multiples of 4 and at least {smallest} with statistics={statistics!r} (two reductions halve them), "
+                f"got {x.shape[1]}x{x.shape[2]}; resize the images"
+            )
+
+
+def _resolve(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
+    if isinstance(wiring, CellGenotype):
+        return wiring, None
+    if isinstance(wiring, str):
+        raise TypeError("wiring is a string; parse it first: CellGenotype.parse(text)")
+    array = jnp.asarray(wiring)
+    if array.shape == (len(EDGES),) and jnp.issubdtype(array.dtype, jnp.integer):
+        return None, array
+    if array.shape == (len(EDGES), len(OPERATIONS)) and jnp.issubdtype(array.dtype, jnp.floating):
+        return None, array
+    raise ValueError(
+        f"wiring must be a CellGenotype, a code (integers [{len(EDGES)}]) or mixture weights (floats [{len(EDGES)}, {len(OPERATIONS)}]), "
+        f"got {array.dtype}{list(array.shape)}"
+    )
+
+
+def _unit_averages(params: Mapping[str, Any]) -> Variables:
+    """Mean zero and variance one for every batch normalisation found in ``params``."""
+    found: Variables = {}
+    for name, value in params.items():
+        if not isinstance(value, Mapping):
+            continue
+        if "scale" in value:
+            found[name] = {"mean": jnp.zeros_like(value["scale"]), "var": jnp.ones_like(value["scale"])}
+        elif inner := _unit_averages(value):
+            found[name] = inner
+    return found
+
+
+def _merge(old: Any, new: Any) -> Any:
+    """Return ``old`` with the leaves that ``new`` holds replaced."""
+    if not isinstance(old, Mapping):
+        return new
+    return {name: _merge(value, new[name]) if name in new else value for name, value in old.items()}
+
+
+def restrict(tree: PyTree, genotype: CellGenotype) -> PyTree:
+    """Return the part of full ``params`` or ``batch_stats`` that a genotype uses.
+
+    ``restrict(network.init(key)["params"], genotype)`` equals ``network.init(key, genotype)["params"]``.
+    """
+    wanted = {f"edge_{target}_{source}_{name}" for (target, source), name in zip(EDGES, genotype.operations, strict=True)}
+    kept: Variables = {}
+    for stage, layers in tree.items():
+        if stage.startswith("stage"):
+            layers = {name: value for name, value in layers.items() if name in wanted}
+        kept[stage] = layers
+    return kept

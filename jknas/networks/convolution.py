@@ -1,0 +1,120 @@
+"""Two-dimensional convolution whose gradients stay fast wherever they are compiled.
+
+XLA's CPU backend only recognises convolutions in one canonical form. The gradients that autodiff writes are brought into that form in the
+entry computation of a program, but not inside ``while``, ``scan`` or ``cond`` bodies, where they run tens of times slower; and the weight
+gradient is slow even when recognised, because its reduction over all pixels is treated as a huge kernel. The reverse rule here therefore
+spells both gradients out:
+
+* input gradient: a stride-1 convolution of the (dilated) output cotangent with the flipped, transposed kernel;
+* weight gradient: a matrix product. For a stride-1 ``k x k`` kernel, ``k`` copies of the input shifted along the width meet ``k`` copies of
+  the cotangent shifted along the height, so that one ``[k C_in, pixels] x [pixels, k C_out]`` product holds every tap exactly once: the
+  operands grow ``k`` times where im2col grows ``k^2`` times.
+
+On other backends the library convolutions are already good and plain autodiff is used.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_ROWS_PER_BLOCK = 8192  # rows of the weight-gradient product taken at once: its shifted operands then fit in the second-level cache
+
+
+def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    pads = ((padding, padding), (padding, padding))
+    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_DIMENSIONS)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolution(
+    x: Float[Array, "n h w c_in"], kernel: Float[Array, "k k c_in c_out"], stride: int = 1, padding: int = 0
+) -> Float[Array, "n h_out w_out c_out"]:
+    """Convolve a batch of images with a square kernel, with PyTorch's symmetric zero padding.
+
+    Args:
+        x: images, channels last.
+        kernel: square kernel, ``[height, width, in, out]``.
+        stride: step of both axes.
+        padding: zeros added on each side of both axes. XLA's ``SAME`` differs for stride 2 on even sizes: it samples a shifted grid.
+
+    Returns:
+        The images of height ``(h + 2 padding - k) // stride + 1``, likewise the width.
+
+    Differentiable in reverse mode to any order. Forward mode (``jax.jvp``) is not defined, as for every ``jax.custom_vjp`` function.
+    """
+    return _forward(x, kernel, stride, padding)
+
+
+def _convolution_fwd(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return convolution(x, kernel, stride, padding), (x, kernel)
+
+
+def _input_gradient(cotangent: jax.Array, kernel: jax.Array, shape: tuple[int, ...], stride: int, padding: int) -> jax.Array:
+    size, (_, height, width, _) = kernel.shape[0], shape
+    if size == 1 and stride == 1 and padding == 0:
+        return cotangent @ kernel[0, 0].T
+    # Rows and columns that no output looks at (stride does not divide the size) come back as zeros from the asymmetric padding.
+    low = size - 1 - padding
+    pads = [
+        (low, extent + 2 * padding - size - (out - 1) * stride + low, stride - 1)
+        for extent, out in zip((height, width), cotangent.shape[1:3], strict=True)
+    ]
+    spread = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
+    return _forward(spread, kernel[::-1, ::-1].transpose(0, 1, 3, 2), 1, 0)
+
+
+def _blocks(rows: int, n: int) -> int:
+    """Return into how many equal parts to cut the batch so that a part has about ``_ROWS_PER_BLOCK`` rows."""
+    wanted = max(1, rows // _ROWS_PER_BLOCK)
+    return next(count for count in range(min(wanted, n), 0, -1) if n % count == 0)
+
+
+def _product_over_pixels(a: jax.Array, b: jax.Array) -> jax.Array:
+    return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+
+
+def _shifted_product(x: jax.Array, cotangent: jax.Array, size: int, padding: int) -> jax.Array:
+    """Weight gradient at stride 1 as ``[k C_in, k C_out]``: width shifts of the input against height shifts of the cotangent."""
+    height_in, (_, height, width, _) = x.shape[1], cotangent.shape
+    wide = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
+    tall = jnp.pad(cotangent, ((0, 0), (size - 1 - padding, padding + height_in - height), (0, 0), (0, 0)))
+    a = jnp.concatenate([wide[:, :, shift : shift + width] for shift in range(size)], axis=-1)
+    b = jnp.concatenate([tall[:, size - 1 - shift :][:, :height_in] for shift in range(size)], axis=-1)
+    return _product_over_pixels(a, b)
+
+
+def _kernel_gradient(x: jax.Array, cotangent: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
+    c_in, (n, height, width, c_out) = x.shape[-1], cotangent.shape
+    if size == 1 and padding == 0:
+        return _product_over_pixels(x[:, ::stride, ::stride], cotangent)[None, None]
+    if stride != 1:
+        padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        reach_h, reach_w = (height - 1) * stride + 1, (width - 1) * stride + 1
+        taps = [padded[:, i : i + reach_h : stride, j : j + reach_w : stride] for i in range(size) for j in range(size)]
+        return _product_over_pixels(jnp.concatenate(taps, axis=-1), cotangent).reshape(size, size, c_in, c_out)
+    blocks = _blocks(n * height * width, n)
+    if blocks == 1:
+        total = _shifted_product(x, cotangent, size, padding)
+    else:
+        parts = jax.tree.map(lambda a: a.reshape(blocks, n // blocks, *a.shape[1:]), (x, cotangent))
+        start = jnp.zeros((size * c_in, size * c_out), x.dtype)
+        total, _ = lax.scan(lambda total, part: (total + _shifted_product(*part, size, padding), None), start, parts)
+    return total.reshape(size, c_in, size, c_out).transpose(2, 0, 1, 3)
+
+
+def _convolution_bwd(stride: int, padding: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def spelled_out(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        dx = _input_gradient(cotangent, kernel, x.shape, stride, padding)
+        return dx, _kernel_gradient(x, cotangent, kernel.shape[0], stride, padding)
+
+    def autodiff(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.vjp(lambda x, kernel: _forward(x, kernel, stride, padding), x, kernel)[1](cotangent)
+
+    return lax.platform_dependent(*saved, cotangent, cpu=spelled_out, default=autodiff)
+
+
+convolution.defvjp(_convolution_fwd, _convolution_bwd)

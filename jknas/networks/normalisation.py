@@ -1,0 +1,78 @@
+"""Batch normalisation with the batch as part of its definition.
+
+Three statistics are in use in this field, and a kernel or proxy is only defined once it says which (see :data:`Statistics`).
+The reverse rule is written out so that the backward pass reads each activation twice and stores nothing but the input and one mean and one
+reciprocal standard deviation per group.
+"""
+
+import functools
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Statistics = Literal["example", "batch", "running"]
+"""``example``: each example by itself over height x width, which is what training-mode batch normalisation does at batch size one.
+``batch``: ordinary training mode over batch x height x width; the examples of a batch depend on each other.
+``running``: evaluation mode, with stored running averages."""
+
+EPSILON = 1e-5
+"""Added to the variance; PyTorch's default."""
+
+
+def check_statistics(statistics: str) -> None:
+    """Raise ``ValueError`` unless ``statistics`` is one of :data:`Statistics`."""
+    if statistics not in get_args(Statistics):
+        raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    # Two passes: the one-pass difference of moments loses digits where the mean dwarfs the spread, as after several average poolings.
+    mean = jnp.mean(x, axes, keepdims=True)
+    return mean, jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalise(
+    x: Float[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"], axes: tuple[int, ...]
+) -> tuple[Float[Array, "n h w c"], Float[Array, "..."], Float[Array, "..."]]:
+    """Normalise over ``axes`` and return ``(scale * (x - mean) / sqrt(variance + 1e-5) + shift, mean, variance)``.
+
+    The variance is the biased one. Mean and variance are for running averages: no gradient flows through them. They keep the reduced
+    axes with length one. Reverse mode only, once or more often.
+    """
+    return _normalise_fwd(x, scale, shift, axes)[0]
+
+
+def _normalise_fwd(
+    x: jax.Array, scale: jax.Array, shift: jax.Array, axes: tuple[int, ...]
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    mean, variance = _moments(x, axes)
+    inverse = lax.rsqrt(variance + EPSILON)
+    gain = inverse * scale
+    return ((x - mean) * gain + shift, mean, variance), (x, scale, mean, inverse)
+
+
+def _normalise_bwd(
+    axes: tuple[int, ...], saved: tuple[jax.Array, ...], cotangents: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale, mean, inverse = saved
+    cotangent = cotangents[0]
+    count = x.size // mean.size
+    total = jnp.sum(cotangent, axes, keepdims=True)
+    along = jnp.sum(cotangent * (x - mean), axes, keepdims=True) * inverse
+    dx = (inverse * scale) * (cotangent - total / count - (x - mean) * (inverse * along / count))
+    return dx, jnp.sum(along, (0, 1, 2)), jnp.sum(total, (0, 1, 2))
+
+
+normalise.defvjp(_normalise_fwd, _normalise_bwd)
+
+
+def normalise_running(
+    x: Float[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"], mean: Float[Array, " c"], variance: Float[Array, " c"]
+) -> Float[Array, "n h w c"]:
+    """Normalise with stored averages (evaluation mode)."""
+    gain = scale * lax.rsqrt(variance + EPSILON)
+    return x * gain + (shift - mean * gain)
