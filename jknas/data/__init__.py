@@ -1,1 +1,21 @@
-"""To be written."""
+"""Data sets: embedded digits, CIFAR-10 and -100, ImageNet16-120, and anyone's `.npz`. Plain numpy; importing reads nothing."""
+
+from jknas.data.catalogue import Availability, CheckReport, FileReport, available, check, load, names
+from jknas.data.dataset import SPLITS, Dataset, batch
+from jknas.data.errors import DataError
+from jknas.data.fetching import fetch
+
+__all__ = [
+    "SPLITS",
+    "Availability",
+    "CheckReport",
+    "DataError",
+    "Dataset",
+    "FileReport",
+    "available",
+    "batch",
+    "check",
+    "fetch",
+    "load",
+    "names",
+]

@@ -1,0 +1,226 @@
+"""The data sets by name: load, check, and list what a folder holds."""
+
+import dataclasses
+import difflib
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jknas.data import cifar, digits, imagenet16, npz
+from jknas.data.dataset import SPLITS, Dataset
+from jknas.data.errors import DataError
+from jknas.data.files import FOLDER_VARIABLE, Located, check_digests, data_folder, digest_problem
+from jknas.data.resizing import resize
+from jknas.data.splits import check_limit
+
+Locate = Callable[[Path | None], Located | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileReport:
+    """A file of a data set: where, how large, and whether it is the original (None: no digest is published for it)."""
+
+    path: Path
+    bytes: int
+    digest_ok: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """What `check` found.
+
+    Attributes:
+        name: What the files really hold; "cifar10-jpeg" where "cifar10" was asked for and only that variant is there.
+        files: The files.
+        digest_ok: Whether all files are the originals; None when no digest is published for them.
+        shapes: Shape of the images of each split; empty when there is a problem.
+        class_counts: Images of each class (entry k: class k) in each split; empty when there is a problem.
+        source: Which variant this is and how it was split, in words; empty when there is a problem.
+        problem: Why the data set cannot be loaded, or None.
+    """
+
+    name: str
+    files: tuple[FileReport, ...]
+    digest_ok: bool | None
+    shapes: dict[str, tuple[int, ...]]
+    class_counts: dict[str, tuple[int, ...]]
+    source: str
+    problem: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Availability:
+    """Whether a data set can be loaded now.
+
+    Attributes:
+        name: The name to load it by.
+        loads_as: Name of what would be loaded, or None when nothing was found.
+        files: What it would be loaded from.
+        advice: How to get it, or what is wrong with what was found; empty when it can be loaded.
+    """
+
+    name: str
+    loads_as: str | None
+    files: tuple[Path, ...]
+    advice: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    locate: Locate
+    advice: str
+
+
+def _in_folder(finder: Callable[[Path], Located | None]) -> Locate:
+    return lambda folder: None if folder is None else finder(folder)
+
+
+def _fetchable(name: str, archive: Path) -> str:
+    return f"Run `jknas data fetch {name} --folder DIR`, or put {archive} in the folder that --folder or {FOLDER_VARIABLE} names."
+
+
+def _local_file(file: str) -> str:
+    return f"Put {file} in the folder that --folder or {FOLDER_VARIABLE} names."
+
+
+_ENTRIES = {
+    "digits": _Entry(digits.locate, "It is part of the package: install jknas again."),
+    "cifar10": _Entry(functools.partial(cifar.locate, cifar.CIFAR10), _fetchable("cifar10", cifar.CIFAR10.archive.path)),
+    "cifar10-npz": _Entry(_in_folder(cifar.locate_plain), _local_file("cifar10.npz")),
+    "cifar10-jpeg": _Entry(_in_folder(cifar.locate_jpeg), _local_file("cifar10_jpeg.npz")),
+    "cifar100": _Entry(functools.partial(cifar.locate, cifar.CIFAR100), _fetchable("cifar100", cifar.CIFAR100.archive.path)),
+    "cifar100-subset": _Entry(_in_folder(cifar.locate_subset), _local_file("cifar100_subset.npz")),
+    "imagenet16-120": _Entry(
+        imagenet16.locate,
+        "Register at https://image-net.org, download the 16x16 train and val data (Downsampled image data), "
+        "and put train_data_batch_1..10 and "
+        f"val_data in the folder that --folder or {FOLDER_VARIABLE} names.",
+    ),
+    "imagenet16-standin": _Entry(imagenet16.locate_standin, _local_file("imagenet16_standin.npz")),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that `load` knows; a path to an `.npz` is taken as well."""
+    return tuple(_ENTRIES)
+
+
+def load(
+    name: str | os.PathLike[str] = "digits",
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    resolution: int | None = None,
+    limit: tuple[int, int] | None = None,
+    verify: bool = True,
+) -> Dataset:
+    """Load a data set. Nothing is downloaded: see `fetch`.
+
+    "cifar10" and "cifar100" take the best form that the folder holds: the canonical archive, its extracted batches, else a local variant,
+    whose own name ("cifar10-npz", "cifar10-jpeg", "cifar100-subset") the result then carries. "imagenet16-120" is never replaced.
+
+    The splits of CIFAR-10 in its official order are the benchmark's (25k/25k/10k). For CIFAR-100 and ImageNet16-120 validation and test are
+    halves of the held-out images: the benchmark's when its split file (`cifar100-test-split.txt`, `imagenet-16-120-test-split.txt`) is in
+    the folder, otherwise fixed stratified halves that are not the benchmark's. `Dataset.source` says which.
+
+    Args:
+        name: One of `names()`, or a path to an `.npz` with `x_train, y_train, x_test, y_test` (images uint8 `[N, H, W, C]`, labels 0..K-1)
+            and optionally `x_validation, y_validation`, `mean, std` (`[C]`, units of pixel/255), `class_names`, `horizontal_flip`.
+        folder: Where the files are. None: the environment variable JKNAS_DATA.
+        resolution: Height and width in pixels, resized bilinearly. None: as stored.
+        limit: `(n_train, n_test)`: only the first n_train images of the train and of the validation split, and n_test of the test split.
+            The constants do not depend on it.
+        verify: Whether files with a published digest must be the originals. False for a copy that you made yourself.
+
+    Raises:
+        DataError: the name is unknown, a file is missing, damaged or not the original, or its content is not as expected.
+    """
+    limit = check_limit(limit)
+    located = _locate(name, folder)
+    if verify:
+        check_digests(located.files)
+    dataset = located.read(limit)
+    if not verify and any(file.digest for file in located.files):
+        dataset = dataclasses.replace(dataset, source=f"{dataset.source}; digests not checked")
+    return resize(dataset, resolution)
+
+
+def check(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> CheckReport:
+    """Read a whole data set and report on its files, digests, shapes and classes.
+
+    Damaged or wrong files are reported as the `problem`, not raised.
+
+    Args:
+        name: As for `load`.
+        folder: As for `load`.
+
+    Raises:
+        DataError: the name is unknown, or nothing was found to check.
+    """
+    located = _locate(name, folder)
+    files = tuple(
+        FileReport(file.path, file.path.stat().st_size, None if file.digest is None else digest_problem(file) is None)
+        for file in located.files
+    )
+    known = [file.digest_ok for file in files if file.digest_ok is not None]
+    report = CheckReport(
+        name=located.name, files=files, digest_ok=all(known) if known else None, shapes={}, class_counts={}, source="", problem=None
+    )
+    try:
+        if report.digest_ok is False:
+            check_digests(located.files)
+        dataset = located.read(None)
+    except DataError as error:
+        return dataclasses.replace(report, problem=str(error))
+    splits = {split: dataset.split(split) for split in SPLITS}
+    return dataclasses.replace(
+        report,
+        shapes={split: images.shape for split, (images, _) in splits.items()},
+        class_counts={split: tuple(np.bincount(labels, minlength=dataset.num_classes).tolist()) for split, (_, labels) in splits.items()},
+        source=dataset.source,
+    )
+
+
+def available(folder: str | os.PathLike[str] | None = None) -> tuple[Availability, ...]:
+    """Return, for each of `names()`, whether it can be loaded now and from what. No file is read: see `check`.
+
+    Raises:
+        DataError: the folder that was named is not a folder.
+    """
+    place = data_folder(folder)
+    return tuple(_availability(name, entry, place) for name, entry in _ENTRIES.items())
+
+
+def _availability(name: str, entry: _Entry, place: Path | None) -> Availability:
+    try:
+        located = entry.locate(place)
+    except DataError as error:
+        return Availability(name, loads_as=None, files=(), advice=str(error))
+    if located is None:
+        return Availability(name, loads_as=None, files=(), advice=entry.advice)
+    return Availability(name, loads_as=located.name, files=tuple(file.path for file in located.files), advice="")
+
+
+def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None) -> Located:
+    text = os.fspath(name)
+    place = data_folder(folder)
+    if text in _ENTRIES:
+        located = _ENTRIES[text].locate(place)
+        if located is None:
+            where = (
+                f"the folder {place} holds no file of it" if place else f"no data folder is named (folder argument, or {FOLDER_VARIABLE})"
+            )
+            raise DataError(f"{text}: not found: {where}. {_ENTRIES[text].advice}")
+        return located
+    path = Path(text).expanduser()
+    if path.suffix == ".npz" or path.is_file() or len(path.parts) > 1:
+        inside = place / path if place is not None else path
+        chosen = inside if not path.is_file() and inside.is_file() else path
+        if not chosen.is_file():
+            raise DataError(f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test: check the path.")
+        return npz.locate_own(chosen)
+    close = difflib.get_close_matches(text.lower(), _ENTRIES, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise DataError(f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file.")
