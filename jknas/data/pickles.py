@@ -67,7 +67,7 @@ def _check_sizes(content: bytes) -> None:
     `genops` itself compares the lengths of strings with what is left. One pass in Python, 0.1 s for 100,000 labels.
     """
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
             raise ValueError(f"memo index {argument} in {len(content)} bytes")
 
 
