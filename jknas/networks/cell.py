@@ -30,7 +30,7 @@ def _switched_edge(
     total: jax.Array, x: jax.Array, weights: EdgeWeights, operation: jax.Array, statistics: Statistics
 ) -> tuple[jax.Array, Moments]:
     """Add to ``total`` the operation whose index is traced; only that branch runs, as long as the index is not batched."""
-    like = next(iter(weights.values())).running_mean
+    like = next(iter(weights.values())).norm.running_mean
     unused = Moments(jnp.zeros_like(like), jnp.zeros_like(like))
 
     def none(total: jax.Array, x: jax.Array, weights: EdgeWeights) -> tuple[jax.Array, Moments]:
@@ -72,10 +72,11 @@ class Cell(nn.Module):
     chosen: tuple[str, ...] | None
 
     def setup(self) -> None:
+        """Declare the layers that the wiring can use."""
         for edge in range(len(EDGES)):
-            held = KERNEL_SIZES if self.chosen is None else {self.chosen[edge]} & KERNEL_SIZES.keys()
+            wanted = KERNEL_SIZES.keys() if self.chosen is None else KERNEL_SIZES.keys() & {self.chosen[edge]}
             layers = {
-                name: ConvNorm(self.features, self.features, KERNEL_SIZES[name], self.scheme) for name in KERNEL_SIZES if name in held
+                name: ConvNorm(self.features, self.features, size, self.scheme) for name, size in KERNEL_SIZES.items() if name in wanted
             }
             setattr(self, edge_name(edge), layers)
 

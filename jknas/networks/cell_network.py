@@ -48,7 +48,7 @@ class _Macro(nn.Module):
     def __call__(self, x: jax.Array, wiring: jax.Array | None) -> jax.Array:
         kernel = self.param("stem", kernel_initialiser(self.scheme), (3, 3, x.shape[-1], self.channels))
         stem_norm = BatchNorm(self.channels, name="stem_norm")
-        x, moments = batch_norm(convolution(x, kernel.astype(x.dtype), 1, 1), *stem_norm.weights(), self.statistics)
+        x, moments = batch_norm(convolution(x, kernel.astype(x.dtype), 1, 1), stem_norm.weights(), self.statistics)
         stem_norm.record(moments)
         stage = nn.scan(
             Cell,
@@ -63,7 +63,7 @@ class _Macro(nn.Module):
                 x = Reduction(features // 2, features, self.scheme, self.statistics, name=f"reduction{level - 1}")(x)
             x, _ = stage(features, self.scheme, self.statistics, self.chosen, name=f"stage{level}")(x, wiring)
         last_norm = BatchNorm(4 * self.channels, name="last_norm")
-        x, moments = batch_norm(x, *last_norm.weights(), self.statistics)
+        x, moments = batch_norm(x, last_norm.weights(), self.statistics)
         last_norm.record(moments)
         pooled = jax.nn.relu(x).mean((1, 2))
         weights = self.param("classifier", kernel_initialiser(self.scheme), (4 * self.channels, self.classes))
@@ -176,8 +176,8 @@ class CellNetwork:
         smallest = 4 if statistics == "running" else 8
         if any(extent % 4 or extent < smallest for extent in x.shape[1:3]):
             raise ValueError(
-                f"height and width must be multiples of 4 and at least {smallest} with statistics={statistics!r} (two reductions halve them), "
-                f"got {x.shape[1]}x{x.shape[2]}; resize the images"
+                f"height and width must be multiples of 4 and at least {smallest} with statistics={statistics!r} "
+                f"(two reductions halve them), got {x.shape[1]}x{x.shape[2]}; resize the images"
             )
 
 
@@ -224,8 +224,6 @@ def restrict(tree: PyTree, genotype: CellGenotype) -> PyTree:
     """
     wanted = {f"edge_{target}_{source}_{name}" for (target, source), name in zip(EDGES, genotype.operations, strict=True)}
     kept: Variables = {}
-    for stage, layers in tree.items():
-        if stage.startswith("stage"):
-            layers = {name: value for name, value in layers.items() if name in wanted}
-        kept[stage] = layers
+    for name, value in tree.items():
+        kept[name] = {layer: value[layer] for layer in value if layer in wanted} if name.startswith("stage") else value
     return kept

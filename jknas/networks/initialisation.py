@@ -8,8 +8,9 @@ scheme              convolution and linear kernels                              
 ``he_normal_out``   normal, variance 2/fan_out                                  zero
 ==================  ==========================================================  ======================
 
-``pytorch`` is what every published NAS-Bench-201 number was trained from, and what the released KNAS and TE-NAS code really use;
-the KNAS paper (section 8) and the TE-NAS paper say He ("Kaiming") initialisation. Batch-normalisation scales are one and shifts zero in all.
+``pytorch`` is what every published NAS-Bench-201 number was trained from, and what the released KNAS and TE-NAS code
+really use; the KNAS paper (section 8) and the TE-NAS paper say He ("Kaiming") initialisation. Batch-normalisation scales are one and
+shifts zero in all.
 """
 
 import math

@@ -18,16 +18,6 @@ RUNNING_MOMENTUM = 0.9
 """Weight of the old running average (PyTorch calls the complement, 0.1, momentum)."""
 
 
-class ConvNormWeights(NamedTuple):
-    """What one convolution with batch normalisation computes with."""
-
-    kernel: jax.Array  # [k, k, c_in, c_out]
-    scale: jax.Array  # [c_out]
-    shift: jax.Array  # [c_out]
-    running_mean: jax.Array  # [c_out]
-    running_variance: jax.Array  # [c_out]
-
-
 class Moments(NamedTuple):
     """Batch mean and unbiased variance of one normalisation, ``[c]`` each: what enters the running averages."""
 
@@ -35,25 +25,36 @@ class Moments(NamedTuple):
     variance: jax.Array
 
 
-def _zero_moments(like: jax.Array) -> Moments:
-    return Moments(jnp.zeros_like(like), jnp.zeros_like(like))
+class NormWeights(NamedTuple):
+    """What one batch normalisation computes with, ``[c]`` each."""
+
+    scale: jax.Array
+    shift: jax.Array
+    running_mean: jax.Array
+    running_variance: jax.Array
 
 
-def batch_norm(
-    x: jax.Array, scale: jax.Array, shift: jax.Array, running_mean: jax.Array, running_variance: jax.Array, statistics: Statistics
-) -> tuple[jax.Array, Moments]:
+class ConvNormWeights(NamedTuple):
+    """What one convolution with batch normalisation computes with: the kernel is ``[k, k, c_in, c_out]``."""
+
+    kernel: jax.Array
+    norm: NormWeights
+
+
+def batch_norm(x: jax.Array, weights: NormWeights, statistics: Statistics) -> tuple[jax.Array, Moments]:
     """Normalise ``x`` [n, h, w, c] by the chosen statistics; the moments are zero unless they are ``"batch"``.
 
     Half-precision inputs are normalised in float32 and returned in their own type.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+    none = Moments(jnp.zeros_like(weights.running_mean), jnp.zeros_like(weights.running_mean))
     if statistics == "running":
-        return normalise_running(wide, scale, shift, running_mean, running_variance).astype(x.dtype), _zero_moments(running_mean)
+        return normalise_running(wide, *weights).astype(x.dtype), none
     axes = (1, 2) if statistics == "example" else (0, 1, 2)
-    y, mean, variance = normalise(wide, scale, shift, axes)
+    y, mean, variance = normalise(wide, weights.scale, weights.shift, axes)
     y = y.astype(x.dtype)
     if statistics == "example":
-        return y, _zero_moments(running_mean)
+        return y, none
     count = x.size // x.shape[-1]
     return y, Moments(mean.reshape(-1), variance.reshape(-1) * (count / max(count - 1, 1)))
 
@@ -64,7 +65,7 @@ def relu_conv_norm(
     """ReLU (unless ``activate`` is false), convolution padded to keep the size at stride 1, batch normalisation."""
     padding = weights.kernel.shape[0] // 2
     y = convolution(jax.nn.relu(x) if activate else x, weights.kernel.astype(x.dtype), stride, padding)
-    return batch_norm(y, weights.scale, weights.shift, weights.running_mean, weights.running_variance, statistics)
+    return batch_norm(y, weights.norm, statistics)
 
 
 class BatchNorm(nn.Module):
@@ -73,14 +74,15 @@ class BatchNorm(nn.Module):
     features: int
 
     def setup(self) -> None:
+        """Declare the arrays."""
         self.scale = self.param("scale", nn.initializers.ones, (self.features,), jnp.result_type(float))
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.result_type(float))
         self.mean = self.variable("batch_stats", "mean", jnp.zeros, (self.features,), jnp.result_type(float))
         self.var = self.variable("batch_stats", "var", jnp.ones, (self.features,), jnp.result_type(float))
 
-    def weights(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Return scale, shift, running mean and running variance, ``[features]`` each."""
-        return self.scale, self.bias, self.mean.value, self.var.value
+    def weights(self) -> NormWeights:
+        """Return the arrays to compute with."""
+        return NormWeights(self.scale, self.bias, self.mean.value, self.var.value)
 
     def record(self, moments: Moments, used: jax.Array | bool = True) -> None:
         """Move the running averages towards ``moments`` where this collection is mutable and the layer was ``used``."""
@@ -99,12 +101,13 @@ class ConvNorm(nn.Module):
     scheme: Scheme
 
     def setup(self) -> None:
+        """Declare the arrays."""
         self.kernel = self.param("kernel", kernel_initialiser(self.scheme), (self.size, self.size, self.in_features, self.features))
         self.norm = BatchNorm(self.features)
 
     def weights(self) -> ConvNormWeights:
         """Return the arrays to compute with."""
-        return ConvNormWeights(self.kernel, *self.norm.weights())
+        return ConvNormWeights(self.kernel, self.norm.weights())
 
     def record(self, moments: Moments, used: jax.Array | bool = True) -> None:
         """Pass the batch's moments on to the running averages."""

@@ -28,10 +28,17 @@ def check_statistics(statistics: str) -> None:
         raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
 
 
+def _sum(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    # Images first, batch second: XLA's CPU backend spreads the first sum over the cores, a single sum over all three axes it does not.
+    per_example = jnp.sum(x, (1, 2), keepdims=True)
+    return per_example if 0 not in axes else jnp.sum(per_example, 0, keepdims=True)
+
+
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     # Two passes: the one-pass difference of moments loses digits where the mean dwarfs the spread, as after several average poolings.
-    mean = jnp.mean(x, axes, keepdims=True)
-    return mean, jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+    count = x.size // x.shape[-1] // (1 if 0 in axes else x.shape[0])
+    mean = _sum(x, axes) / count
+    return mean, _sum(jnp.square(x - mean), axes) / count
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -61,8 +68,8 @@ def _normalise_bwd(
     x, scale, mean, inverse = saved
     cotangent = cotangents[0]
     count = x.size // mean.size
-    total = jnp.sum(cotangent, axes, keepdims=True)
-    along = jnp.sum(cotangent * (x - mean), axes, keepdims=True) * inverse
+    total = _sum(cotangent, axes)
+    along = _sum(cotangent * (x - mean), axes) * inverse
     dx = (inverse * scale) * (cotangent - total / count - (x - mean) * (inverse * along / count))
     return dx, jnp.sum(along, (0, 1, 2)), jnp.sum(total, (0, 1, 2))
 
