@@ -1,91 +1,17 @@
-"""Exchange of weights with the reference network in PyTorch (``TinyNetwork`` of AutoDL-Projects), and its order of parameters.
-
-The reference registers its modules in a fixed order: stem, blocks, last normalisation, classifier; inside a cell the edges in string
-order. Two things hang on that order: which tensors the released KNAS estimator looks at, and every published test vector.
-"""
+"""Exchange of weights with the reference network in PyTorch (``TinyNetwork`` of AutoDL-Projects)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jknas.genotype import CellGenotype
-from jknas.networks.cell import KERNEL_SIZES, edge_name
 from jknas.networks.cell_network import CellNetwork, Variables
+from jknas.networks.registration import tensors
 
-_NORM = (
-    ("weight", "params", "scale"),
-    ("bias", "params", "bias"),
-    ("running_mean", "batch_stats", "mean"),
-    ("running_var", "batch_stats", "var"),
-)
-
-
-class Tensor(NamedTuple):
-    """Where one PyTorch tensor lives in our variables.
-
-    Attributes:
-        name: key in the ``state_dict``.
-        collection: ``"params"`` or ``"batch_stats"``.
-        path: keys into the collection.
-        cell: row of the stacked stage, or None outside the stages.
-        edge: edge of the cell that owns it, or None.
-    """
-
-    name: str
-    collection: str
-    path: tuple[str, ...]
-    cell: int | None
-    edge: int | None = None
-
-    def read(self, variables: Mapping[str, Any]) -> jax.Array:
-        """Return the tensor in our layout (kernels height, width, in, out; linear in, out)."""
-        value: Any = variables[self.collection]
-        for key in self.path:
-            value = value[key]
-        return value if self.cell is None else value[self.cell]
-
-    def read_torch(self, variables: Mapping[str, Any]) -> jax.Array:
-        """Return the tensor in PyTorch's layout (kernels out, in, height, width; linear out, in)."""
-        value = self.read(variables)
-        return jnp.transpose(value, _TO_TORCH[value.ndim])
-
-
-_TO_TORCH: dict[int, tuple[int, ...]] = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 _FROM_TORCH: dict[int, tuple[int, ...]] = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
-
-
-def tensors(network: CellNetwork, genotype: CellGenotype) -> list[Tensor]:
-    """List every parameter and running average of the reference network, in its registration order."""
-    found: list[Tensor] = []
-
-    def norm(name: str, path: tuple[str, ...], cell: int | None = None, edge: int | None = None) -> None:
-        found.extend(Tensor(f"{name}.{torch}", collection, (*path, ours), cell, edge) for torch, collection, ours in _NORM)
-
-    found.append(Tensor("stem.0.weight", "params", ("stem",), None))
-    norm("stem.1", ("stem_norm",))
-    block = 0
-    for level in (1, 2, 3):
-        if level > 1:
-            reduction = f"reduction{level - 1}"
-            for part in ("conv_a", "conv_b"):
-                found.append(Tensor(f"cells.{block}.{part}.op.1.weight", "params", (reduction, part, "kernel"), None))
-                norm(f"cells.{block}.{part}.op.2", (reduction, part, "norm"))
-            found.append(Tensor(f"cells.{block}.downsample.1.weight", "params", (reduction, "downsample"), None))
-            block += 1
-        for cell in range(network.cells):
-            for edge, operation in enumerate(genotype.operations):
-                if operation in KERNEL_SIZES:
-                    path, name = (f"stage{level}", f"{edge_name(edge)}_{operation}"), f"cells.{block}.layers.{edge}.op"
-                    found.append(Tensor(f"{name}.1.weight", "params", (*path, "kernel"), cell, edge))
-                    norm(f"{name}.2", (*path, "norm"), cell, edge)
-            block += 1
-    norm("lastact.0", ("last_norm",))
-    found.append(Tensor("classifier.weight", "params", ("classifier",), None))
-    found.append(Tensor("classifier.bias", "params", ("classifier_bias",), None))
-    return found
 
 
 def from_state_dict(network: CellNetwork, genotype: CellGenotype, state: Mapping[str, Any]) -> Variables:

@@ -1,1 +1,32 @@
-"""To be written."""
+"""Training-free scores, one file each, in one registry.
+
+>>> names()
+('macs', 'mgm', 'mgm_layerwise', 'mgm_logits', 'mgm_released', 'mgm_released_aliased', 'params')
+>>> get("mgm").cost
+'1 backward pass'
+"""
+
+from jknas.proxies import mgm as _mgm
+from jknas.proxies import size as _size
+from jknas.proxies.proxy import Batch, Proxy
+from jknas.spaces.space import choose
+
+REGISTRY: dict[str, Proxy] = {proxy.name: proxy for proxy in (*_mgm.PROXIES, *_size.PROXIES)}
+"""Every proxy by name."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all proxies, sorted."""
+    return tuple(sorted(REGISTRY))
+
+
+def get(name: str) -> Proxy:
+    """Return a proxy by name.
+
+    Raises:
+        ValueError: for an unknown name, with the known ones.
+    """
+    return REGISTRY[choose("proxy", name, names())]
+
+
+__all__ = ["REGISTRY", "Batch", "Proxy", "get", "names"]

@@ -1,0 +1,154 @@
+r"""The mean of the Gram matrix of gradients (MGM), the score of KNAS.
+
+With :math:`g_i = \partial y_i / \partial w` the gradient of example *i*'s scalar objective, Eq. (15) of the paper averages all pairs:
+
+.. math:: g = \frac{1}{n^2} \sum_i \sum_j g_i \cdot g_j = \Bigl\| \frac{1}{n} \sum_i g_i \Bigr\|^2
+            = \Bigl\| \nabla_w \frac{1}{n} \sum_i y_i \Bigr\|^2 .
+
+The right-hand side needs no Gram matrix and no per-example gradient: **one backward pass is exact**, also when the examples of a batch
+depend on each other. Eq. (16) is the same per layer. The full matrix is only needed for its spectrum.
+
+Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293.
+
+Deviations:
+    The paper writes :math:`y_i` for a scalar network output and never says what takes its place for a classifier with *k* outputs. Its
+    released code differentiates the cross-entropy loss, and every published correlation was made so; ``objective="loss"`` is therefore
+    the default here, and ``objective="logits"`` (the sum of the outputs) is the literal reading. The released code computes neither
+    Eq. (15) nor Eq. (16): see :mod:`jknas.kernels.mgm_released`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
+from jknas.kernels.selfcheck import require_sound_backend
+
+Layers = Callable[[PyTree], Sequence[tuple[jax.Array, jax.Array]]]
+"""Cuts a gradient tree into stacks of equal layers: ``(gradients [l, ...], weights [l])``; a weight of zero leaves a layer out."""
+
+
+def mean_gradient(
+    apply: Apply,
+    params: PyTree,
+    x: PyTree,
+    labels: Int[Array, " n"] | None = None,
+    *,
+    objective: Objective = "loss",
+    parameters: Parameters = "all",
+) -> PyTree:
+    """Return the gradient of the mean objective in the structure of ``params``, with zeros for the leaves that are not chosen.
+
+    Arguments and errors are those of :func:`mgm`.
+    """
+    require_sound_backend()
+    chosen, rebuild = split_parameters(params, parameters)
+
+    def mean_objective(chosen: list[jax.Array]) -> jax.Array:
+        return per_example(apply(rebuild(chosen), x), labels, objective=objective).mean()
+
+    with jax.default_matmul_precision("highest"):
+        gradient = jax.grad(mean_objective)(chosen)
+    return split_parameters(jax.tree.map(jnp.zeros_like, params), parameters)[1](gradient)
+
+
+def mgm(
+    apply: Apply,
+    params: PyTree,
+    x: PyTree,
+    labels: Int[Array, " n"] | None = None,
+    *,
+    objective: Objective = "loss",
+    parameters: Parameters = "all",
+) -> Float[Array, ""]:
+    """Return Eq. (15): the mean over all pairs, diagonal included, of the inner products of per-example gradients.
+
+    Works for any model. Exact for any model too, examples coupled or not; one forward and one backward pass, one gradient in memory.
+
+    Args:
+        apply: the model, ``apply(params, x) -> [n, k]``.
+        params: any pytree of arrays; integer leaves are left alone.
+        x: the inputs, handed to ``apply`` as they are.
+        labels: class indices ``[n]``, needed by ``objective="loss"``.
+        objective: ``"loss"`` or ``"logits"`` (see the module's text on which the paper means).
+        parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
+
+    Returns:
+        A non-negative scalar in the dtype of the gradients; NaN or infinity where the model produces them.
+
+    Raises:
+        ValueError: for unknown names, missing labels, or shapes that do not fit.
+        UnsoundBackendError: if the installed JAX computes wrong matrix products.
+
+    >>> import jax.numpy as jnp
+    >>> x, w = jnp.array([[1.0, 2.0], [3.0, -1.0]]), jnp.ones((2, 1))
+    >>> float(mgm(lambda w, x: x @ w, w, x, objective="logits"))  # || mean of the rows ||^2 = 2^2 + 0.5^2
+    4.25
+    """
+    return sum_of_squares(mean_gradient(apply, params, x, labels, objective=objective, parameters=parameters))
+
+
+def sum_of_squares(gradients: PyTree) -> Float[Array, ""]:
+    """Return the squared Euclidean norm of a whole tree, accumulated in at least float32."""
+    leaves = [leaf for leaf in jax.tree.leaves(gradients) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in leaves]
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in wide]))
+
+
+def every_leaf(gradients: PyTree) -> list[tuple[jax.Array, jax.Array]]:
+    """Cut a gradient tree into its leaves, each one layer: the default of :func:`mgm_layerwise`."""
+    return [(leaf[None], jnp.ones((1,), leaf.dtype)) for leaf in jax.tree.leaves(gradients)]
+
+
+def mgm_layerwise(
+    apply: Apply,
+    params: PyTree,
+    x: PyTree,
+    labels: Int[Array, " n"] | None = None,
+    *,
+    key: PRNGKeyArray,
+    objective: Objective = "loss",
+    samples: int = 50,
+    layers: Layers = every_leaf,
+) -> Float[Array, ""]:
+    r"""Return Eq. (16): per layer the MGM of ``samples`` randomly chosen parameters, averaged over the M layers.
+
+    .. math:: g = \frac{1}{M} \sum_{m=1}^{M} \Bigl\| \frac{1}{n} \sum_i \hat g_i^{(m)} \Bigr\|^2
+
+    Args:
+        apply: the model, ``apply(params, x) -> [n, k]``.
+        params: any pytree of arrays.
+        x: the inputs.
+        labels: class indices, needed by ``objective="loss"``.
+        key: draws the parameters, one from each of ``samples`` equal stretches of the flattened layer (so none twice); a layer with
+            at most ``samples`` parameters gives all it has.
+        objective: as in :func:`mgm`.
+        samples: parameters per layer (50 in the paper).
+        layers: how to cut the gradient into layers; by default every leaf is one. For the cell networks, whose leaves stack the cells
+            of a stage, use :func:`jknas.networks.registration.kernel_layers`.
+
+    Returns:
+        A non-negative scalar.
+
+    Raises:
+        ValueError: as :func:`mgm`, and for ``samples < 1``.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    stacks = layers(mean_gradient(apply, params, x, labels, objective=objective))
+    total = count = jnp.zeros(())
+    for stack_key, (stack, weights) in zip(jax.random.split(key, len(stacks)), stacks, strict=True):
+        flat = stack.reshape(stack.shape[0], -1)
+        if flat.shape[1] > samples:
+            flat = jnp.take_along_axis(flat, _one_per_stretch(stack_key, flat.shape, samples), axis=1)
+        total = total + jnp.sum(weights * jnp.sum(jnp.square(flat), axis=1))
+        count = count + jnp.sum(weights)
+    return total / count
+
+
+def _one_per_stretch(key: jax.Array, shape: tuple[int, ...], samples: int) -> jax.Array:
+    rows, size = shape
+    edges = jnp.arange(samples + 1) * size // samples
+    return jax.random.randint(key, (rows, samples), edges[:-1], edges[1:])

@@ -1,0 +1,78 @@
+"""The scalar per example whose gradients make the kernel, and the choice of parameters to differentiate."""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+Objective = Literal["loss", "logits"]
+"""``loss``: cross-entropy of the example's own label. ``logits``: the sum of its outputs."""
+
+Parameters = Literal["all", "weights"] | Callable[[str], bool]
+"""Which leaves to differentiate: ``all``; ``weights`` (every leaf that is not called a bias: kernels, embeddings, normalisation scales);
+or a predicate on the leaf's path as ``jax.tree_util.keystr`` prints it, for example ``lambda path: "head" not in path``."""
+
+Apply = Callable[[Any, Any], jax.Array]
+"""Any model: ``apply(params, x) -> outputs [n, k]`` (or ``[n]`` for a single output)."""
+
+
+def per_example(
+    outputs: Float[Array, "n ..."], labels: Int[Array, " n"] | None = None, *, objective: Objective = "loss"
+) -> Float[Array, " n"]:
+    """Return the objective of every example.
+
+    Args:
+        outputs: what the model returned, ``[n, k]``; ``[n]`` counts as one output per example.
+        labels: class indices, needed by ``"loss"``.
+        objective: see :data:`Objective`.
+
+    Raises:
+        ValueError: for an unknown objective, missing labels, or outputs and labels that do not fit.
+    """
+    if objective not in get_args(Objective):
+        raise ValueError(f"objective={objective!r} is not known; choose 'loss' or 'logits'")
+    if outputs.ndim not in {1, 2}:
+        raise ValueError(f"the model must return [n] or [n, k], one row per example; it returned {outputs.shape}")
+    if objective == "logits":
+        return outputs if outputs.ndim == 1 else outputs.sum(-1)
+    if labels is None:
+        raise ValueError('objective="loss" needs labels [n]; pass them, or use objective="logits"')
+    labels = jnp.asarray(labels)
+    if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f'objective="loss" needs outputs [n, k] and integer labels [n]; '
+            f"got outputs {outputs.shape} and labels {labels.dtype}{labels.shape}"
+        )
+    return -jnp.take_along_axis(jax.nn.log_softmax(outputs), labels[:, None], axis=-1)[:, 0]
+
+
+def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.Array], Callable[[list[Any]], PyTree]]:
+    """Return the chosen leaves, and a function that puts replacements for them back into the full tree.
+
+    Raises:
+        ValueError: for an unknown choice, or one that leaves nothing to differentiate.
+    """
+    if isinstance(parameters, str) and parameters not in {"all", "weights"}:
+        raise ValueError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    chosen = [_is_chosen(path, leaf, parameters) for path, leaf in leaves]
+    if not any(chosen):
+        names = ", ".join(jax.tree_util.keystr(path) for path, _ in leaves[:4]) or "none"
+        raise ValueError(f"parameters={parameters!r} chooses none of the {len(leaves)} leaves ({names}, ...); nothing to differentiate")
+
+    def rebuild(replacements: list[Any]) -> PyTree:
+        remaining = iter(replacements)
+        full = [next(remaining) if taken else leaf for taken, (_, leaf) in zip(chosen, leaves, strict=True)]
+        return jax.tree.unflatten(structure, full)
+
+    return [leaf for taken, (_, leaf) in zip(chosen, leaves, strict=True) if taken], rebuild
+
+
+def _is_chosen(path: tuple[Any, ...], leaf: Any, parameters: Parameters) -> bool:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return False
+    if callable(parameters):
+        return bool(parameters(jax.tree_util.keystr(path)))
+    return parameters == "all" or not path or "bias" not in jax.tree_util.keystr(path[-1:])

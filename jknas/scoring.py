@@ -1,0 +1,163 @@
+"""Score many architectures with one compiled program.
+
+Everything that a score depends on except the genotype (batch, weights, proxy and its settings) is fixed in a :class:`Scorer`; the genotype
+enters the compiled program as data. Results come one by one, each already written to the store when it is handed out.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jknas.data import Dataset, batch
+from jknas.environment import device, versions
+from jknas.networks.cell_network import CellNetwork
+from jknas.networks.initialisation import Scheme, check_scheme
+from jknas.proxies import Batch, Proxy
+from jknas.proxies.proxy import Setting
+from jknas.spaces.space import Space
+from jknas.store import ScoreKey, ScoreRecord, Store, canonical_json
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """One proxy on one batch and one draw of weights, compiled for every genotype of a space. Made by :func:`make_scorer`.
+
+    Attributes:
+        space: where the genotypes come from.
+        proxy: what is computed.
+        settings: its settings, defaults included.
+        network: the macro network's size.
+        resolution: height and width of the images.
+        scheme: initialisation.
+        dataset: name and digest of the data.
+        seed: drew the weights, the batch and whatever the proxy samples.
+        batch_size: examples.
+        compile_seconds: what tracing and compiling the program took; zero for proxies of the genotype alone.
+    """
+
+    space: Space
+    proxy: Proxy
+    settings: Mapping[str, Setting]
+    network: CellNetwork
+    resolution: int
+    scheme: Scheme
+    dataset: str
+    seed: int
+    batch_size: int
+    compile_seconds: float
+    _program: Any
+    _arguments: tuple[Any, ...]
+    _versions: Mapping[str, str]
+    _device: str
+
+    def key(self, genotype: Any) -> ScoreKey:
+        """Return what identifies the score of ``genotype`` in a store."""
+        size = {"channels": self.network.channels, "cells": self.network.cells, "classes": self.network.classes}
+        run = {"batch": self.batch_size, "scheme": self.scheme} if self.proxy.needs_network else {}
+        return ScoreKey(
+            space=self.space.name,
+            genotype=str(genotype),
+            proxy=self.proxy.name,
+            settings=canonical_json({**self.settings, **run}),
+            dataset=self.dataset,
+            seed=self.seed,
+            network=canonical_json({**size, "resolution": self.resolution}),
+        )
+
+    def score(self, genotype: Any) -> ScoreRecord:
+        """Compute one score; the seconds are those of the run, without compilation."""
+        start = time.perf_counter()
+        if self.proxy.needs_network:
+            value = float(self._program(*self._arguments, jnp.asarray(genotype.code)))
+        else:
+            value = float(self.proxy.score(self.space, genotype, self.network, self.resolution))
+        seconds = time.perf_counter() - start
+        finite = value - value == 0
+        status = "non_finite" if not finite else "dead" if self.space.is_dead(genotype) else "ok"
+        canonical = str(self.space.canonical(genotype))
+        return ScoreRecord(self.key(genotype), canonical, value, status, seconds, {}, dict(self._versions), self._device)
+
+
+def make_scorer(
+    proxy: Proxy,
+    dataset: Dataset,
+    space: Space,
+    *,
+    channels: int = 16,
+    cells: int = 5,
+    seed: int = 0,
+    scheme: Scheme = "pytorch",
+    batch_size: int | None = None,
+    settings: Mapping[str, Setting] | None = None,
+) -> Scorer:
+    """Draw weights and a batch, put both on the device and compile the proxy for a whole search space.
+
+    Args:
+        proxy: what to compute.
+        dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented.
+        space: the search space.
+        channels: channels of the first stage.
+        cells: cells a stage.
+        seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
+            same operation on the same edge.
+        scheme: initialisation, see :mod:`jknas.networks.initialisation`.
+        batch_size: examples; the proxy's published number by default.
+        settings: overrides of the proxy's settings.
+
+    Raises:
+        ValueError: unknown scheme or setting, or a batch larger than the training part.
+    """
+    check_scheme(scheme)
+    chosen = proxy.with_settings(settings or {})
+    network = CellNetwork(channels, cells, dataset.num_classes, dataset.channels)
+    size = proxy.batch_size if batch_size is None else batch_size
+    start, program, arguments = time.perf_counter(), None, ()
+    if proxy.needs_network:
+        images, labels = batch(dataset, size, seed)
+        initial, sampling = jax.random.split(jax.random.key(seed))
+        params = jax.jit(lambda key: network.init(key, scheme=scheme)["params"])(initial)
+        arguments = jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
+
+        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> jax.Array:
+            return proxy.score(network, params, code, data, key, **chosen)
+
+        program = jax.jit(run).lower(*arguments, jnp.zeros((space.num_edges,), int)).compile()
+    name = f"{dataset.name}@{dataset.digest[:16]}"
+    spent = time.perf_counter() - start if proxy.needs_network else 0.0
+    return Scorer(
+        space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, spent, program, arguments, versions(), device()
+    )  # fmt: skip
+
+
+def score_many(
+    scorer: Scorer, genotypes: Iterable[Any], *, store: Store | None = None, deduplicate: bool = False
+) -> Iterator[tuple[ScoreRecord, bool]]:
+    """Yield the record of every genotype, in order, and whether it was computed now.
+
+    Args:
+        scorer: what to compute.
+        genotypes: architectures of its space.
+        store: read first and written after every score; a score that it holds is not computed again. An interruption loses at most the
+            score in flight.
+        deduplicate: score the representative of each genotype's canonical class instead (see ``Space.canonical``): cells that compute
+            the same function then share one score. Without it they draw different weights and their scores differ by that noise.
+
+    Yields:
+        ``(record, fresh)``. With ``deduplicate`` the record's genotype is the representative.
+    """
+    wanted = [scorer.space.canonical(genotype) if deduplicate else genotype for genotype in genotypes]
+    known = {} if store is None else dict(store.get_many([scorer.key(genotype) for genotype in wanted]))
+    for genotype in wanted:
+        key = scorer.key(genotype)
+        if key in known:
+            yield known[key], False
+            continue
+        record = scorer.score(genotype)
+        known[key] = record
+        if store is not None:
+            store.put(record)
+        yield record, True
