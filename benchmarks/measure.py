@@ -1,0 +1,54 @@
+"""Time functions side by side, and record results with what they were measured on."""
+
+import json
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from jknas.environment import device, versions
+
+RESULTS = pathlib.Path(__file__).with_name("results")
+
+
+def seconds(functions: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
+    """Run the functions in turn, ``repeats`` rounds after one that warms up, and return the seconds of every run.
+
+    Rounds interleave the functions so that a slow spell of the machine falls on all of them.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        jax.block_until_ready(function())
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def ratio(taken: Mapping[str, list[float]], of: str, to: str) -> dict[str, float]:
+    """Return the median of the ratios taken round by round, with their range."""
+    ratios = [a / b for a, b in zip(taken[of], taken[to], strict=True)]
+    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+
+
+def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the median seconds of every function."""
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def record(name: str, result: Mapping[str, Any], *, extra_versions: Mapping[str, str] | None = None) -> pathlib.Path:
+    """Write ``results/<name>.json`` with versions, device and the number of cores."""
+    RESULTS.mkdir(exist_ok=True)
+    machine = {"device": device(), "cores": os.cpu_count(), "processor": platform.machine()}
+    path = RESULTS / f"{name}.json"
+    content = {"versions": {**versions(), **(extra_versions or {})}, "machine": machine, **result}
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"wrote {path}")
+    return path
