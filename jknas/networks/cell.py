@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jknas.genotype import EDGES, OPERATIONS
+from jknas.networks.choice import Branch, add_chosen, add_switched, pull_back
 from jknas.networks.convolution import convolution
 from jknas.networks.initialisation import Scheme, kernel_initialiser
 from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, relu_conv_norm
@@ -25,35 +27,77 @@ def edge_name(edge: int) -> str:
 
 EdgeWeights = dict[str, ConvNormWeights]
 
+SKIP = OPERATIONS.index("skip_connect")
+"""The code of the operation that is added up without a choice, see ``_skips``."""
 
-def _switched_edge(
-    total: jax.Array, x: jax.Array, weights: EdgeWeights, operation: jax.Array, statistics: Statistics
-) -> tuple[jax.Array, Moments]:
-    """Add to ``total`` the operation whose index is traced; only that branch runs, as long as the index is not batched."""
+
+def _operations(statistics: Statistics) -> tuple[Branch | None, ...]:
+    """Return the candidates that compute, as functions of ``(x, weights)`` that give value and moments, in the order of ``OPERATIONS``."""
+
+    def average(x: jax.Array, weights: EdgeWeights) -> tuple[jax.Array, Moments]:
+        return average_pool_3x3(x), _no_moments(weights)
+
+    functions: dict[str, Branch] = {"avg_pool_3x3": average}
+    for name in KERNEL_SIZES:
+        functions[name] = lambda x, weights, name=name: relu_conv_norm(x, weights[name], statistics)
+    return tuple(functions.get(name) for name in OPERATIONS)
+
+
+def _no_moments(weights: EdgeWeights) -> Moments:
     like = next(iter(weights.values())).norm.running_mean
-    unused = Moments(jnp.zeros_like(like), jnp.zeros_like(like))
+    return Moments(jnp.zeros_like(like), jnp.zeros_like(like))
 
-    def none(total: jax.Array, x: jax.Array, weights: EdgeWeights) -> tuple[jax.Array, Moments]:
-        return total, unused
 
-    def skip_connect(total: jax.Array, x: jax.Array, weights: EdgeWeights) -> tuple[jax.Array, Moments]:
-        return total + x, unused
+def _skips(code: jax.Array, values: list[tuple[int, jax.Array]]) -> jax.Array:
+    """Sum the values whose edge is a skip: one pass over memory for all edges of a node, where adding them one by one takes one each."""
+    return functools.reduce(jnp.add, (jnp.where(code[edge] == SKIP, value, jnp.zeros_like(value)) for edge, value in values))
 
-    def convolve(total: jax.Array, x: jax.Array, weights: EdgeWeights, name: str) -> tuple[jax.Array, Moments]:
-        y, moments = relu_conv_norm(x, weights[name], statistics)
-        return total + y, moments
 
-    def average(total: jax.Array, x: jax.Array, weights: EdgeWeights) -> tuple[jax.Array, Moments]:
-        return total + average_pool_3x3(x), unused
+def _coded_nodes(
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics, add: Callable[..., Any]
+) -> tuple[list[jax.Array], list[Moments]]:
+    nodes, moments = [x], [_no_moments(edge) for edge in weights]
+    for node in (1, 2, 3):
+        incoming = [(edge, source) for edge, (target, source) in enumerate(EDGES) if target == node]
+        value = _skips(code, [(edge, nodes[source]) for edge, source in incoming])
+        for edge, source in incoming:
+            value, moments[edge] = add(_operations(statistics), code[edge], (value, moments[edge]), (nodes[source], weights[edge]))
+        nodes.append(value)
+    return nodes, moments
 
-    branches: list[Callable[..., tuple[jax.Array, Moments]]] = [
-        none,
-        skip_connect,
-        functools.partial(convolve, name="nor_conv_1x1"),
-        functools.partial(convolve, name="nor_conv_3x3"),
-        average,
-    ]
-    return jax.lax.switch(operation, branches, total, x, weights)
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[jax.Array, list[Moments]]:
+    """Run the cell of a traced code; only the chosen operations run. The moments carry no gradient.
+
+    The reverse rule keeps the nodes alone, and adds every edge's share to its source's cotangent in place. What runs here, without that
+    rule, is a plain switch, so that a transformation that brings its own rule finds nothing irreversible inside.
+    """
+    nodes, moments = _coded_nodes(x, weights, code, statistics, add_switched)
+    return nodes[3], moments
+
+
+def _coded_cell_fwd(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[Any, Any]:
+    nodes, moments = _coded_nodes(x, weights, code, statistics, add_chosen)
+    return (nodes[3], moments), (nodes[:3], weights, code)
+
+
+def _coded_cell_bwd(statistics: Statistics, saved: Any, cotangents: tuple[jax.Array, Any]) -> tuple[jax.Array, list[EdgeWeights], None]:
+    nodes, weights, code = saved
+    branches = tuple(pull_back(branch and (lambda x, weights, branch=branch: branch(x, weights)[0])) for branch in _operations(statistics))
+    d_nodes: dict[int, jax.Array] = {3: cotangents[0]}
+    d_weights = jax.tree.map(jnp.zeros_like, weights)
+    for node in (2, 1, 0):
+        outgoing = [(edge, target) for edge, (target, source) in enumerate(EDGES) if source == node]
+        cotangent = _skips(code, [(edge, d_nodes[target]) for edge, target in outgoing])
+        for edge, target in outgoing:
+            start, arguments = (cotangent, d_weights[edge]), ((nodes[node], weights[edge]), d_nodes[target])
+            cotangent, d_weights[edge] = add_chosen(branches, code[edge], start, arguments)
+        d_nodes[node] = cotangent
+    return d_nodes[0], d_weights, None
+
+
+coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
 
 
 class Cell(nn.Module):
@@ -94,15 +138,13 @@ class Cell(nn.Module):
             y = self._layers(edge)[name](x, self.statistics)
         return y if total is None else total + y
 
-    def _traced(self, total: jax.Array | None, x: jax.Array, edge: int, operation: jax.Array) -> jax.Array:
-        layers = self._layers(edge)
-        weights = {name: layer.weights() for name, layer in layers.items()}
-        # Recomputing a branch in the backward pass is cheaper than a conditional that carries every branch's residuals.
-        run = jax.checkpoint(functools.partial(_switched_edge, statistics=self.statistics), prevent_cse=False)
-        total, moments = run(jnp.zeros_like(x) if total is None else total, x, weights, operation)
-        for name, layer in layers.items():
-            layer.record(moments, operation == OPERATIONS.index(name))
-        return total
+    def _coded(self, x: jax.Array, code: jax.Array) -> jax.Array:
+        layers = [self._layers(edge) for edge in range(len(EDGES))]
+        y, moments = coded_cell(x, [{name: layer.weights() for name, layer in edge.items()} for edge in layers], code, self.statistics)
+        for edge, named in enumerate(layers):
+            for name, layer in named.items():
+                layer.record(moments[edge], code[edge] == OPERATIONS.index(name))
+        return y
 
     def _mixed(self, total: jax.Array | None, x: jax.Array, edge: int, weights: jax.Array) -> jax.Array:
         total = jnp.zeros_like(x) if total is None else total
@@ -114,6 +156,8 @@ class Cell(nn.Module):
 
     def __call__(self, x: jax.Array, wiring: jax.Array | None) -> tuple[jax.Array, None]:
         """Map ``x`` [n, h, w, features] to the last node's value; the second result is for ``nn.scan``."""
+        if self.chosen is None and wiring is not None and wiring.ndim == 1:
+            return self._coded(x, wiring), None
         nodes: list[jax.Array | None] = [x, None, None, None]
         for edge, (target, source) in enumerate(EDGES):
             value = nodes[source]
@@ -124,8 +168,6 @@ class Cell(nn.Module):
                 nodes[target] = self._named(nodes[target], value, edge, self.chosen[edge])
             elif wiring is None:
                 raise ValueError("a cell with all candidate operations needs a code or mixture weights")
-            elif wiring.ndim == 1:
-                nodes[target] = self._traced(nodes[target], value, edge, wiring[edge])
             else:
                 nodes[target] = self._mixed(nodes[target], value, edge, wiring[edge])
         return (jnp.zeros_like(x) if nodes[3] is None else nodes[3]), None
