@@ -1,1 +1,20 @@
-"""To be written."""
+"""Short training of candidate cells: published recipes, one compiled program an epoch, curves as data, checkpoint and resume."""
+
+from jknas.training.errors import CheckpointError, TrainingError
+from jknas.training.evaluation import evaluate
+from jknas.training.loop import train
+from jknas.training.recipe import PRESETS, Recipe, preset
+from jknas.training.record import EpochRecord, Metrics, Training
+
+__all__ = [
+    "PRESETS",
+    "CheckpointError",
+    "EpochRecord",
+    "Metrics",
+    "Recipe",
+    "Training",
+    "TrainingError",
+    "evaluate",
+    "preset",
+    "train",
+]

@@ -1,0 +1,172 @@
+"""One epoch of training, and one evaluation, each as a single traceable function of arrays.
+
+Nothing leaves the device inside: the data set is an argument (uint8), the order is drawn and the images augmented in the program, full
+batches are steps of a ``lax.scan``, and the last, smaller batch is one more step behind it.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree, UInt8
+
+from jknas.genotype import CellGenotype
+from jknas.networks.cell_network import CellNetwork
+from jknas.networks.initialisation import Scheme
+from jknas.training.augmentation import augment, draw_words, normalise, shuffled
+from jknas.training.recipe import Precision, Recipe
+
+__all__ = ["EpochSettings", "EvaluationSettings", "Pixels", "Totals", "TrainState", "evaluate_split", "initial_state", "train_epoch"]
+
+
+class TrainState(NamedTuple):
+    """What training changes."""
+
+    params: PyTree
+    batch_stats: PyTree
+    optimiser: PyTree
+
+
+class Pixels(NamedTuple):
+    """One split on the device, with its normalisation (:func:`~jknas.training.augmentation.pixel_constants`)."""
+
+    images: UInt8[Array, "n h w c"]
+    labels: Int[Array, " n"]
+    scale: Float[Array, " c"]
+    shift: Float[Array, " c"]
+
+
+class Totals(NamedTuple):
+    """Mean cross-entropy in nats, and the number of images whose largest logit is their label's (none with a non-finite logit counts)."""
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochSettings:
+    """What is fixed in a compiled epoch; anything else is an argument.
+
+    Attributes:
+        network: the network.
+        genotype: the cell of a static wiring; None for a wiring given as code.
+        recipe: the recipe's step part.
+        crop_padding: see :func:`~jknas.training.augmentation.augment`.
+        horizontal_flip: likewise.
+    """
+
+    network: CellNetwork
+    genotype: CellGenotype | None
+    recipe: Recipe
+    crop_padding: int
+    horizontal_flip: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """What is fixed in a compiled evaluation; the fields are as in :class:`EpochSettings` and :class:`~jknas.training.recipe.Recipe`."""
+
+    network: CellNetwork
+    genotype: CellGenotype | None
+    batch_size: int
+    precision: Precision
+
+
+def initial_state(key: jax.Array, *, settings: EpochSettings, scheme: Scheme) -> TrainState:
+    """Draw parameters, with unit running averages and a zero momentum buffer."""
+    variables = settings.network.init(key, settings.genotype, scheme=scheme)
+    return TrainState(variables["params"], variables["batch_stats"], settings.recipe.optimiser(0.0).init(variables["params"]))
+
+
+def train_epoch(
+    state: TrainState,
+    pixels: Pixels,
+    code: Int[Array, " edges"],
+    learning_rate: Float[Array, ""],
+    key: jax.Array,
+    *,
+    settings: EpochSettings,
+) -> tuple[TrainState, Totals]:
+    """Run one epoch: shuffle, augment, step.
+
+    Args:
+        state: from the epoch before.
+        pixels: the training split.
+        code: the genotype's integers; read only when ``settings.genotype`` is None.
+        learning_rate: of this epoch.
+        key: of this epoch.
+        settings: what is fixed.
+
+    Returns:
+        The new state, and the totals over the epoch in training mode: each batch is scored with the parameters it was about to change.
+    """
+    count, size = len(pixels.labels), settings.recipe.batch_size
+    words = draw_words(key, count)
+    order = shuffled(words)
+    wiring = code if settings.genotype is None else settings.genotype
+    optimiser = settings.recipe.optimiser(learning_rate)
+
+    def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, Totals]:
+        images = augment(pixels.images[rows], words[rows], crop_padding=settings.crop_padding, horizontal_flip=settings.horizontal_flip)
+        x, labels = _inputs(images, pixels, settings.recipe.precision), pixels.labels[rows]
+
+        def objective(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
+            logits, batch_stats = settings.network.apply_and_update(params, state.batch_stats, x, wiring)
+            losses, correct = _score(logits, labels)
+            return losses.mean(), (correct.sum(), batch_stats)
+
+        (loss, (correct, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, buffer = optimiser.update(gradient, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, batch_stats, buffer), Totals(loss * len(rows), correct)
+
+    steps = count // size
+    sums = Totals(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32))
+    if steps:
+        state, each = jax.lax.scan(step, state, order[: steps * size].reshape(steps, size))
+        sums = jax.tree.map(lambda total, parts: total + parts.sum().astype(total.dtype), sums, each)
+    if count % size:
+        state, last = step(state, order[steps * size :])
+        sums = jax.tree.map(lambda total, part: total + part.astype(total.dtype), sums, last)
+    return state, Totals(sums.loss / count, sums.correct)
+
+
+def evaluate_split(
+    params: PyTree,
+    batch_stats: PyTree,
+    pixels: Pixels,
+    code: Int[Array, " edges"],
+    *,
+    settings: EvaluationSettings,
+) -> Totals:
+    """Score a split with running statistics, without augmentation; the last batch is filled up and the filling does not count."""
+    count = len(pixels.labels)
+    size = min(settings.batch_size, count)
+    steps = -(-count // size)
+    wiring = code if settings.genotype is None else settings.genotype
+
+    def score(carry: None, place: jax.Array) -> tuple[None, Totals]:
+        rows = jnp.minimum(place, count - 1)
+        x = _inputs(pixels.images[rows], pixels, settings.precision)
+        logits = settings.network.apply(params, x, wiring, statistics="running", batch_stats=batch_stats)
+        losses, correct = _score(logits, pixels.labels[rows])
+        counts = place < count
+        return carry, Totals(jnp.where(counts, losses, 0).sum(), (correct & counts).sum())
+
+    _, each = jax.lax.scan(score, None, jnp.arange(steps * size).reshape(steps, size))
+    return Totals(each.loss.sum() / count, each.correct.sum())
+
+
+def _inputs(images: jax.Array, pixels: Pixels, precision: Precision) -> jax.Array:
+    x = normalise(images, pixels.scale, pixels.shift)
+    return x.astype(jnp.bfloat16) if precision == "bfloat16" else x
+
+
+def _score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the cross-entropy and the correctness of each image."""
+    logits = logits.astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # The largest of non-finite logits is by convention the first class: that must not count as a hit.
+    return losses, (logits.argmax(-1) == labels) & jnp.isfinite(logits).all(-1)

@@ -1,0 +1,76 @@
+"""Score a trained cell on one split."""
+
+from collections.abc import Mapping
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+
+from jknas.data import Dataset
+from jknas.genotype import CellGenotype
+from jknas.networks.cell_network import CellNetwork, Variables, restrict
+from jknas.training.augmentation import pixel_constants
+from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
+from jknas.training.errors import TrainingError
+from jknas.training.plan import check_pair, check_splits
+from jknas.training.programs import PROGRAMS
+from jknas.training.recipe import Precision
+from jknas.training.record import Metrics
+
+__all__ = ["EVALUATION_BATCH", "evaluate", "metrics", "resident"]
+
+EVALUATION_BATCH = 256
+"""Images a step of :func:`evaluate`; the numbers depend on it by rounding only."""
+
+
+def evaluate(
+    network: CellNetwork,
+    variables: Variables,
+    genotype: CellGenotype,
+    dataset: Dataset,
+    split: str,
+    *,
+    precision: Precision = "float32",
+) -> Metrics:
+    """Score trained variables on one split, with running statistics and without augmentation.
+
+    Compiles once for each cell, network and data shape.
+
+    Args:
+        network: the network's size.
+        variables: of `Training`, or of all candidate operations.
+        genotype: the cell.
+        dataset: where the split is from.
+        split: "train", "validation" or "test".
+        precision: in what to compute; the recipe's repeats the numbers in its curves, up to rounding.
+
+    Returns:
+        Loss, accuracy and number of images.
+
+    Raises:
+        TrainingError: arguments that do not fit each other, or no such split.
+    """
+    check_pair(network, genotype, dataset)
+    check_splits((split,))
+    if precision not in get_args(Precision):
+        raise TrainingError(f"precision is {precision!r}; choose one of {', '.join(map(repr, get_args(Precision)))}.")
+    if not isinstance(variables, Mapping) or not {"params", "batch_stats"} <= variables.keys():
+        raise TrainingError('variables must be {"params": ..., "batch_stats": ...}, as Training.variables and network.init give them.')
+    pixels = resident(dataset, split)
+    weights = (jax.tree.map(jnp.asarray, restrict(variables[name], genotype)) for name in ("params", "batch_stats"))
+    arguments = (*weights, pixels, jnp.asarray(genotype.code, jnp.int32))
+    settings = EvaluationSettings(network, genotype, EVALUATION_BATCH, precision)
+    program, _ = PROGRAMS.get(evaluate_split, *arguments, settings=settings)
+    return metrics(jax.device_get(program(*arguments)), pixels)
+
+
+def resident(dataset: Dataset, split: str) -> Pixels:
+    """Put a split on the device."""
+    images, labels = dataset.split(split)
+    return Pixels(*map(jnp.asarray, (images, labels, *pixel_constants(dataset))))
+
+
+def metrics(totals: Totals, pixels: Pixels) -> Metrics:
+    """Make totals that have come to the host a record."""
+    count = len(pixels.labels)
+    return Metrics(float(totals.loss), int(totals.correct) / count, count)

@@ -1,0 +1,156 @@
+"""Train one cell.
+
+The seed alone decides the numbers: the weights come from ``fold_in(key(seed), 0)`` and the order and augmentation of epoch e from
+``fold_in(fold_in(key(seed), 1), e)``. Neither depends on the cell, so candidates that are compared under one seed see the same images in
+the same order, and start from the same weights wherever they share an operation on an edge.
+
+Deviations: in the benchmark's released code the data order depends on the architecture, because weight initialisation and a dummy forward
+pass consume the generator that later shuffles. Here it does not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jknas.data import Dataset
+from jknas.genotype import CellGenotype
+from jknas.networks.cell_network import CellNetwork, Variables, restrict
+from jknas.networks.initialisation import Scheme
+from jknas.training import epoch
+from jknas.training.checkpoint import Checkpoints, Progress
+from jknas.training.epoch import EpochSettings, EvaluationSettings, TrainState
+from jknas.training.errors import TrainingError
+from jknas.training.evaluation import metrics, resident
+from jknas.training.plan import Plan, WiringKind, check_splits
+from jknas.training.programs import PROGRAMS
+from jknas.training.recipe import Recipe
+from jknas.training.record import EpochRecord, Training
+
+__all__ = ["train"]
+
+
+def train(
+    network: CellNetwork,
+    genotype: CellGenotype,
+    dataset: Dataset,
+    *,
+    recipe: Recipe,
+    seed: int,
+    scheme: Scheme = "pytorch",
+    wiring: WiringKind = "code",
+    splits: Sequence[str] = ("validation",),
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> Training:
+    """Train a cell's network on the training split.
+
+    An epoch is one program that runs on the device from beginning to end; between epochs a handful of numbers come to the host. The images
+    stay on the device as uint8. With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
+    recipe (but for epochs and learning rate), or data of other shapes or augmentation.
+
+    Args:
+        network: the network's size.
+        genotype: the cell.
+        dataset: its training split is trained on, augmented as it says.
+        recipe: how; see :func:`~jknas.training.recipe.preset`.
+        seed: 0 to 2^32 - 1. Weights, data order and augmentation follow from it alone.
+        scheme: initialisation, see :mod:`jknas.networks.initialisation`.
+        wiring: see :data:`~jknas.training.plan.WiringKind`. Both give the same numbers up to rounding.
+        splits: which splits are scored after each epoch, in evaluation mode; "train" may be among them.
+        checkpoint: folder for the progress after each epoch, of this training run alone.
+        resume: go on from the folder's progress, or begin when there is none. On the same machine and versions the result is bit for bit
+            that of an uninterrupted run.
+        on_epoch: called with each epoch's record, after its checkpoint was written.
+
+    Returns:
+        Curves, variables and times. A loss that is not finite ends the training with the status ``diverged`` and is kept in the curves.
+
+    Raises:
+        TrainingError: arguments that do not fit each other.
+        CheckpointError: a folder with another run's or damaged progress, or with any although ``resume`` is false.
+    """
+    plan = Plan(
+        network=network,
+        genotype=genotype,
+        dataset=dataset,
+        recipe=recipe,
+        seed=seed,
+        scheme=scheme,
+        wiring=wiring,
+        splits=check_splits(splits),
+    )
+    if checkpoint is None:
+        if resume:
+            raise TrainingError("resume=True needs checkpoint=..., the folder that holds the progress.")
+        return _finish(_Run(plan), None, on_epoch)
+    with Checkpoints(checkpoint, plan.identity(), resume=resume) as checkpoints:
+        return _finish(_Run(plan), checkpoints, on_epoch)
+
+
+class _Run:
+    """The arrays and programs of one training run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.compile_seconds = 0.0
+        recipe, data = plan.recipe, plan.dataset
+        self._training = EpochSettings(plan.network, plan.chosen, recipe.step_part(), data.crop_padding, data.horizontal_flip)
+        self._scoring = EvaluationSettings(plan.network, plan.chosen, recipe.batch_size, recipe.precision)
+        self._pixels = {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
+        self._code = jnp.asarray(plan.genotype.code, jnp.int32)
+        self._weights_key, self._epochs_key = (jax.random.fold_in(jax.random.key(plan.seed), stream) for stream in (0, 1))
+
+    def _program(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
+        program, seconds = PROGRAMS.get(function, *arguments, **options)
+        self.compile_seconds += seconds
+        return program
+
+    def start(self) -> TrainState:
+        """Draw the state before the first epoch."""
+        draw = self._program(epoch.initial_state, self._weights_key, once=True, settings=self._training, scheme=self.plan.scheme)
+        return draw(self._weights_key)
+
+    def epoch(self, state: TrainState, number: int) -> tuple[TrainState, EpochRecord]:
+        """Train and score one epoch; ``state`` is used up."""
+        rate = self.plan.recipe.learning_rate_at(number)
+        key = jax.random.fold_in(self._epochs_key, number)
+        arguments = (state, self._pixels["train"], self._code, jnp.asarray(rate, jnp.float32), key)
+        advance = self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
+        scorers = {}
+        for split in self.plan.splits:
+            scored = (state.params, state.batch_stats, self._pixels[split], self._code)
+            scorers[split] = self._program(epoch.evaluate_split, *scored, settings=self._scoring)
+        start = time.perf_counter()
+        state, totals = advance(*arguments)
+        scores = {split: score(state.params, state.batch_stats, self._pixels[split], self._code) for split, score in scorers.items()}
+        totals, scores = jax.device_get((totals, scores))
+        seconds = time.perf_counter() - start
+        trained = metrics(totals, self._pixels["train"])
+        evaluated = {split: metrics(scores[split], self._pixels[split]) for split in self.plan.splits}
+        return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
+
+
+def _finish(run: _Run, checkpoints: Checkpoints | None, on_epoch: Callable[[EpochRecord], None] | None) -> Training:
+    """Run the epochs that are left."""
+    plan, state = run.plan, run.start()
+    restored = None if checkpoints is None else checkpoints.restore(state)
+    progress = restored or Progress(state, (), "ok")
+    while progress.status == "ok" and len(progress.curves) < plan.recipe.epochs:
+        state, record = run.epoch(progress.state, len(progress.curves))
+        losses = (record.train_loss, *(split.loss for split in record.splits.values()))
+        progress = Progress(state, (*progress.curves, record), "ok" if all(map(math.isfinite, losses)) else "diverged")
+        if checkpoints is not None:
+            checkpoints.save(progress)
+        if on_epoch is not None:
+            on_epoch(record)
+    variables: Variables = {
+        "params": restrict(progress.state.params, plan.genotype),
+        "batch_stats": restrict(progress.state.batch_stats, plan.genotype),
+    }
+    return Training(plan.genotype, plan.recipe, plan.seed, progress.status, progress.curves, variables, run.compile_seconds)
