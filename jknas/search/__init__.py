@@ -1,1 +1,38 @@
-"""To be written."""
+"""Search methods, one file each, under one driver.
+
+>>> names()
+('knas', 'random')
+>>> get("knas")(samples=100, topk=5).settings
+{'samples': 100, 'topk': 5}
+"""
+
+from collections.abc import Callable
+
+from jknas.search.driver import Budget, Event, SearchResult, run
+from jknas.search.errors import SearchError
+from jknas.search.knas import knas
+from jknas.search.method import Method
+from jknas.search.problem import Problem
+from jknas.search.random_search import random_search
+from jknas.search.result import as_record
+from jknas.spaces.space import choose
+
+__all__ = [
+    "Budget", "Event", "Method", "Problem", "SearchError", "SearchResult", "as_record", "get", "knas", "names", "random_search", "run",
+]  # fmt: skip
+
+_METHODS: dict[str, Callable[..., Method]] = {"knas": knas, "random": random_search}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the search methods."""
+    return tuple(_METHODS)
+
+
+def get(name: str) -> Callable[..., Method]:
+    """Return the function that makes a method from its settings.
+
+    Raises:
+        SpaceError: no method has that name; the message lists those that exist.
+    """
+    return _METHODS[choose("search method", name, names())]

@@ -1,0 +1,169 @@
+"""``jknas score``: training-free scores of chosen architectures, kept as they come."""
+
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from jknas.command_line import options
+from jknas.command_line.errors import CommandError, asking, interruptible
+from jknas.command_line.output import Bars, print_json, show
+
+_SHOWN = 20
+
+
+def command(
+    *,
+    space: options.Space = "nasbench201",
+    proxy: Annotated[list[str] | None, typer.Option("--proxy", help="proxy; repeatable, or comma separated [default: mgm]")] = None,
+    settings: options.Set = None,
+    arch: Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")] = None,
+    archs: Annotated[Path | None, typer.Option("--archs", help="file with one architecture string a line; # begins a comment")] = None,
+    sample: Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="every architecture of the space")] = False,
+    dedup: Annotated[bool, typer.Option("--dedup", help="score one representative of cells that compute the same function")] = False,
+    data: options.Data = "digits",
+    folder: options.Folder = None,
+    resolution: options.Resolution = None,
+    limit: options.Limit = None,
+    channels: options.Channels = 16,
+    cells: options.Cells = 5,
+    batch: options.Batch = None,
+    init: options.Init = "pytorch",
+    seed: options.Seed = 0,
+    db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each score")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="write the scores of this run into this file, as JSON lines")] = None,
+    compile_cache: options.CompileCache = None,
+    json: options.Json = False,
+) -> None:
+    """Score architectures without training them. Scores that --db holds are not computed again."""
+    options.use_compile_cache(compile_cache)
+    from jknas import spaces
+    from jknas.scoring import make_scorer, score_many
+    from jknas.store import Store
+
+    chosen = spaces.get(space)
+    genotypes = _chosen_architectures(chosen, arch or [], archs, sample, whole=whole, seed=seed)
+    wanted = options.proxies_named(proxy or ["mgm"])
+    overrides = options.settings_for(wanted, settings)
+    scheme = options.check_init(init)
+    with ExitStack() as stack:
+        store = None if db is None else stack.enter_context(Store(db))
+        lines = None if out is None else stack.enter_context(_opened(out))
+        dataset = options.DataChoice(data, folder, resolution, limit).load()
+        kept = f"run the same command again: {db} keeps the scores so far." if db else "with --db FILE the scores so far would be kept."
+        stack.enter_context(interruptible(kept))
+        bars = stack.enter_context(Bars(quiet=json))
+        results: list[dict[str, Any]] = []
+        counts: Counter[str] = Counter()
+        for one, given in zip(wanted, overrides, strict=True):
+            if one.needs_network:
+                bars.note(f"{one.name}: compiling the scoring program")
+            with asking():
+                scorer = make_scorer(
+                    one, dataset, chosen, channels=channels, cells=cells, seed=seed, scheme=scheme, batch_size=batch, settings=given
+                )
+            bars.update(one.name, 0, len(genotypes))
+            for done, (record, fresh) in enumerate(score_many(scorer, genotypes, store=store, deduplicate=dedup), start=1):
+                line = _line(record, fresh=fresh)
+                counts[record.status] += 1
+                counts["computed" if fresh else "known"] += 1
+                if lines is not None:
+                    from jknas.json_text import export_json
+
+                    lines.write(export_json(line) + "\n")
+                if json:
+                    print_json(line)
+                else:
+                    _keep_best(results, line, one.higher_is_better)
+                bars.update(one.name, done, len(genotypes))
+    if not json:
+        _report(results, counts)
+
+
+def _chosen_architectures(space: Any, arch: list[str], file: Path | None, sample: int | None, *, whole: bool, seed: int) -> list[Any]:
+    import numpy as np
+
+    if sample is not None and whole:
+        raise CommandError("--sample and --all exclude each other: give one of them.")
+    found = [options.architecture(space, text) for text in arch]
+    if file is not None:
+        found += _read(space, file)
+    if sample is not None:
+        if sample < 1:
+            raise CommandError(f"--sample is {sample}; expected 1 or more architectures.")
+        found += space.sample(np.random.default_rng(seed), sample, unique=True)
+    if whole:
+        found += space.enumerate()
+    if not found:
+        raise CommandError("no architecture is chosen; give --arch STRING, --archs FILE, --sample N or --all.")
+    return list(dict.fromkeys(found))
+
+
+def _read(space: Any, file: Path) -> list[Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--archs {file} cannot be read ({error.strerror}): give a text file with one architecture a line.") from error
+    except UnicodeDecodeError:
+        raise CommandError(f"--archs {file} is no UTF-8 text: give a text file with one architecture a line.") from None
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        entry = line.partition("#")[0].strip()
+        if entry:
+            with asking():
+                try:
+                    found.append(space.parse(entry))
+                except ValueError as error:
+                    raise CommandError(f"{file}, line {number}: {error}") from error
+    if not found:
+        raise CommandError(f"--archs {file} holds no architecture; expected one architecture string a line.")
+    return found
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open("w", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise CommandError(f"--out {path} cannot be written ({error.strerror}): give a file in a folder that exists.") from error
+
+
+def _line(record: Any, *, fresh: bool) -> dict[str, Any]:
+    from jknas.json_text import read_json
+
+    key = record.key
+    return {
+        "genotype": key.genotype,
+        "proxy": key.proxy,
+        "score": record.score,
+        "status": record.status,
+        "seconds": record.seconds,
+        "canonical": record.canonical,
+        "space": key.space,
+        "settings": read_json(key.settings),
+        "dataset": key.dataset,
+        "seed": key.seed,
+        "network": read_json(key.network),
+        "fresh": fresh,
+    }
+
+
+def _keep_best(best: list[dict[str, Any]], line: dict[str, Any], higher_is_better: bool) -> None:
+    """Keep the best lines of each proxy, so that a sweep of the whole space needs no memory."""
+    sign = -1 if higher_is_better else 1
+    same = [other for other in best if other["proxy"] == line["proxy"]] + [line]
+    same.sort(key=lambda item: (item["status"] != "ok", sign * item["score"] if item["status"] == "ok" else 0.0))
+    best[:] = [other for other in best if other["proxy"] != line["proxy"]] + same[:_SHOWN]
+
+
+def _report(best: list[dict[str, Any]], counts: Counter[str]) -> None:
+    shown = Table("genotype", "proxy", "score", "status", "ms")
+    for line in best:
+        shown.add_row(line["genotype"], line["proxy"], f"{line['score']:.6g}", line["status"], f"{1000 * line['seconds']:.1f}")
+    show(shown)
+    total = counts["computed"] + counts["known"]
+    bad = ", ".join(f"{counts[status]} {status}" for status in ("dead", "non_finite", "failed") if counts[status])
+    show(f"{total} scores: {counts['computed']} computed, {counts['known']} known already" + (f"; {bad}" if bad else ""))

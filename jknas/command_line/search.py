@@ -1,0 +1,143 @@
+"""``jknas search``: search a space, and leave a result, a drawing and the scores in one folder."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jknas.command_line import options
+from jknas.command_line.errors import CommandError, asking, interruptible
+from jknas.command_line.output import Bars, print_json, show, table, write_json_file
+
+
+def command(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
+    method: Annotated[str, typer.Option("--method", help="search method: knas or random")] = "knas",
+    space: options.Space = "nasbench201",
+    proxy: Annotated[str, typer.Option("--proxy", help="what ranks the sampled architectures")] = "mgm",
+    settings: options.Set = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="architectures to sample and score [knas: 100]")] = None,
+    topk: Annotated[int, typer.Option("--topk", help="candidates to train")] = 20,
+    epochs: options.Epochs = 20,
+    data: options.Data = "digits",
+    folder: options.Folder = None,
+    resolution: options.Resolution = None,
+    limit: options.Limit = None,
+    channels: options.Channels = 16,
+    cells: options.Cells = 5,
+    batch: options.Batch = None,
+    init: options.Init = "pytorch",
+    train_batch: options.TrainBatch = None,
+    learning_rate: options.LearningRate = 0.1,
+    weight_decay: options.WeightDecay = 5e-4,
+    precision: options.Precision = "float32",
+    seed: options.Seed = 0,
+    db: Annotated[Path | None, typer.Option("--db", help="store of scores [default: scores.sqlite in --out]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
+    max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="stop after this long; --resume goes on")] = None,
+    max_steps: Annotated[int | None, typer.Option("--max-steps", help="stop after this many scores and trainings")] = None,
+    compile_cache: options.CompileCache = None,
+    json: options.Json = False,
+) -> None:
+    """Search for an architecture; write DIR/result.json, DIR/cell.svg, DIR/cell.png and DIR/scores.sqlite."""
+    options.use_compile_cache(compile_cache)
+    from jknas import search, spaces
+    from jknas.store import Store
+
+    chosen = spaces.get(space)
+    made = _method(method, samples=samples, topk=topk)
+    (named,) = wanted = _one(options.proxies_named([proxy]))
+    (given,) = options.settings_for(wanted, settings)
+    scheme = options.check_init(init)
+    choice = options.DataChoice(data, folder, resolution, limit)
+    recipe = options.recipe_for(
+        choice, epochs=epochs, train_batch=train_batch, learning_rate=learning_rate, weight_decay=weight_decay, precision=precision
+    )
+    budget = search.Budget(steps=max_steps, seconds=max_seconds)
+    dataset = choice.load()
+    parts: dict[str, Any] = {"space": chosen, "dataset": dataset, "network": options.network_for(dataset, channels, cells)}
+    parts |= {"recipe": recipe, "seed": seed, "proxy": named, "settings": given, "batch_size": batch, "scheme": scheme}
+    with asking():
+        made.init(search.Problem(**parts))  # so that nothing is written for a search that cannot be run
+    place = options.output_folder(out)
+    advice = "go on with the same command and --resume."
+    with interruptible(advice), Store(db or place / "scores.sqlite") as store, Bars(quiet=json) as bars:
+        problem = search.Problem(**parts, store=store)
+        watch = _watcher(bars, epochs)
+        result = search.run(made, problem, checkpoint=place / "checkpoint", resume=resume, budget=budget, on_event=watch)
+        record = search.as_record(result)
+    write_json_file(place / "result.json", record)
+    if record["genotype"] is not None:
+        from jknas.report.cell_drawing import draw_cell
+
+        for suffix in ("svg", "png"):
+            draw_cell(chosen.parse(record["genotype"]), place / f"cell.{suffix}", title=_title(record))
+    if json:
+        print_json(record)
+    else:
+        _report(record, place)
+        if not result.complete:
+            show(f"the budget was spent before the search was complete; {advice}")
+
+
+def _method(name: str, *, samples: int | None, topk: int) -> Any:
+    from jknas import search
+
+    make = search.get(name)
+    if name == "knas":
+        return make(samples=100 if samples is None else samples, topk=topk)
+    if samples is not None:
+        raise CommandError(f"--samples does not apply to --method {name}, which trains all that it draws: give --topk alone.")
+    return make(topk=topk)
+
+
+def _one(found: list[Any]) -> list[Any]:
+    if len(found) != 1:
+        raise CommandError(f"--proxy names {len(found)} proxies; a search ranks by one.")
+    return found
+
+
+def _watcher(bars: Bars, epochs: int) -> Any:
+    """Return what turns events into bars; trainings count in epochs, so that the bar moves while one runs."""
+    trained = 0
+
+    def watch(event: Any) -> None:
+        nonlocal trained
+        if event.kind == "compile":
+            bars.note(f"compiling the {event.detail['program']} program")
+        elif event.phase == "score":
+            bars.update("score", event.completed, event.total)
+        else:
+            if event.kind == "begin":
+                bars.note(f"going on with {event.completed} of {event.total} candidates trained")
+            trained = event.completed * epochs + (event.detail["record"].epoch + 1 if event.kind == "epoch" else 0)
+            bars.update("train", trained, event.total * epochs)
+
+    return watch
+
+
+def _title(record: dict[str, Any]) -> str:
+    tested = "" if record["test_accuracy"] is None else f", test accuracy {record['test_accuracy']:.3f}"
+    return f"{record['method']} on {record['dataset']['name']}{tested}"
+
+
+def _report(record: dict[str, Any], place: Path) -> None:
+    counts, null, timing = record["counts"], record["null_model"], record["timing"]
+    last = ", ".join(f"{counts[status]} {status}" for status in ("dead", "non_finite", "failed") if counts[status])
+    rows: dict[str, Any] = {"sampled": f"{counts['sampled']}" + (f" ({last}: ranked last)" if last else "")}
+    rows["trained"] = f"{counts['trained']}" + (f" ({counts['diverged']} diverged: ranked last)" if counts["diverged"] else "")
+    if record["genotype"] is not None:
+        place_by_size = null["winner_rank_by_parameters"]
+        rows |= {
+            "winner": record["genotype"],
+            "validation accuracy": f"{record['validation_accuracy']:.4f}",
+            "test accuracy": "-" if record["test_accuracy"] is None else f"{record['test_accuracy']:.4f}",
+            "parameters, MACs": f"{record['parameters']:,}, {record['macs']:,}",
+            "null model": f"by number of parameters alone the winner ranks {place_by_size} of {counts['sampled']}",
+        }
+    if null["spearman_status"] == "ok":
+        rows["score and parameters"] = f"Spearman {null['spearman_score_parameters']:.2f}"
+    rows["seconds"] = f"{record['seconds']:.1f}: " + ", ".join(f"{name} {value:.1f}" for name, value in timing.items())
+    rows["files"] = place / "result.json"
+    show(table(f"{record['method']} on {record['dataset']['name']}", rows))

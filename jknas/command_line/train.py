@@ -1,0 +1,93 @@
+"""``jknas train``: train one cell."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jknas.command_line import options
+from jknas.command_line.errors import CommandError, interruptible
+from jknas.command_line.output import Bars, print_json, show, table, write_json_file
+
+
+def command(
+    *,
+    arch: Annotated[str, typer.Option("--arch", help="architecture string, index ('#1462') or name (resnet)")],
+    out: Annotated[Path, typer.Option("--out", help="folder for result.json and the checkpoint")],
+    space: options.Space = "nasbench201",
+    data: options.Data = "digits",
+    folder: options.Folder = None,
+    resolution: options.Resolution = None,
+    limit: options.Limit = None,
+    channels: options.Channels = 16,
+    cells: options.Cells = 5,
+    init: options.Init = "pytorch",
+    epochs: options.Epochs = 12,
+    train_batch: options.TrainBatch = None,
+    learning_rate: options.LearningRate = 0.1,
+    weight_decay: options.WeightDecay = 5e-4,
+    precision: options.Precision = "float32",
+    seed: options.Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
+    compile_cache: options.CompileCache = None,
+    json: options.Json = False,
+) -> None:
+    """Train one cell; write DIR/result.json with its curves. Test accuracy is that after the last epoch."""
+    options.use_compile_cache(compile_cache)
+    from jknas import spaces
+    from jknas.environment import device, versions
+    from jknas.training import evaluate
+    from jknas.training import train as run_training
+
+    chosen = spaces.get(space)
+    genotype = options.architecture(chosen, arch)
+    choice = options.DataChoice(data, folder, resolution, limit)
+    recipe = options.recipe_for(
+        choice, epochs=epochs, train_batch=train_batch, learning_rate=learning_rate, weight_decay=weight_decay, precision=precision
+    )
+    scheme = options.check_init(init)
+    dataset = choice.load()
+    network = options.network_for(dataset, channels, cells)
+    place = options.output_folder(out)
+    if (place / "result.json").exists() and not resume:
+        raise CommandError(f"{place} already holds a result: give another folder with --out, or --resume.")
+    with interruptible("go on with the same command and --resume."), Bars(quiet=json) as bars:
+        bars.note("compiling the training program")
+        bars.update("train", 0, epochs)
+        training = run_training(
+            network,
+            genotype,
+            dataset,
+            recipe=recipe,
+            seed=seed,
+            scheme=scheme,
+            wiring="static",
+            checkpoint=place / "checkpoint",
+            resume=resume,
+            on_epoch=lambda record: bars.update("train", record.epoch + 1, epochs),
+        )
+        test = evaluate(network, training.variables, genotype, dataset, "test", precision=recipe.precision)
+    result: dict[str, Any] = {
+        **training.as_dict(),
+        "validation_accuracy": training.final["validation"].accuracy,
+        "test_accuracy": test.accuracy,
+        "space": space,
+        "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
+        "network": {"channels": channels, "cells": cells, "classes": network.classes, "resolution": dataset.resolution, "init": init},
+        "seconds": training.run_seconds + training.compile_seconds,
+        "device": device(),
+        "versions": versions(),
+    }
+    write_json_file(place / "result.json", result)
+    if json:
+        print_json(result)
+        return
+    rows = {
+        "genotype": result["genotype"],
+        "status": result["status"],
+        "validation accuracy": f"{result['validation_accuracy']:.4f}",
+        "test accuracy": f"{result['test_accuracy']:.4f}",
+        "seconds": f"{training.compile_seconds:.1f} compiling, {training.run_seconds:.1f} training",
+        "result": place / "result.json",
+    }
+    show(table(f"{epochs} epochs on {dataset.name}", rows))

@@ -1,0 +1,98 @@
+"""What a search searches: everything that its result depends on, except the method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jknas import proxies
+from jknas.data import Dataset
+from jknas.networks.cell_network import CellNetwork
+from jknas.networks.initialisation import Scheme, check_scheme
+from jknas.proxies import Proxy
+from jknas.proxies.proxy import Setting
+from jknas.search.errors import SearchError
+from jknas.spaces.space import Space
+from jknas.store import Store
+from jknas.training import Recipe
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Problem:
+    """A search problem, checked when it is made and before anything is computed.
+
+    Attributes:
+        space: where the architectures come from.
+        dataset: the training split trains, the validation split chooses, the test split is read once, for the winner.
+        network: size of the macro network; its classes and input channels are those of the data set.
+        recipe: how candidates are trained.
+        seed: 0 to 2^32 - 1; draws the architectures, the weights, the batch of the proxy and the order of training.
+        proxy: what ranks architectures without training.
+        settings: overrides of the proxy's settings.
+        batch_size: examples that the proxy sees; the proxy's published number by default.
+        scheme: initialisation, of scoring and of training.
+        store: where scores are looked up first and kept; None keeps them in the search's own state only.
+
+    Raises:
+        SearchError: parts that do not fit each other.
+        ValueError: an unknown initialisation or proxy setting.
+    """
+
+    space: Space
+    dataset: Dataset
+    network: CellNetwork
+    recipe: Recipe
+    seed: int
+    proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    batch_size: int | None = None
+    scheme: Scheme = "pytorch"
+    store: Store | None = None
+
+    def __post_init__(self) -> None:
+        check_scheme(self.scheme)
+        self.proxy.with_settings(self.settings)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
+        for name, given, needed in (
+            ("classes", self.network.classes, self.dataset.num_classes),
+            ("input_channels", self.network.input_channels, self.dataset.channels),
+        ):
+            if given != needed:
+                raise SearchError(f"the network has {name}={given}, but {self.dataset.name} needs {needed}: build it with {name}={needed}.")
+        size, count = self.examples, len(self.dataset.y_train)
+        if not 1 <= size <= count:
+            raise SearchError(f"the proxy's batch has {size} examples; {self.dataset.name} has {count} to train on: choose 1..{count}.")
+        resolution = self.dataset.resolution
+        if resolution % 4 or resolution < 8:
+            raise SearchError(
+                f"{self.dataset.name} has images of {resolution}x{resolution} pixels; expected a multiple of 4, at least 8: "
+                "load it with another resolution."
+            )
+
+    @property
+    def examples(self) -> int:
+        """How many examples the proxy sees."""
+        return self.proxy.batch_size if self.batch_size is None else self.batch_size
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, otherwise -1."""
+        return 1 if self.proxy.higher_is_better else -1
+
+    def identity(self) -> dict[str, Any]:
+        """Return plain data that differ whenever a result may. The store is not among them: it holds what would be computed anyway."""
+        return {
+            "space": self.space.name,
+            "dataset": {"name": self.dataset.name, "source": self.dataset.source, "digest": self.dataset.digest},
+            "network": {
+                "channels": self.network.channels,
+                "cells": self.network.cells,
+                "classes": self.network.classes,
+                "input_channels": self.network.input_channels,
+                "resolution": self.dataset.resolution,
+                "init": self.scheme,
+            },
+            "proxy": {"name": self.proxy.name, "batch": self.examples, "settings": self.proxy.with_settings(self.settings)},
+            "recipe": self.recipe.as_dict(),
+            "seed": self.seed,
+        }
