@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jknas.genotype import EDGES, OPERATIONS
 from jknas.networks.choice import Branch, add_chosen, add_switched, pull_back
 from jknas.networks.convolution import convolution
-from jknas.networks.initialisation import Scheme, kernel_initialiser
-from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, relu_conv_norm
+from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, declare, relu_conv_norm
 from jknas.networks.normalisation import Statistics
 from jknas.networks.pooling import average_pool_2x2, average_pool_3x3
 
@@ -105,13 +104,11 @@ class Cell(nn.Module):
 
     Attributes:
         features: channels, the same in and out.
-        scheme: initialisation of the kernels.
         statistics: what batch normalisation normalises over.
         chosen: six operation names (static wiring: only their parameters exist), or None for all candidates on every edge.
     """
 
     features: int
-    scheme: Scheme
     statistics: Statistics
     chosen: tuple[str, ...] | None
 
@@ -119,9 +116,7 @@ class Cell(nn.Module):
         """Declare the layers that the wiring can use."""
         for edge in range(len(EDGES)):
             wanted = KERNEL_SIZES.keys() if self.chosen is None else KERNEL_SIZES.keys() & {self.chosen[edge]}
-            layers = {
-                name: ConvNorm(self.features, self.features, size, self.scheme) for name, size in KERNEL_SIZES.items() if name in wanted
-            }
+            layers = {name: ConvNorm(self.features, self.features, size) for name, size in KERNEL_SIZES.items() if name in wanted}
             setattr(self, edge_name(edge), layers)
 
     def _layers(self, edge: int) -> dict[str, ConvNorm]:
@@ -156,6 +151,11 @@ class Cell(nn.Module):
 
     def __call__(self, x: jax.Array, wiring: jax.Array | None) -> tuple[jax.Array, None]:
         """Map ``x`` [n, h, w, features] to the last node's value; the second result is for ``nn.scan``."""
+        if self.is_initializing():  # nothing is computed: the arrays only need to be declared
+            for edge in range(len(EDGES)):
+                for layer in self._layers(edge).values():
+                    layer.weights()
+            return x, None
         if self.chosen is None and wiring is not None and wiring.ndim == 1:
             return self._coded(x, wiring), None
         nodes: list[jax.Array | None] = [x, None, None, None]
@@ -178,13 +178,12 @@ class Reduction(nn.Module):
 
     in_features: int
     features: int
-    scheme: Scheme
     statistics: Statistics
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [n, h, w, in_features] to [n, h/2, w/2, features]."""
-        y = ConvNorm(self.in_features, self.features, 3, self.scheme, name="conv_a")(x, self.statistics, stride=2)
-        y = ConvNorm(self.features, self.features, 3, self.scheme, name="conv_b")(y, self.statistics)
-        kernel = self.param("downsample", kernel_initialiser(self.scheme), (1, 1, self.in_features, self.features))
+        y = ConvNorm(self.in_features, self.features, 3, name="conv_a")(x, self.statistics, stride=2)
+        y = ConvNorm(self.features, self.features, 3, name="conv_b")(y, self.statistics)
+        kernel = declare(self, "downsample", 1, 1, self.in_features, self.features)
         return convolution(average_pool_2x2(x), kernel.astype(x.dtype)) + y

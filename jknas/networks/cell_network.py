@@ -26,8 +26,8 @@ from jaxtyping import Array, Float, PyTree
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.networks.cell import Cell, Reduction
 from jknas.networks.convolution import convolution
-from jknas.networks.initialisation import Scheme, bias_initialiser, check_scheme, kernel_initialiser
-from jknas.networks.layers import BatchNorm, batch_norm
+from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers import BatchNorm, batch_norm, declare
 from jknas.networks.normalisation import Statistics, check_statistics
 
 Variables = dict[str, Any]
@@ -40,13 +40,12 @@ class _Macro(nn.Module):
     channels: int
     cells: int
     classes: int
-    scheme: Scheme
     statistics: Statistics
     chosen: tuple[str, ...] | None
 
     @nn.compact
     def __call__(self, x: jax.Array, wiring: jax.Array | None) -> jax.Array:
-        kernel = self.param("stem", kernel_initialiser(self.scheme), (3, 3, x.shape[-1], self.channels))
+        kernel = declare(self, "stem", 3, 3, x.shape[-1], self.channels)
         stem_norm = BatchNorm(self.channels, name="stem_norm")
         x, moments = batch_norm(convolution(x, kernel.astype(x.dtype), 1, 1), stem_norm.weights(), self.statistics)
         stem_norm.record(moments)
@@ -60,14 +59,14 @@ class _Macro(nn.Module):
         for level in (1, 2, 3):
             features = self.channels * 2 ** (level - 1)
             if level > 1:
-                x = Reduction(features // 2, features, self.scheme, self.statistics, name=f"reduction{level - 1}")(x)
-            x, _ = stage(features, self.scheme, self.statistics, self.chosen, name=f"stage{level}")(x, wiring)
+                x = Reduction(features // 2, features, self.statistics, name=f"reduction{level - 1}")(x)
+            x, _ = stage(features, self.statistics, self.chosen, name=f"stage{level}")(x, wiring)
         last_norm = BatchNorm(4 * self.channels, name="last_norm")
         x, moments = batch_norm(x, last_norm.weights(), self.statistics)
         last_norm.record(moments)
         pooled = jax.nn.relu(x).mean((1, 2))
-        weights = self.param("classifier", kernel_initialiser(self.scheme), (4 * self.channels, self.classes))
-        bias = self.param("classifier_bias", bias_initialiser(self.scheme, 4 * self.channels), (self.classes,))
+        weights = declare(self, "classifier", 4 * self.channels, self.classes)
+        bias = declare(self, "classifier_bias", self.classes)
         return pooled @ weights.astype(x.dtype) + bias.astype(x.dtype)
 
 
@@ -93,9 +92,9 @@ class CellNetwork:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
-    def _module(self, statistics: Statistics, genotype: CellGenotype | None, scheme: Scheme = "pytorch") -> _Macro:
+    def _module(self, statistics: Statistics, genotype: CellGenotype | None) -> _Macro:
         chosen = None if genotype is None else genotype.operations
-        return _Macro(self.channels, self.cells, self.classes, scheme, statistics, chosen)
+        return _Macro(self.channels, self.cells, self.classes, statistics, chosen)
 
     def init(self, key: jax.Array, genotype: CellGenotype | None = None, *, scheme: Scheme = "pytorch") -> Variables:
         """Draw parameters.
@@ -103,7 +102,7 @@ class CellNetwork:
         Args:
             key: a JAX random key.
             genotype: draw only this cell's parameters; None draws those of every candidate operation, for code and mixture wirings.
-                Every parameter has its own random stream, so that a genotype's parameters equal its part of the full set.
+                The full set is drawn all the same and cut, so that a genotype's parameters equal its part of it.
             scheme: see :mod:`jknas.networks.initialisation`.
 
         Returns:
@@ -116,9 +115,12 @@ class CellNetwork:
         if genotype is not None and not isinstance(genotype, CellGenotype):
             raise TypeError(f"init takes a CellGenotype or None, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
         images = jnp.zeros((1, 8, 8, self.input_channels), jnp.result_type(float))
-        mixture = None if genotype is not None else jnp.zeros((len(EDGES), len(OPERATIONS)), images.dtype)
-        variables = self._module("batch", genotype, scheme).init(key, images, mixture)
-        return {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+        shapes = jax.eval_shape(lambda: self._module("batch", None).init(jax.random.key(0), images, None))
+        params = draw_parameters(key, shapes["params"], scheme)
+        averages = _unit_averages(params)
+        if genotype is None:
+            return {"params": params, "batch_stats": averages}
+        return {"params": restrict(params, genotype), "batch_stats": restrict(averages, genotype)}
 
     def apply(
         self,
@@ -188,6 +190,9 @@ def _resolve(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
         raise TypeError("wiring is a string; parse it first: CellGenotype.parse(text)")
     array = jnp.asarray(wiring)
     if array.shape == (len(EDGES),) and jnp.issubdtype(array.dtype, jnp.integer):
+        # A traced code cannot be looked at: a digit out of range is then moved to the nearest operation.
+        if not isinstance(array, jax.core.Tracer) and not all(0 <= digit < len(OPERATIONS) for digit in array.tolist()):
+            raise ValueError(f"a code has digits 0 to {len(OPERATIONS) - 1}, got {array.tolist()}")
         return None, array
     if array.shape == (len(EDGES), len(OPERATIONS)) and jnp.issubdtype(array.dtype, jnp.floating):
         return None, array

@@ -94,7 +94,7 @@ def _kernel_gradient(x: jax.Array, cotangent: jax.Array, size: int, stride: int,
     c_in, (n, height, width, c_out) = x.shape[-1], cotangent.shape
     if size == 1 and padding == 0:
         return _product_over_pixels(x[:, ::stride, ::stride], cotangent)[None, None]
-    if stride != 1:
+    if stride != 1 or padding >= size:
         padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
         reach_h, reach_w = (height - 1) * stride + 1, (width - 1) * stride + 1
         taps = [padded[:, i : i + reach_h : stride, j : j + reach_w : stride] for i in range(size) for j in range(size)]

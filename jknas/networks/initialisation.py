@@ -14,14 +14,16 @@ shifts zero in all.
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
 
 Scheme = Literal["pytorch", "he_normal", "he_normal_out"]
-Initialiser = Callable[[jax.Array, tuple[int, ...]], jax.Array]
+
+_CONSTANT = {"scale": 1.0, "bias": 0.0}
 
 
 def check_scheme(scheme: str) -> None:
@@ -30,31 +32,43 @@ def check_scheme(scheme: str) -> None:
         raise ValueError(f"initialisation {scheme!r} is not known; choose one of {', '.join(map(repr, get_args(Scheme)))}")
 
 
-def _fan(shape: tuple[int, ...]) -> tuple[int, int]:
-    receptive = math.prod(shape[:-2])
-    return receptive * shape[-2], receptive * shape[-1]
+def _spread(path: tuple[Any, ...], shapes: PyTree, shape: tuple[int, ...], scheme: Scheme) -> float:
+    """Return the bound (``pytorch``) or the standard deviation (else) of one leaf; zero where a scheme sets zeros."""
+    if path[-1].key == "classifier_bias":
+        return 1 / math.sqrt(shapes["classifier"].shape[0]) if scheme == "pytorch" else 0.0
+    one = shape[-4:]  # the kernels of a stage are stacked along a leading axis, which is no part of a fan
+    receptive, inputs, outputs = math.prod(one[:-2]), one[-2], one[-1]
+    if scheme == "pytorch":
+        return 1 / math.sqrt(receptive * inputs)
+    return math.sqrt(2 / (receptive * (inputs if scheme == "he_normal" else outputs)))
 
 
-def kernel_initialiser(scheme: Scheme) -> Initialiser:
-    """Return the kernel initialiser of a scheme, for shapes ``[..., in, out]``; numbers come in the default float type."""
+def draw_parameters(key: PRNGKeyArray, shapes: PyTree, scheme: Scheme) -> PyTree:
+    """Draw the parameters of a cell network.
 
-    def initialise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        fan_in, fan_out = _fan(shape)
-        if scheme == "pytorch":
-            bound = 1 / math.sqrt(fan_in)
-            return jax.random.uniform(key, shape, jnp.result_type(float), -bound, bound)
-        return jax.random.normal(key, shape, jnp.result_type(float)) * math.sqrt(2 / (fan_in if scheme == "he_normal" else fan_out))
+    All random numbers come from one draw that is cut into leaves: a draw a leaf would cost a compilation a leaf, minutes for a network.
 
-    return initialise
+    Args:
+        key: a JAX random key.
+        shapes: nested dictionaries of ``jax.ShapeDtypeStruct``; the last name of a leaf says what it is.
+        scheme: see the module's text.
 
-
-def bias_initialiser(scheme: Scheme, fan_in: int) -> Initialiser:
-    """Return the initialiser of a linear layer's bias whose kernel has ``fan_in`` inputs."""
-
-    def initialise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        if scheme == "pytorch":
-            bound = 1 / math.sqrt(fan_in)
-            return jax.random.uniform(key, shape, jnp.result_type(float), -bound, bound)
-        return jnp.zeros(shape, jnp.result_type(float))
-
-    return initialise
+    Returns:
+        Arrays in the structure of ``shapes``, in the default float type.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    random = [path[-1].key not in _CONSTANT for path, _ in leaves]
+    sizes = [math.prod(leaf.shape) if drawn else 0 for drawn, (_, leaf) in zip(random, leaves, strict=True)]
+    ends = np.cumsum(sizes)
+    dtype = jnp.result_type(float)
+    if scheme == "pytorch":
+        numbers = jax.random.uniform(key, (int(ends[-1]),), dtype, -1, 1)
+    else:
+        numbers = jax.random.normal(key, (int(ends[-1]),), dtype)
+    values = []
+    for drawn, (path, leaf), size, end in zip(random, leaves, sizes, ends, strict=True):
+        if drawn:
+            values.append(numbers[end - size : end].reshape(leaf.shape) * _spread(path, shapes, leaf.shape, scheme))
+        else:
+            values.append(jnp.full(leaf.shape, _CONSTANT[path[-1].key], dtype))
+    return jax.tree_util.tree_unflatten(structure, values)

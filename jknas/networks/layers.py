@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from jknas.networks.convolution import convolution
-from jknas.networks.initialisation import Scheme, kernel_initialiser
 from jknas.networks.normalisation import Statistics, normalise, normalise_running
 
 RUNNING_MOMENTUM = 0.9
@@ -68,6 +67,11 @@ def relu_conv_norm(
     return batch_norm(y, weights.norm, statistics)
 
 
+def declare(module: nn.Module, name: str, *shape: int) -> jax.Array:
+    """Return a kernel or bias of ``module``; Flax holds its place and shape, its numbers come from :mod:`jknas.networks.initialisation`."""
+    return module.param(name, nn.initializers.zeros, shape, jnp.result_type(float))
+
+
 class BatchNorm(nn.Module):
     """Scale, shift and running averages of one batch normalisation."""
 
@@ -98,11 +102,10 @@ class ConvNorm(nn.Module):
     in_features: int
     features: int
     size: int
-    scheme: Scheme
 
     def setup(self) -> None:
         """Declare the arrays."""
-        self.kernel = self.param("kernel", kernel_initialiser(self.scheme), (self.size, self.size, self.in_features, self.features))
+        self.kernel = declare(self, "kernel", self.size, self.size, self.in_features, self.features)
         self.norm = BatchNorm(self.features)
 
     def weights(self) -> ConvNormWeights:
