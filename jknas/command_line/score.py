@@ -41,6 +41,7 @@ def command(
 ) -> None:
     """Score architectures without training them. Scores that --db holds are not computed again."""
     options.use_compile_cache(compile_cache)
+    from jknas import data as data_room
     from jknas import spaces
     from jknas.scoring import make_scorer, score_many
     from jknas.store import Store
@@ -61,6 +62,7 @@ def command(
         counts: Counter[str] = Counter()
         for one, given in zip(wanted, overrides, strict=True):
             if one.needs_network:
+                data_room.batch(dataset, batch or one.batch_size, seed)  # refuses a batch that is too large, before it is announced
                 bars.note(f"{one.name}: compiling the scoring program")
             with asking():
                 scorer = make_scorer(

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+
+import jknas
+
+
+def test_every_public_name_is_there():
+    assert sorted(jknas.__all__) == list(jknas.__all__)
+    assert all(getattr(jknas, name) is not None for name in jknas.__all__)
+    assert set(jknas.__all__) <= set(dir(jknas))
+
+
+def test_the_surface_is_this_one():
+    assert set(jknas.__all__) == {
+        *("CellGenotype", "CellNetwork", "Dataset", "Problem", "Recipe", "Store", "__version__", "evaluate", "load", "make_scorer"),
+        *("mgm", "mgm_layerwise", "run_search", "score_many", "train"),
+    }  # fmt: skip
+    assert callable(jknas.mgm)
+    assert callable(jknas.train)
+
+
+def test_an_unknown_name():
+    with pytest.raises(AttributeError, match="has no attribute 'mgn'; its public names are"):
+        _ = jknas.mgn
+
+
+_IMPORTS = """
+import sys
+opened = []
+sys.addaudithook(lambda event, details: opened.append(str(details[0])) if event == "open" else None)
+import jknas
+jknas_opened = [path for path in opened if not path.isdigit() and not path.endswith(".py") and ".pyc" not in path]
+assert "jax" not in sys.modules, "import jknas imported jax"
+assert not jknas_opened, jknas_opened
+import jax
+flags = dict(jax.config.values)
+for name in set(jknas.__all__) - {"__version__"}:
+    getattr(jknas, name)
+import jknas.cli, jknas.command_line.score, jknas.search, jknas.kernels.mgm
+changed = {name for name, value in jax.config.values.items() if name in flags and flags[name] != value}
+assert not changed, changed
+"""
+
+
+def test_importing_starts_no_backend_reads_nothing_and_sets_no_flag():
+    # A platform that does not exist: starting a backend would fail.
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS],
+        capture_output=True, text=True, timeout=120, check=False, env={"JAX_PLATFORMS": "nowhere", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_no_jax():
+    lines = ["import sys", "from jknas.cli import run", "assert run(['--help']) == 0", "assert run(['search', '--help']) == 0"]
+    code = "\n".join([*lines, "assert 'jax' not in sys.modules"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "search" in done.stdout
