@@ -4,10 +4,11 @@ Everything that a score depends on except the genotype (batch, weights, proxy an
 enters the compiled program as data. Results come one by one, each already written to the store when it is handed out.
 """
 
+import functools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,17 @@ from jknas.spaces.space import Space
 from jknas.store import ScoreKey, ScoreRecord, Store, canonical_json
 
 
+class _Compiled(NamedTuple):
+    program: Callable[..., jax.Array]
+    arguments: tuple[Any, ...]
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """One proxy on one batch and one draw of weights, compiled for every genotype of a space. Made by :func:`make_scorer`.
+    """One proxy on one batch and one draw of weights, compiled once for every genotype of a space. Made by :func:`make_scorer`.
+
+    Nothing is drawn or compiled before the first score that no store holds.
 
     Attributes:
         space: where the genotypes come from.
@@ -36,7 +45,6 @@ class Scorer:
         dataset: name and digest of the data.
         seed: drew the weights, the batch and whatever the proxy samples.
         batch_size: examples.
-        compile_seconds: what tracing and compiling the program took; zero for proxies of the genotype alone.
     """
 
     space: Space
@@ -48,11 +56,25 @@ class Scorer:
     dataset: str
     seed: int
     batch_size: int
-    compile_seconds: float
-    _program: Any
-    _arguments: tuple[Any, ...]
+    _draw: Callable[[], tuple[Any, ...]]
     _versions: Mapping[str, str]
     _device: str
+
+    @functools.cached_property
+    def _compiled(self) -> _Compiled:
+        start = time.perf_counter()
+        arguments = self._draw()
+
+        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> jax.Array:
+            return self.proxy.score(self.network, params, code, data, key, **self.settings)
+
+        program = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int)).compile()
+        return _Compiled(program, arguments, time.perf_counter() - start)
+
+    @property
+    def compile_seconds(self) -> float:
+        """What drawing, tracing and compiling took; zero as long as nothing was computed, and for proxies of the genotype alone."""
+        return self._compiled.seconds if "_compiled" in vars(self) else 0.0
 
     def key(self, genotype: Any) -> ScoreKey:
         """Return what identifies the score of ``genotype`` in a store."""
@@ -70,9 +92,10 @@ class Scorer:
 
     def score(self, genotype: Any) -> ScoreRecord:
         """Compute one score; the seconds are those of the run, without compilation."""
+        compiled = self._compiled if self.proxy.needs_network else None
         start = time.perf_counter()
-        if self.proxy.needs_network:
-            value = float(self._program(*self._arguments, jnp.asarray(genotype.code)))
+        if compiled is not None:
+            value = float(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
         else:
             value = float(self.proxy.score(self.space, genotype, self.network, self.resolution))
         seconds = time.perf_counter() - start
@@ -94,7 +117,7 @@ def make_scorer(
     batch_size: int | None = None,
     settings: Mapping[str, Setting] | None = None,
 ) -> Scorer:
-    """Draw weights and a batch, put both on the device and compile the proxy for a whole search space.
+    """Fix what a score depends on besides the genotype: data, weights, proxy and settings.
 
     Args:
         proxy: what to compute.
@@ -115,22 +138,15 @@ def make_scorer(
     chosen = proxy.with_settings(settings or {})
     network = CellNetwork(channels, cells, dataset.num_classes, dataset.channels)
     size = proxy.batch_size if batch_size is None else batch_size
-    start, program, arguments = time.perf_counter(), None, ()
-    if proxy.needs_network:
-        images, labels = batch(dataset, size, seed)
+    images, labels = batch(dataset, size, seed) if proxy.needs_network else (None, None)
+
+    def draw() -> tuple[Any, ...]:
         initial, sampling = jax.random.split(jax.random.key(seed))
-        params = jax.jit(lambda key: network.init(key, scheme=scheme)["params"])(initial)
-        arguments = jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
+        params = network.init(initial, scheme=scheme)["params"]
+        return jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
 
-        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> jax.Array:
-            return proxy.score(network, params, code, data, key, **chosen)
-
-        program = jax.jit(run).lower(*arguments, jnp.zeros((space.num_edges,), int)).compile()
     name = f"{dataset.name}@{dataset.digest[:16]}"
-    spent = time.perf_counter() - start if proxy.needs_network else 0.0
-    return Scorer(
-        space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, spent, program, arguments, versions(), device()
-    )  # fmt: skip
+    return Scorer(space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, draw, versions(), device())
 
 
 def score_many(

@@ -32,13 +32,13 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a sett
 Json = Annotated[bool, typer.Option("--json", help="print JSON to standard output, and no progress")]
 CompileCache = Annotated[Path | None, typer.Option("--compile-cache", help="keep compiled programs in this folder for later runs")]
 Epochs = Annotated[int, typer.Option("--epochs", help="epochs of training")]
-TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images a training step; 64 for digits, otherwise 256")]
+TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images a training step; 25 for digits, otherwise 256")]
 LearningRate = Annotated[float, typer.Option("--learning-rate", help="of the first epoch; falls to zero along a cosine")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
 Precision = Annotated[str, typer.Option("--precision", help="of training: float32 or bfloat16")]
 
 # Two reductions halve an image: at 8x8 the last stage would normalise over four pixels. And 256 images a step leave four steps an epoch.
-_DIGITS_RESOLUTION, _DIGITS_TRAIN_BATCH, _TRAIN_BATCH = 16, 64, 256
+_DIGITS_RESOLUTION, _DIGITS_TRAIN_BATCH, _TRAIN_BATCH = 16, 25, 256
 
 
 @dataclass(frozen=True)

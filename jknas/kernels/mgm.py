@@ -93,7 +93,7 @@ def mgm(
 def sum_of_squares(gradients: PyTree) -> Float[Array, ""]:
     """Return the squared Euclidean norm of a whole tree, accumulated in at least float32."""
     leaves = [leaf for leaf in jax.tree.leaves(gradients) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in leaves]
+    wide = [leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32) for leaf in leaves]
     return jnp.sum(jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in wide]))
 
 
@@ -138,13 +138,13 @@ def mgm_layerwise(
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     stacks = layers(mean_gradient(apply, params, x, labels, objective=objective))
-    total = count = jnp.zeros(())
+    total = count = jnp.zeros((), stacks[0][0].dtype)
     for stack_key, (stack, weights) in zip(jax.random.split(key, len(stacks)), stacks, strict=True):
         flat = stack.reshape(stack.shape[0], -1)
         if flat.shape[1] > samples:
             flat = jnp.take_along_axis(flat, _one_per_stretch(stack_key, flat.shape, samples), axis=1)
-        total = total + jnp.sum(weights * jnp.sum(jnp.square(flat), axis=1))
-        count = count + jnp.sum(weights)
+        total = total + jnp.sum(weights.astype(total.dtype) * jnp.sum(jnp.square(flat), axis=1))
+        count = count + jnp.sum(weights.astype(total.dtype))
     return total / count
 
 

@@ -10,12 +10,21 @@ from jknas.spaces.space import Space
 def parameter_count(space: Space, genotype: Any, network: CellNetwork, resolution: int) -> int:
     """Return the number of parameters; the resolution does not matter."""
     del resolution
-    return space.parameters(genotype, channels=network.channels, cells=network.cells, classes=network.classes)
+    return space.parameters(
+        genotype, channels=network.channels, cells=network.cells, classes=network.classes, image_channels=network.input_channels
+    )
 
 
 def mac_count(space: Space, genotype: Any, network: CellNetwork, resolution: int) -> int:
     """Return the multiply-accumulate operations of one forward pass on one image (the field's "FLOPs")."""
-    return space.macs(genotype, channels=network.channels, cells=network.cells, classes=network.classes, resolution=resolution)
+    return space.macs(
+        genotype,
+        channels=network.channels,
+        cells=network.cells,
+        classes=network.classes,
+        image_channels=network.input_channels,
+        resolution=resolution,
+    )
 
 
 _REFERENCE = "Dong and Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326"

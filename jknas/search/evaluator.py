@@ -53,7 +53,7 @@ class Evaluator:
 
     def score(self, genotype: CellGenotype) -> Scored:
         """Score a genotype with the problem's proxy; the first call compiles."""
-        problem, spent = self.problem, 0.0
+        problem = self.problem
         if self._scorer is None:
             self._announce("scoring")
             self._scorer = make_scorer(
@@ -67,9 +67,9 @@ class Evaluator:
                 batch_size=problem.batch_size,
                 settings=problem.settings,
             )
-            spent = self._scorer.compile_seconds
+        compiled = self._scorer.compile_seconds
         ((record, fresh),) = score_many(self._scorer, (genotype,), store=problem.store)
-        return Scored(record, fresh, spent)
+        return Scored(record, fresh, self._scorer.compile_seconds - compiled)
 
     def train(self, genotype: CellGenotype) -> Training:
         """Train a genotype by the problem's recipe; one program serves all genotypes. A training that was begun goes on."""
