@@ -66,12 +66,12 @@ def main() -> None:
             interval = metrics.bootstrap_interval(metrics.spearman, scores, accuracy, seed=options.seed)
             tau = metrics.kendall_tau_b(scores, accuracy)
             table[name][target] = {
-                "spearman": interval.estimate,
+                "spearman": interval.estimate.value,
                 "interval_95": [interval.low, interval.high],
                 "kendall_tau_b": tau.value,
                 "non_finite": tau.non_finite,
             }
-            print(f"{name} against {target}: Spearman {interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]", flush=True)
+            print(f"{name} against {target}: Spearman {interval.estimate.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]", flush=True)
     measure.record(
         "mgm_correlation",
         {
