@@ -113,7 +113,7 @@ class _Run:
 
     def start(self) -> TrainState:
         """Draw the state before the first epoch."""
-        draw = self._program(epoch.initial_state, self._weights_key, once=True, settings=self._training, scheme=self.plan.scheme)
+        draw = self._program(epoch.initial_state, self._weights_key, settings=self._training, scheme=self.plan.scheme)
         return draw(self._weights_key)
 
     def epoch(self, state: TrainState, number: int) -> tuple[TrainState, EpochRecord]:

@@ -17,8 +17,6 @@ __all__ = ["MAX_PROGRAMS", "PROGRAMS", "Programs"]
 MAX_PROGRAMS = 16
 """Programs that a :class:`Programs` keeps."""
 
-_UNOPTIMISED: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-
 
 class Programs:
     """Compiled programs by function, fixed settings, and the shapes, types and devices of the arguments.
@@ -31,7 +29,7 @@ class Programs:
         self._lock = threading.Lock()
 
     def get(
-        self, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = (), once: bool = False, **fixed: Hashable
+        self, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = (), **fixed: Hashable
     ) -> tuple[Callable[..., Any], float]:
         """Return the program of ``function(*arguments, **fixed)``, and the seconds spent on building it (0 if it was there).
 
@@ -39,20 +37,17 @@ class Programs:
             function: a traceable function.
             *arguments: example arguments, JAX arrays in any containers; the program is called with such arguments alone.
             donate: positions of arguments whose memory the result may take.
-            once: the program is light and run rarely: on a CPU, compile it without optimisation, in a fraction of the time.
             **fixed: what is fixed in the program.
         """
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves)
-        key = (function, tuple(sorted(fixed.items())), donate, once, tree, shapes)
+        key = (function, tuple(sorted(fixed.items())), donate, tree, shapes)
         with self._lock:
             if key in self._built:
                 self._built.move_to_end(key)
                 return self._built[key], 0.0
             start = time.perf_counter()
-            lowered = jax.jit(lambda *arrays: function(*arrays, **fixed), donate_argnums=donate).lower(*arguments)
-            on_cpu = all(device.platform == "cpu" for leaf in leaves for device in leaf.devices())
-            program = lowered.compile(compiler_options=_UNOPTIMISED if once and on_cpu else None)
+            program = jax.jit(lambda *arrays: function(*arrays, **fixed), donate_argnums=donate).lower(*arguments).compile()
             self._built[key] = program
             if len(self._built) > MAX_PROGRAMS:
                 self._built.popitem(last=False)
