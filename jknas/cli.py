@@ -1,7 +1,7 @@
 """The command line, ``jknas``.
 
 Exit codes: 0; 2 for input that the user can correct (one line on standard error says how); 130 for an interruption (the line says how to go
-on); 1 for anything else, with a traceback.
+on); 141 for a reader of the output that went away; 1 for anything else, with a traceback.
 """
 
 import os

@@ -5,6 +5,7 @@ enters the compiled program as data. Results come one by one, each already writt
 """
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from jknas.data import Dataset, batch
 from jknas.environment import device, versions
 from jknas.networks.cell_network import CellNetwork
 from jknas.networks.initialisation import Scheme, check_scheme
-from jknas.proxies import Batch, Proxy
+from jknas.proxies import Batch, Proxy, ProxyError
 from jknas.proxies.proxy import Setting
 from jknas.spaces.space import Space
 from jknas.store import ScoreKey, ScoreRecord, Store, canonical_json
@@ -68,8 +69,11 @@ class Scorer:
         def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> jax.Array:
             return self.proxy.score(self.network, params, code, data, key, **self.settings)
 
-        program = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int)).compile()
-        return _Compiled(program, arguments, time.perf_counter() - start)
+        try:
+            lowered = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int))
+        except ValueError as error:  # tracing computes nothing: it can only have met values or shapes that do not fit
+            raise ProxyError(f"proxy {self.proxy.name!r} cannot be computed so: {error}") from error
+        return _Compiled(lowered.compile(), arguments, time.perf_counter() - start)
 
     @property
     def compile_seconds(self) -> float:
@@ -91,7 +95,11 @@ class Scorer:
         )
 
     def score(self, genotype: Any) -> ScoreRecord:
-        """Compute one score; the seconds are those of the run, without compilation."""
+        """Compute one score; the seconds are those of the run, without compilation.
+
+        Raises:
+            ProxyError: by the first score: settings, batch or images that the proxy or the network cannot take.
+        """
         compiled = self._compiled if self.proxy.needs_network else None
         start = time.perf_counter()
         if compiled is not None:
@@ -99,8 +107,7 @@ class Scorer:
         else:
             value = float(self.proxy.score(self.space, genotype, self.network, self.resolution))
         seconds = time.perf_counter() - start
-        finite = value - value == 0
-        status = "non_finite" if not finite else "dead" if self.space.is_dead(genotype) else "ok"
+        status = "non_finite" if not math.isfinite(value) else "dead" if self.space.is_dead(genotype) else "ok"
         canonical = str(self.space.canonical(genotype))
         return ScoreRecord(self.key(genotype), canonical, value, status, seconds, {}, dict(self._versions), self._device)
 
@@ -132,7 +139,9 @@ def make_scorer(
         settings: overrides of the proxy's settings.
 
     Raises:
-        ValueError: unknown scheme or setting, or a batch larger than the training part.
+        ProxyError: a setting that the proxy does not have.
+        DataError: a batch larger than the training part.
+        ValueError: an unknown scheme, or a network size that is not positive.
     """
     check_scheme(scheme)
     chosen = proxy.with_settings(settings or {})

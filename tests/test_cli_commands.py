@@ -195,6 +195,22 @@ class TestScore:
         assert words in run.refused("score", *arguments)
 
     @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [(["--set", "objective=hinge"], "objective='hinge' is not known"), (["--resolution", "10"], "must be multiples of 4")],
+    )
+    def test_what_only_the_proxy_can_refuse(self, run, arguments, words):
+        code, _, err = run("score", "--arch", "resnet", "--channels", 4, "--cells", 1, *arguments)
+        assert code == 2
+        assert err.splitlines()[-1].startswith("error: proxy 'mgm' cannot be computed so: ")
+        assert words in err
+        assert "Traceback" not in err
+
+    def test_a_refusal_leaves_an_older_file_of_scores_alone(self, run, tmp_path):
+        (tmp_path / "lines").write_text("older scores")
+        run.refused("score", "--arch", "resnet", "--data", "mnist", "--out", tmp_path / "lines")
+        assert (tmp_path / "lines").read_text() == "older scores"
+
+    @pytest.mark.parametrize(
         ("content", "words"),
         [(b"", "holds no architecture"), (b"# nothing\n\n", "holds no architecture"), (b"\xff\xfe", "is no UTF-8 text")],
     )

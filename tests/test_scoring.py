@@ -12,7 +12,7 @@ from jknas import proxies
 from jknas.data import DataError
 from jknas.genotype import CellGenotype
 from jknas.json_text import read_json
-from jknas.proxies import Proxy
+from jknas.proxies import Proxy, ProxyError
 from jknas.scoring import make_scorer, score_many
 from jknas.store import Store
 
@@ -142,8 +142,8 @@ class TestBadInput:
         ("changes", "error", "words"),
         [
             ({"scheme": "he"}, ValueError, "initialisation 'he' is not known; choose one of 'pytorch'"),
-            ({"settings": {"scal": 1.0}}, ValueError, "proxy 'linear' has no setting 'scal'; its settings are: scale=1.0"),
-            ({"settings": {"scale": 1}}, ValueError, "setting scale of proxy 'linear' is a float, got 1"),
+            ({"settings": {"scal": 1.0}}, ProxyError, "proxy 'linear' has no setting 'scal'; its settings are: scale=1.0"),
+            ({"settings": {"scale": 1}}, ProxyError, "setting scale of proxy 'linear' is a float, got 1"),
             ({"batch_size": 41}, DataError, "a batch of 41 was asked for; the training split holds 40"),
             ({"channels": 0}, ValueError, "channels must be a positive integer, got 0"),
         ],
@@ -152,8 +152,16 @@ class TestBadInput:
         with pytest.raises(error, match=words):
             make_scorer(LINEAR, stubs.tiny_digits(), stubs.SPACE, **(SMALL | changes))
 
+    def test_what_only_the_proxy_can_refuse(self):
+        def refusing(*arguments, **settings):
+            raise ValueError("scale must be positive")
+
+        scorer = make_scorer(dataclasses.replace(LINEAR, score=refusing), stubs.tiny_digits(), stubs.SPACE, **SMALL)
+        with pytest.raises(ProxyError, match="proxy 'linear' cannot be computed so: scale must be positive"):
+            scorer.score(CellGenotype.parse(stubs.RESNET))
+
     def test_an_unknown_proxy(self):
-        with pytest.raises(ValueError, match=r"Unknown proxy 'mgn'.*Did you mean 'mgm'"):
+        with pytest.raises(ProxyError, match=r"Unknown proxy 'mgn'.*Did you mean 'mgm'"):
             proxies.get("mgn")
 
 

@@ -256,5 +256,5 @@ class TestProblem:
 def test_registry():
     assert search.names() == ("knas", "random")
     assert search.get("knas")(samples=7, topk=2).settings == {"samples": 7, "topk": 2}
-    with pytest.raises(ValueError, match=r"Unknown search method 'kans'.*Did you mean 'knas'"):
+    with pytest.raises(SearchError, match=r"Unknown search method 'kans'.*Did you mean 'knas'"):
         search.get("kans")

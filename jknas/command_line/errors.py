@@ -13,15 +13,6 @@ class Interrupted(Exception):  # noqa: N818 - not an error, and named after what
 
 
 @contextmanager
-def asking() -> Iterator[None]:
-    """Report a ValueError of the library's argument checks as the user's to correct."""
-    try:
-        yield
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-
-
-@contextmanager
 def interruptible(advice: str) -> Iterator[None]:
     """On Ctrl-C, say how to go on."""
     try:
@@ -35,11 +26,12 @@ def is_bad_input(error: BaseException) -> bool:
     from jknas.data import DataError
     from jknas.genotype import GenotypeError
     from jknas.json_text import JsonTextError
+    from jknas.proxies import ProxyError
     from jknas.report.cell_drawing import DrawingError
     from jknas.search import SearchError
     from jknas.spaces import SpaceError
     from jknas.store import StoreError
     from jknas.training import TrainingError
 
-    kinds = (CommandError, DataError, GenotypeError, JsonTextError, DrawingError, SearchError, SpaceError, StoreError, TrainingError)
-    return isinstance(error, kinds)
+    of_rooms = (DataError, GenotypeError, JsonTextError, DrawingError, ProxyError, SearchError, SpaceError, StoreError, TrainingError)
+    return isinstance(error, (CommandError, *of_rooms))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jknas.command_line.errors import CommandError, asking
+from jknas.command_line.errors import CommandError
 
 if TYPE_CHECKING:
     from jknas.data import Dataset
@@ -100,8 +100,10 @@ def check_init(scheme: str) -> Any:
     """Return the initialisation's name, or refuse it."""
     from jknas.networks.initialisation import check_scheme
 
-    with asking():
+    try:
         check_scheme(scheme)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     return scheme
 
 
@@ -124,8 +126,7 @@ def settings_for(chosen: list[Proxy], texts: list[str] | None) -> list[dict[str,
             raise CommandError(f"--set {text!r}; expected NAME=VALUE, as in --set objective=logits.")
         takers = [place for place, proxy in enumerate(chosen) if name in proxy.settings]
         if not takers:
-            with asking():
-                chosen[0].with_settings({name: value})
+            chosen[0].with_settings({name: value})  # refuses it
         for place in takers:
             found[place][name] = _typed(name, value, chosen[place].settings[name])
     return found

@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from jknas.command_line.errors import CommandError
+
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object as one line, at once."""
@@ -32,7 +34,6 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def write_json_file(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object into a file, which appears when it is complete."""
-    from jknas.command_line.errors import CommandError
     from jknas.json_text import export_json
 
     partial = path.with_name(path.name + ".part")
@@ -57,9 +58,10 @@ def table(title: str, rows: Mapping[str, Any]) -> Table:
 
 
 def show(renderable: Any) -> None:
-    """Print a table to standard output."""
-    # Off a terminal a table keeps its content instead of being cut at 80 columns.
-    Console(width=None if sys.stdout.isatty() else 160).print(renderable)
+    """Print a table, or a line, to standard output."""
+    # Off a terminal a table keeps its content instead of being cut at 80 columns. Brackets and colons are those of paths, not markup.
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
+    console.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
 class _Rate(ProgressColumn):

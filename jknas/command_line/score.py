@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from jknas.command_line import options
-from jknas.command_line.errors import CommandError, asking, interruptible
+from jknas.command_line.errors import CommandError, interruptible
 from jknas.command_line.output import Bars, print_json, show
 
 _SHOWN = 20
@@ -53,8 +53,8 @@ def command(
     scheme = options.check_init(init)
     with ExitStack() as stack:
         store = None if db is None else stack.enter_context(Store(db))
-        lines = None if out is None else stack.enter_context(_opened(out))
         dataset = options.DataChoice(data, folder, resolution, limit).load()
+        lines = None if out is None else stack.enter_context(_opened(out))
         kept = f"run the same command again: {db} keeps the scores so far." if db else "with --db FILE the scores so far would be kept."
         stack.enter_context(interruptible(kept))
         bars = stack.enter_context(Bars(quiet=json))
@@ -64,10 +64,9 @@ def command(
             if one.needs_network:
                 data_room.batch(dataset, batch or one.batch_size, seed)  # refuses a batch that is too large, before it is announced
                 bars.note(f"{one.name}: compiling the scoring program")
-            with asking():
-                scorer = make_scorer(
-                    one, dataset, chosen, channels=channels, cells=cells, seed=seed, scheme=scheme, batch_size=batch, settings=given
-                )
+            scorer = make_scorer(
+                one, dataset, chosen, channels=channels, cells=cells, seed=seed, scheme=scheme, batch_size=batch, settings=given
+            )
             bars.update(one.name, 0, len(genotypes))
             for done, (record, fresh) in enumerate(score_many(scorer, genotypes, store=store, deduplicate=dedup), start=1):
                 line = _line(record, fresh=fresh)
@@ -116,11 +115,10 @@ def _read(space: Any, file: Path) -> list[Any]:
     for number, line in enumerate(text.splitlines(), start=1):
         entry = line.partition("#")[0].strip()
         if entry:
-            with asking():
-                try:
-                    found.append(space.parse(entry))
-                except ValueError as error:
-                    raise CommandError(f"{file}, line {number}: {error}") from error
+            try:
+                found.append(space.parse(entry))
+            except ValueError as error:
+                raise CommandError(f"{file}, line {number}: {error}") from error
     if not found:
         raise CommandError(f"--archs {file} holds no architecture; expected one architecture string a line.")
     return found

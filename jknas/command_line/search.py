@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from jknas.command_line import options
-from jknas.command_line.errors import CommandError, asking, interruptible
+from jknas.command_line.errors import CommandError, interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
 
 
@@ -58,8 +58,7 @@ def command(
     dataset = choice.load()
     parts: dict[str, Any] = {"space": chosen, "dataset": dataset, "network": options.network_for(dataset, channels, cells)}
     parts |= {"recipe": recipe, "seed": seed, "proxy": named, "settings": given, "batch_size": batch, "scheme": scheme}
-    with asking():
-        made.init(search.Problem(**parts))  # so that nothing is written for a search that cannot be run
+    made.init(search.Problem(**parts))  # so that nothing is written for a search that cannot be run
     place = options.output_folder(out)
     advice = "go on with the same command and --resume."
     with interruptible(advice), Store(db or place / "scores.sqlite") as store, Bars(quiet=json) as bars:

@@ -6,10 +6,11 @@
 '1 backward pass'
 """
 
+from jknas.choosing import choose
 from jknas.proxies import mgm as _mgm
 from jknas.proxies import size as _size
+from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Proxy
-from jknas.spaces.space import choose
 
 REGISTRY: dict[str, Proxy] = {proxy.name: proxy for proxy in (*_mgm.PROXIES, *_size.PROXIES)}
 """Every proxy by name."""
@@ -24,9 +25,9 @@ def get(name: str) -> Proxy:
     """Return a proxy by name.
 
     Raises:
-        ValueError: for an unknown name, with the known ones.
+        ProxyError: for an unknown name, with the known ones.
     """
-    return REGISTRY[choose("proxy", name, names())]
+    return REGISTRY[choose("proxy", name, names(), error=ProxyError)]
 
 
-__all__ = ["REGISTRY", "Batch", "Proxy", "get", "names"]
+__all__ = ["REGISTRY", "Batch", "Proxy", "ProxyError", "get", "names"]

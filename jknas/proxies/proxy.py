@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.networks.cell_network import CellNetwork, Wiring
+from jknas.proxies.errors import ProxyError
 
 Setting = str | int | float | bool
 
@@ -32,7 +33,7 @@ class Proxy:
             ``score(space, genotype, network, resolution) -> int | float``.
         summary: one line on what it measures.
         reference: paper, equation and arXiv id.
-        cost: in units of one training step on the same batch, for instance ``"1 backward pass"``.
+        cost: what one score takes, in words, for instance ``"1 backward pass"``.
         higher_is_better: the sign; searches maximise ``score`` or its negative.
         needs_labels: whether the labels of the batch matter.
         needs_network: whether a network is drawn and run; otherwise the score is a function of the genotype alone.
@@ -55,14 +56,14 @@ class Proxy:
         """Return the defaults updated by ``given``.
 
         Raises:
-            ValueError: for a name that the proxy does not have, or a value of another type than the default's.
+            ProxyError: for a name that the proxy does not have, or a value of another type than the default's.
         """
         for name, value in given.items():
             if name not in self.settings:
                 known = ", ".join(f"{key}={default!r}" for key, default in self.settings.items()) or "none"
-                raise ValueError(f"proxy {self.name!r} has no setting {name!r}; its settings are: {known}")
+                raise ProxyError(f"proxy {self.name!r} has no setting {name!r}; its settings are: {known}")
             if type(value) is not type(self.settings[name]):
-                raise ValueError(f"setting {name} of proxy {self.name!r} is a {type(self.settings[name]).__name__}, got {value!r}")
+                raise ProxyError(f"setting {name} of proxy {self.name!r} is a {type(self.settings[name]).__name__}, got {value!r}")
         return {**self.settings, **given}
 
 

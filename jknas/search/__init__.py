@@ -8,6 +8,7 @@
 
 from collections.abc import Callable
 
+from jknas.choosing import choose
 from jknas.search.driver import Budget, Event, SearchResult, run
 from jknas.search.errors import SearchError
 from jknas.search.knas import knas
@@ -15,7 +16,6 @@ from jknas.search.method import Method
 from jknas.search.problem import Problem
 from jknas.search.random_search import random_search
 from jknas.search.result import as_record
-from jknas.spaces.space import choose
 
 __all__ = [
     "Budget", "Event", "Method", "Problem", "SearchError", "SearchResult", "as_record", "get", "knas", "names", "random_search", "run",
@@ -33,6 +33,6 @@ def get(name: str) -> Callable[..., Method]:
     """Return the function that makes a method from its settings.
 
     Raises:
-        SpaceError: no method has that name; the message lists those that exist.
+        SearchError: no method has that name; the message lists those that exist.
     """
-    return _METHODS[choose("search method", name, names())]
+    return _METHODS[choose("search method", name, names(), error=SearchError)]

@@ -34,7 +34,8 @@ class Problem:
 
     Raises:
         SearchError: parts that do not fit each other.
-        ValueError: an unknown initialisation or proxy setting.
+        ProxyError: a setting that the proxy does not have.
+        ValueError: an unknown initialisation.
     """
 
     space: Space

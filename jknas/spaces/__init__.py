@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from jknas.choosing import choose
 from jknas.spaces.nasbench201 import NASBENCH201
-from jknas.spaces.space import Space, SpaceError, choose
+from jknas.spaces.space import Space, SpaceError
 
 __all__ = ["Space", "SpaceError", "get", "names"]
 
@@ -29,4 +30,4 @@ def get(name: str) -> Space[Any]:
     Raises:
         SpaceError: no space has that name; the message lists those that exist.
     """
-    return _SPACES[choose("search space", name, names())]
+    return _SPACES[choose("search space", name, names(), error=SpaceError)]

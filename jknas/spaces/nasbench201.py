@@ -17,10 +17,11 @@ from typing import overload
 
 import numpy as np
 
+from jknas.choosing import choose
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.spaces.nasbench201_canonical import RULES, canonical
 from jknas.spaces.nasbench201_cost import macs, parameters
-from jknas.spaces.space import Space, SpaceError, choose
+from jknas.spaces.space import Space, SpaceError
 
 __all__ = ["MUTATION_RULES", "NAMED", "NASBENCH201", "is_dead", "mutate", "neighbours", "sample"]
 
@@ -92,7 +93,7 @@ def mutate(genotype: CellGenotype, rng: np.random.Generator, *, rule: str = "nod
         SpaceError: unknown rule.
         TypeError: ``rng`` is not a ``numpy.random.Generator``.
     """
-    choose("mutation rule", rule, MUTATION_RULES)
+    choose("mutation rule", rule, MUTATION_RULES, error=SpaceError)
     _check_generator(rng)
     if rule == "node":
         node = int(rng.integers(1, 4))

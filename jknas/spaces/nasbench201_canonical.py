@@ -16,8 +16,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import chain, permutations, product
 from types import MappingProxyType
 
+from jknas.choosing import choose
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
-from jknas.spaces.space import choose
+from jknas.spaces.space import SpaceError
 
 __all__ = ["RULES", "canonical", "function_key", "isomorphism_key", "published_key"]
 
@@ -47,7 +48,7 @@ def canonical(genotype: CellGenotype, *, rule: str = "function") -> CellGenotype
     Raises:
         SpaceError: unknown rule.
     """
-    return _representatives(choose("canonical rule", rule, RULES))[genotype]
+    return _representatives(choose("canonical rule", rule, RULES, error=SpaceError))[genotype]
 
 
 def function_key(code: Code) -> Hashable:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
-__all__ = ["Space", "SpaceError", "choose"]
+__all__ = ["Space", "SpaceError"]
 
 G = TypeVar("G")
 G_co = TypeVar("G_co", covariant=True)
@@ -115,25 +114,3 @@ class Space(Generic[G]):
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"
-
-
-def choose(kind: str, value: str, options: tuple[str, ...]) -> str:
-    """Return ``value`` if it is one of ``options``.
-
-    Args:
-        kind: what is chosen, for the message ("search space", "canonical rule").
-        value: the name that was asked for.
-        options: the names that exist.
-
-    Returns:
-        The value.
-
-    Raises:
-        SpaceError: the value is none of the options; the message lists them and names the closest.
-    """
-    if isinstance(value, str) and value in options:
-        return value
-    close = difflib.get_close_matches(value[:60], options, n=1, cutoff=0.5) if isinstance(value, str) else []
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    came = repr(value[:60]) if isinstance(value, str) else f"of type {type(value).__name__}"
-    raise SpaceError(f"Unknown {kind} {came}; expected one of {', '.join(options)}.{hint}")
