@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from jknas.genotype import CellGenotype
 from jknas.kernels import mgm, mgm_layerwise
-from jknas.kernels.mgm import mean_gradient, sum_of_squares
+from jknas.kernels.mgm import _one_per_stretch, mean_gradient, sum_of_squares
 from jknas.kernels.mgm_released import centred_half_product, last_example_norm
 from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork
-from random_variables import random_variables
 
 MIXED = CellGenotype(("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect", "none", "nor_conv_3x3"))
 
@@ -78,6 +77,21 @@ def test_integer_leaves_are_left_alone():
     with_counter = {**params, "steps": jnp.zeros((), jnp.int32)}
     expected = float(mgm(perceptron, params, x, labels))
     assert float(mgm(perceptron, with_counter, x, labels)) == pytest.approx(expected, rel=1e-6)
+    by_layer = [float(mgm_layerwise(perceptron, tree, x, labels, key=jax.random.key(0))) for tree in (params, with_counter)]
+    assert by_layer[1] == pytest.approx(by_layer[0], rel=1e-6)
+
+
+def test_half_precision_gradients_are_accumulated_in_float32():
+    # 4097 ones: bfloat16 has eight digits and would sum them to 4096.
+    apply, params, x = (lambda w, x: (x @ w).sum(1)), jnp.ones((4097, 1), jnp.bfloat16), jnp.ones((1, 4097), jnp.bfloat16)
+    assert float(mgm(apply, params, x, objective="logits")) == 4097
+    assert float(mgm_layerwise(apply, params, x, key=jax.random.key(0), objective="logits", samples=4097)) == 4097
+
+
+def test_one_sample_of_each_stretch_of_a_layer_too_large_for_32_bit_products():
+    size, samples = 2**31 - 1, 50
+    drawn = np.asarray(_one_per_stretch(jax.random.key(0), (1, size), samples), np.int64)[0]
+    assert list(drawn * samples // size) == list(range(samples))
 
 
 def test_single_output_models_need_no_class_axis():
@@ -152,6 +166,7 @@ def test_non_finite_gradients_stay_visible():
         ({"labels": jnp.zeros(5, int)}, r"got outputs \(6, 3\) and labels int32\(5,\)"),
         ({"labels": jnp.zeros(6)}, r"integer labels \[n\]"),
         ({"parameters": "conv"}, "parameters='conv' is not known"),
+        ({"parameters": None}, "parameters=None is not known; choose 'all', 'weights' or a predicate"),
         ({"parameters": lambda path: False}, "chooses none of the 4 leaves"),
         ({"apply": lambda p, x: (p["out"]["bias"] * x.sum())[None, None]}, r"one row per example; it returned \(1, 1, 3\)"),
     ],

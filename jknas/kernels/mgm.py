@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
@@ -76,7 +77,7 @@ def mgm(
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
 
     Returns:
-        A non-negative scalar in the dtype of the gradients; NaN or infinity where the model produces them.
+        A non-negative scalar in the dtype of the gradients, at least float32; NaN or infinity where the model produces them.
 
     Raises:
         ValueError: for unknown names, missing labels, or shapes that do not fit.
@@ -92,14 +93,20 @@ def mgm(
 
 def sum_of_squares(gradients: PyTree) -> Float[Array, ""]:
     """Return the squared Euclidean norm of a whole tree, accumulated in at least float32."""
-    leaves = [leaf for leaf in jax.tree.leaves(gradients) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    wide = [leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32) for leaf in leaves]
-    return jnp.sum(jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in wide]))
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(_wide(leaf))) for leaf in _floating(gradients)]))
+
+
+def _floating(gradients: PyTree) -> list[jax.Array]:
+    return [leaf for leaf in jax.tree.leaves(gradients) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def _wide(values: jax.Array) -> jax.Array:
+    return values if values.dtype.itemsize >= 4 else values.astype(jnp.float32)
 
 
 def every_leaf(gradients: PyTree) -> list[tuple[jax.Array, jax.Array]]:
-    """Cut a gradient tree into its leaves, each one layer: the default of :func:`mgm_layerwise`."""
-    return [(leaf[None], jnp.ones((1,), leaf.dtype)) for leaf in jax.tree.leaves(gradients)]
+    """Cut a gradient tree into its floating-point leaves, each one layer: the default of :func:`mgm_layerwise`."""
+    return [(leaf[None], jnp.ones((1,), leaf.dtype)) for leaf in _floating(gradients)]
 
 
 def mgm_layerwise(
@@ -119,18 +126,18 @@ def mgm_layerwise(
 
     Args:
         apply: the model, ``apply(params, x) -> [n, k]``.
-        params: any pytree of arrays.
+        params: any pytree of arrays; integer leaves are left alone.
         x: the inputs.
         labels: class indices, needed by ``objective="loss"``.
         key: draws the parameters, one from each of ``samples`` equal stretches of the flattened layer (so none twice); a layer with
             at most ``samples`` parameters gives all it has.
         objective: as in :func:`mgm`.
         samples: parameters per layer (50 in the paper).
-        layers: how to cut the gradient into layers; by default every leaf is one. For the cell networks, whose leaves stack the cells
-            of a stage, use :func:`jknas.networks.registration.kernel_layers`.
+        layers: how to cut the gradient into layers; by default every floating-point leaf is one. For the cell networks, whose leaves stack
+            the cells of a stage, use :func:`jknas.networks.registration.kernel_layers`.
 
     Returns:
-        A non-negative scalar.
+        A non-negative scalar, accumulated in at least float32.
 
     Raises:
         ValueError: as :func:`mgm`, and for ``samples < 1``.
@@ -138,17 +145,17 @@ def mgm_layerwise(
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     stacks = layers(mean_gradient(apply, params, x, labels, objective=objective))
-    total = count = jnp.zeros((), stacks[0][0].dtype)
+    total = count = jnp.zeros((), _wide(stacks[0][0]).dtype)
     for stack_key, (stack, weights) in zip(jax.random.split(key, len(stacks)), stacks, strict=True):
         flat = stack.reshape(stack.shape[0], -1)
         if flat.shape[1] > samples:
             flat = jnp.take_along_axis(flat, _one_per_stretch(stack_key, flat.shape, samples), axis=1)
-        total = total + jnp.sum(weights.astype(total.dtype) * jnp.sum(jnp.square(flat), axis=1))
+        total = total + jnp.sum(weights.astype(total.dtype) * jnp.sum(jnp.square(_wide(flat)), axis=1))
         count = count + jnp.sum(weights.astype(total.dtype))
     return total / count
 
 
 def _one_per_stretch(key: jax.Array, shape: tuple[int, ...], samples: int) -> jax.Array:
     rows, size = shape
-    edges = jnp.arange(samples + 1) * size // samples
+    edges = np.arange(samples + 1) * size // samples  # on the host, in 64 bits: the products of a large layer overflow 32
     return jax.random.randint(key, (rows, samples), edges[:-1], edges[1:])

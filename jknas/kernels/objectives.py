@@ -52,9 +52,9 @@ def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.A
     """Return the chosen leaves, and a function that puts replacements for them back into the full tree.
 
     Raises:
-        ValueError: for an unknown choice, or one that leaves nothing to differentiate.
+        ValueError: for a choice that is none, or one that leaves nothing to differentiate.
     """
-    if isinstance(parameters, str) and parameters not in {"all", "weights"}:
+    if not callable(parameters) and parameters not in ("all", "weights"):
         raise ValueError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = [_is_chosen(path, leaf, parameters) for path, leaf in leaves]
