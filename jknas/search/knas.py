@@ -16,7 +16,7 @@ import numpy as np
 from jknas.search import candidates as c
 from jknas.search.evaluator import Evaluator
 from jknas.search.method import Method, Progress, State
-from jknas.search.phases import beginning, check_count, test_winner, train_next, trainings_done
+from jknas.search.phases import beginning, check_count, is_tested, train_or_test, training_progress
 from jknas.search.problem import Problem
 
 _SCORING_STEPS = 200
@@ -38,7 +38,7 @@ def knas(*, samples: int = 100, topk: int = 20) -> Method:
         init=functools.partial(_init, samples=samples, topk=topk),
         step=functools.partial(_step, topk=topk),
         progress=_progress,
-        finished=lambda state: state["test"] is not None,
+        finished=is_tested,
     )
 
 
@@ -49,9 +49,7 @@ def _init(problem: Problem, *, samples: int, topk: int) -> State:
 
 
 def _step(evaluator: Evaluator, state: State, *, topk: int) -> State:
-    if state["chosen"] is None:
-        return _score(evaluator, state, topk)
-    return train_next(evaluator, state) if trainings_done(state) < topk else test_winner(evaluator, state)
+    return _score(evaluator, state, topk) if state["chosen"] is None else train_or_test(evaluator, state)
 
 
 def _score(evaluator: Evaluator, state: State, topk: int) -> State:
@@ -70,8 +68,7 @@ def _score(evaluator: Evaluator, state: State, topk: int) -> State:
 
 
 def _progress(state: State) -> Progress:
-    if state["chosen"] is None:
-        scored = sum(candidate["status"] != "unscored" for candidate in state["candidates"])
-        return Progress("score", scored, len(state["candidates"]))
-    trained = trainings_done(state)
-    return Progress("train" if trained < len(state["chosen"]) else "test", trained, len(state["chosen"]))
+    if state["chosen"] is not None:
+        return training_progress(state)
+    scored = sum(candidate["status"] != "unscored" for candidate in state["candidates"])
+    return Progress("score", scored, len(state["candidates"]))

@@ -1,4 +1,4 @@
-"""The phases that methods are made of: train the next chosen candidate, then test the winner. Pure functions of the state."""
+"""The phases that methods are made of: train the chosen candidates one by one, then test the winner. Pure functions of the state."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from jknas.search import candidates as c
 from jknas.search.errors import SearchError
 from jknas.search.evaluator import Evaluator
-from jknas.search.method import State
+from jknas.search.method import Progress, State
 from jknas.search.problem import Problem
 
 TIMES = ("compile_seconds", "score_seconds", "train_seconds", "test_seconds")
@@ -26,8 +26,24 @@ def check_count(name: str, value: int, *, most: int, of: str) -> None:
         raise SearchError(f"{name} is {value}, and {of}: choose 1..{most}.")
 
 
-def train_next(evaluator: Evaluator, state: State) -> State:
-    """Train the next of the chosen candidates; after the last one, name the winner."""
+def train_or_test(evaluator: Evaluator, state: State) -> State:
+    """Train the next of the chosen candidates; when all are trained, test the winner."""
+    return _train_next(evaluator, state) if _trainings_done(state) < len(state["chosen"]) else _test_winner(evaluator, state)
+
+
+def training_progress(state: State) -> Progress:
+    """Return how many of the chosen candidates are trained."""
+    trained, total = _trainings_done(state), len(state["chosen"])
+    return Progress("train" if trained < total else "test", trained, total)
+
+
+def is_tested(state: State) -> bool:
+    """Return whether the winner is tested, which ends a search."""
+    return state["test"] is not None
+
+
+def _train_next(evaluator: Evaluator, state: State) -> State:
+    """Train the next of the chosen candidates, and name the best so far as the winner."""
     listed = state["candidates"]
     place = next(place for place in state["chosen"] if listed[place]["training"] is None)
     training = evaluator.train(evaluator.problem.space.parse(listed[place]["genotype"]))
@@ -41,12 +57,11 @@ def train_next(evaluator: Evaluator, state: State) -> State:
     }
 
 
-def trainings_done(state: State) -> int:
-    """Return how many of the chosen candidates are trained."""
+def _trainings_done(state: State) -> int:
     return sum(state["candidates"][place]["training"] is not None for place in state["chosen"])
 
 
-def test_winner(evaluator: Evaluator, state: State) -> State:
+def _test_winner(evaluator: Evaluator, state: State) -> State:
     """Read the test split, once, for the winner."""
     winner = evaluator.problem.space.parse(state["candidates"][state["winner"]]["genotype"])
     metrics, seconds = evaluator.test(winner)

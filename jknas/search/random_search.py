@@ -7,9 +7,8 @@ import functools
 
 import numpy as np
 
-from jknas.search.evaluator import Evaluator
-from jknas.search.method import Method, Progress, State
-from jknas.search.phases import beginning, check_count, test_winner, train_next, trainings_done
+from jknas.search.method import Method, State
+from jknas.search.phases import beginning, check_count, is_tested, train_or_test, training_progress
 from jknas.search.problem import Problem
 
 
@@ -25,9 +24,9 @@ def random_search(*, topk: int = 20) -> Method:
         name="random",
         settings={"topk": topk},
         init=functools.partial(_init, topk=topk),
-        step=_step,
-        progress=_progress,
-        finished=lambda state: state["test"] is not None,
+        step=train_or_test,
+        progress=training_progress,
+        finished=is_tested,
     )
 
 
@@ -35,12 +34,3 @@ def _init(problem: Problem, *, topk: int) -> State:
     check_count("topk", topk, most=problem.space.size, of=f"the space {problem.space.name} has {problem.space.size} architectures")
     drawn = beginning(problem, problem.space.sample(np.random.default_rng(problem.seed), topk, unique=True))
     return {**drawn, "chosen": list(range(topk))}
-
-
-def _step(evaluator: Evaluator, state: State) -> State:
-    return train_next(evaluator, state) if trainings_done(state) < len(state["chosen"]) else test_winner(evaluator, state)
-
-
-def _progress(state: State) -> Progress:
-    trained, total = trainings_done(state), len(state["chosen"])
-    return Progress("train" if trained < total else "test", trained, total)

@@ -29,6 +29,7 @@ import numpy as np
 
 from jknas import metrics
 from jknas.environment import device, versions
+from jknas.proxies.size import mac_count, parameter_count
 from jknas.search.driver import SearchResult
 from jknas.search.problem import Problem
 
@@ -59,7 +60,8 @@ def as_record(result: SearchResult) -> dict[str, Any]:
 
 def _candidate(problem: Problem, candidate: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in candidate.items() if name != "training"}
-    flat["parameters"] = _parameters(problem, problem.space.parse(candidate["genotype"]))
+    genotype = problem.space.parse(candidate["genotype"])
+    flat["parameters"] = parameter_count(problem.space, genotype, problem.network, problem.dataset.resolution)
     if (training := candidate["training"]) is not None:
         flat["validation_accuracy"] = training["validation_accuracy"]
         flat["training"] = {name: training[name] for name in ("status", "seconds", "compile_seconds")}
@@ -70,24 +72,9 @@ def _candidate(problem: Problem, candidate: Mapping[str, Any]) -> dict[str, Any]
 def _winner(problem: Problem, winner: Mapping[str, Any] | None) -> dict[str, Any]:
     if winner is None:
         return dict.fromkeys(("genotype", "canonical", "parameters", "macs", "validation_accuracy"))
-    network = problem.network
-    macs = problem.space.macs(
-        problem.space.parse(winner["genotype"]),
-        channels=network.channels,
-        cells=network.cells,
-        classes=network.classes,
-        resolution=problem.dataset.resolution,
-        image_channels=network.input_channels,
-    )
+    macs = mac_count(problem.space, problem.space.parse(winner["genotype"]), problem.network, problem.dataset.resolution)
     named = {name: winner[name] for name in ("genotype", "canonical", "parameters")}
     return {**named, "macs": macs, "validation_accuracy": winner["validation_accuracy"]}
-
-
-def _parameters(problem: Problem, genotype: Any) -> int:
-    network = problem.network
-    return problem.space.parameters(
-        genotype, channels=network.channels, cells=network.cells, classes=network.classes, image_channels=network.input_channels
-    )
 
 
 def _counts(listed: list[dict[str, Any]]) -> dict[str, int]:
