@@ -32,7 +32,8 @@ class Evaluator:
     Args:
         problem: what is searched.
         folder: where trainings keep their progress, one folder a genotype; None keeps none.
-        on_compile: called with "scoring" before the scoring program is built, and with "training" before the first training.
+        on_compile: called with "scoring" before the first score and with "training" before the first training: what these need is compiled
+            then, unless the store holds the score, or an earlier training of the process left its program.
         on_epoch: called after each epoch of training.
     """
 
@@ -111,7 +112,9 @@ class Evaluator:
             return
         kept_place = None if genotype is None else self._place(genotype)
         for place in self._folder.iterdir():
-            if place != kept_place:
+            # Only what is named like a code was made here, should someone search into a folder that holds other things.
+            named = place.name.isdecimal() and len(place.name) == self.problem.space.num_edges
+            if named and place.is_dir() and place != kept_place:
                 shutil.rmtree(place)
 
     def _place(self, genotype: CellGenotype) -> Path | None:

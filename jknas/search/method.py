@@ -17,7 +17,9 @@ step returns a new one and leaves the old one as it was. What every method's sta
     place of the chosen candidate in that list, or None while there is none.
 ``test``
     ``{"accuracy", "loss", "n"}`` of the winner on the test split, or None before the end.
-``compile_seconds``, ``score_seconds``, ``train_seconds``
+``chosen``
+    places of the candidates to train, or None before they are chosen.
+``compile_seconds``, ``score_seconds``, ``train_seconds``, ``test_seconds``
     where the time went.
 """
 
