@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jknas.data import Dataset, batch
 from jknas.environment import device, versions
+from jknas.fitting import check_fit
 from jknas.networks.cell_network import CellNetwork
 from jknas.networks.initialisation import Scheme, check_scheme
 from jknas.proxies import Batch, Proxy, ProxyError
@@ -139,7 +140,7 @@ def make_scorer(
         settings: overrides of the proxy's settings.
 
     Raises:
-        ProxyError: a setting that the proxy does not have.
+        ProxyError: a setting that the proxy does not have, or images that the network cannot take.
         DataError: a batch larger than the training part.
         ValueError: an unknown scheme, or a network size that is not positive.
     """
@@ -147,7 +148,10 @@ def make_scorer(
     chosen = proxy.with_settings(settings or {})
     network = CellNetwork(channels, cells, dataset.num_classes, dataset.channels)
     size = proxy.batch_size if batch_size is None else batch_size
-    images, labels = batch(dataset, size, seed) if proxy.needs_network else (None, None)
+    images = labels = None
+    if proxy.needs_network:
+        check_fit(network, dataset, error=ProxyError)
+        images, labels = batch(dataset, size, seed)
 
     def draw() -> tuple[Any, ...]:
         initial, sampling = jax.random.split(jax.random.key(seed))

@@ -41,7 +41,6 @@ def command(
 ) -> None:
     """Score architectures without training them. Scores that --db holds are not computed again."""
     options.use_compile_cache(compile_cache)
-    from jknas import data as data_room
     from jknas import spaces
     from jknas.scoring import make_scorer, score_many
     from jknas.store import Store
@@ -61,12 +60,11 @@ def command(
         results: list[dict[str, Any]] = []
         counts: Counter[str] = Counter()
         for one, given in zip(wanted, overrides, strict=True):
-            if one.needs_network:
-                data_room.batch(dataset, batch or one.batch_size, seed)  # refuses a batch that is too large, before it is announced
-                bars.note(f"{one.name}: compiling the scoring program")
             scorer = make_scorer(
                 one, dataset, chosen, channels=channels, cells=cells, seed=seed, scheme=scheme, batch_size=batch, settings=given
             )
+            if one.needs_network:
+                bars.note(f"{one.name}: compiling the scoring program")
             bars.update(one.name, 0, len(genotypes))
             for done, (record, fresh) in enumerate(score_many(scorer, genotypes, store=store, deduplicate=dedup), start=1):
                 line = _line(record, fresh=fresh)

@@ -6,6 +6,7 @@ from typing import Any
 
 from jknas import proxies
 from jknas.data import Dataset
+from jknas.fitting import check_fit
 from jknas.networks.cell_network import CellNetwork
 from jknas.networks.initialisation import Scheme, check_scheme
 from jknas.proxies import Proxy
@@ -54,21 +55,10 @@ class Problem:
         self.proxy.with_settings(self.settings)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
-        for name, given, needed in (
-            ("classes", self.network.classes, self.dataset.num_classes),
-            ("input_channels", self.network.input_channels, self.dataset.channels),
-        ):
-            if given != needed:
-                raise SearchError(f"the network has {name}={given}, but {self.dataset.name} needs {needed}: build it with {name}={needed}.")
+        check_fit(self.network, self.dataset, error=SearchError)
         size, count = self.examples, len(self.dataset.y_train)
         if not 1 <= size <= count:
             raise SearchError(f"the proxy's batch has {size} examples; {self.dataset.name} has {count} to train on: choose 1..{count}.")
-        resolution = self.dataset.resolution
-        if resolution % 4 or resolution < 8:
-            raise SearchError(
-                f"{self.dataset.name} has images of {resolution}x{resolution} pixels; expected a multiple of 4, at least 8: "
-                "load it with another resolution."
-            )
 
     @property
     def examples(self) -> int:

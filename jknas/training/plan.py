@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from jknas.data import SPLITS, Dataset
+from jknas.fitting import check_fit
 from jknas.genotype import CellGenotype
 from jknas.networks.cell_network import CellNetwork
 from jknas.networks.initialisation import Scheme, check_scheme
@@ -65,17 +66,7 @@ def check_pair(network: CellNetwork, genotype: CellGenotype, dataset: Dataset) -
     if not isinstance(genotype, CellGenotype):
         hint = "; parse it first: CellGenotype.parse(text)" if isinstance(genotype, str) else ""
         raise TrainingError(f"genotype is a {type(genotype).__name__}; expected a CellGenotype{hint}.")
-    for name, of_network, of_data in (
-        ("classes", network.classes, dataset.num_classes),
-        ("input_channels", network.input_channels, dataset.channels),
-    ):
-        if of_network != of_data:
-            raise TrainingError(f"the network has {name}={of_network}, but {dataset.name} needs {of_data}: build it with {name}={of_data}.")
-    if dataset.resolution % 4 or dataset.resolution < 8:
-        raise TrainingError(
-            f"{dataset.name} has images of {dataset.resolution}x{dataset.resolution} pixels; expected a multiple of 4, at least 8: "
-            "load it with another resolution."
-        )
+    check_fit(network, dataset, error=TrainingError)
 
 
 def check_splits(splits: Sequence[str]) -> tuple[str, ...]:
