@@ -23,7 +23,7 @@ def from_state_dict(network: CellNetwork, genotype: CellGenotype, state: Mapping
         state: tensors by name; anything ``np.asarray`` takes (call ``.numpy()`` on GPU tensors first). ``num_batches_tracked`` is ignored.
 
     Returns:
-        ``{"params", "batch_stats"}`` in the dtype of the state.
+        ``{"params", "batch_stats"}`` in the dtype of the state (float64 only where JAX has it enabled).
 
     Raises:
         ValueError: names that are missing or left over, or a tensor of another shape; the message lists them.
