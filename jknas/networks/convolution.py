@@ -112,7 +112,11 @@ def _kernel_gradient(x: jax.Array, cotangent: jax.Array, size: int, stride: int,
     return total.reshape(size, c_in, size, c_out).transpose(2, 0, 1, 3)
 
 
-def _convolution_bwd(stride: int, padding: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def convolution_backward(
+    stride: int, padding: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the gradients of ``(x, kernel) = saved``: the reverse rule, for those who build a larger one around it."""
+
     def spelled_out(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
         dx = _input_gradient(cotangent, kernel, x.shape, stride, padding)
         return dx, _kernel_gradient(x, cotangent, kernel.shape[0], stride, padding)
@@ -123,4 +127,4 @@ def _convolution_bwd(stride: int, padding: int, saved: tuple[jax.Array, jax.Arra
     return lax.platform_dependent(*saved, cotangent, cpu=spelled_out, default=autodiff)
 
 
-convolution.defvjp(_convolution_fwd, _convolution_bwd)
+convolution.defvjp(_convolution_fwd, convolution_backward)

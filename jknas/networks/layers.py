@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jknas.networks.convolution import convolution
 from jknas.networks.normalisation import Statistics, normalise, normalise_running
+from jknas.networks.relu_conv_norm import at_least_float32, relu_conv_normalise
 
 RUNNING_MOMENTUM = 0.9
 """Weight of the old running average (PyTorch calls the complement, 0.1, momentum)."""
@@ -40,31 +41,37 @@ class ConvNormWeights(NamedTuple):
     norm: NormWeights
 
 
+def _axes(statistics: Statistics) -> tuple[int, ...]:
+    return (1, 2) if statistics == "example" else (0, 1, 2)
+
+
+def _moments(mean: jax.Array, variance: jax.Array, y: jax.Array, statistics: Statistics) -> Moments:
+    if statistics != "batch":
+        return Moments(jnp.zeros(y.shape[-1:], mean.dtype), jnp.zeros(y.shape[-1:], mean.dtype))
+    count = y.size // y.shape[-1]
+    return Moments(mean.reshape(-1), variance.reshape(-1) * (count / max(count - 1, 1)))
+
+
 def batch_norm(x: jax.Array, weights: NormWeights, statistics: Statistics) -> tuple[jax.Array, Moments]:
     """Normalise ``x`` [n, h, w, c] by the chosen statistics; the moments are zero unless they are ``"batch"``.
 
     Half-precision inputs are normalised in float32 and returned in their own type.
     """
-    wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
-    none = Moments(jnp.zeros_like(weights.running_mean), jnp.zeros_like(weights.running_mean))
+    wide = at_least_float32(x)
     if statistics == "running":
-        return normalise_running(wide, *weights).astype(x.dtype), none
-    axes = (1, 2) if statistics == "example" else (0, 1, 2)
-    y, mean, variance = normalise(wide, weights.scale, weights.shift, axes)
-    y = y.astype(x.dtype)
-    if statistics == "example":
-        return y, none
-    count = x.size // x.shape[-1]
-    return y, Moments(mean.reshape(-1), variance.reshape(-1) * (count / max(count - 1, 1)))
+        y = normalise_running(wide, *weights)
+        return y.astype(x.dtype), _moments(weights.running_mean, weights.running_variance, y, statistics)
+    y, mean, variance = normalise(wide, weights.scale, weights.shift, _axes(statistics))
+    return y.astype(x.dtype), _moments(mean, variance, y, statistics)
 
 
-def relu_conv_norm(
-    x: jax.Array, weights: ConvNormWeights, statistics: Statistics, *, stride: int = 1, activate: bool = True
-) -> tuple[jax.Array, Moments]:
-    """ReLU (unless ``activate`` is false), convolution padded to keep the size at stride 1, batch normalisation."""
-    padding = weights.kernel.shape[0] // 2
-    y = convolution(jax.nn.relu(x) if activate else x, weights.kernel.astype(x.dtype), stride, padding)
-    return batch_norm(y, weights.norm, statistics)
+def relu_conv_norm(x: jax.Array, weights: ConvNormWeights, statistics: Statistics, *, stride: int = 1) -> tuple[jax.Array, Moments]:
+    """ReLU, convolution padded to keep the size at stride 1, batch normalisation."""
+    kernel = weights.kernel.astype(x.dtype)
+    if statistics == "running":
+        return batch_norm(convolution(jax.nn.relu(x), kernel, stride, kernel.shape[0] // 2), weights.norm, statistics)
+    y, mean, variance = relu_conv_normalise(x, kernel, weights.norm.scale, weights.norm.shift, stride, _axes(statistics))
+    return y, _moments(mean, variance, y, statistics)
 
 
 def declare(module: nn.Module, name: str, *shape: int) -> jax.Array:
@@ -116,8 +123,8 @@ class ConvNorm(nn.Module):
         """Pass the batch's moments on to the running averages."""
         self.norm.record(moments, used)
 
-    def __call__(self, x: jax.Array, statistics: Statistics, *, stride: int = 1, activate: bool = True) -> jax.Array:
+    def __call__(self, x: jax.Array, statistics: Statistics, *, stride: int = 1) -> jax.Array:
         """Apply the layer and record its moments."""
-        y, moments = relu_conv_norm(x, self.weights(), statistics, stride=stride, activate=activate)
+        y, moments = relu_conv_norm(x, self.weights(), statistics, stride=stride)
         self.record(moments)
         return y

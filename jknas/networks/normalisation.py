@@ -50,21 +50,23 @@ def normalise(
     The variance is the biased one. Mean and variance are for running averages: no gradient flows through them. They keep the reduced
     axes with length one. Reverse mode only, once or more often.
     """
-    return _normalise_fwd(x, scale, shift, axes)[0]
+    return normalise_forward(x, scale, shift, axes)[0]
 
 
-def _normalise_fwd(
+def normalise_forward(
     x: jax.Array, scale: jax.Array, shift: jax.Array, axes: tuple[int, ...]
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    """Return what :func:`normalise` returns, and what :func:`normalise_backward` needs."""
     mean, variance = _moments(x, axes)
     inverse = lax.rsqrt(variance + EPSILON)
     gain = inverse * scale
     return ((x - mean) * gain + shift, mean, variance), (x, scale, mean, inverse)
 
 
-def _normalise_bwd(
+def normalise_backward(
     axes: tuple[int, ...], saved: tuple[jax.Array, ...], cotangents: tuple[jax.Array, jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return the gradients of ``x``, ``scale`` and ``shift``; the cotangents of mean and variance are ignored."""
     x, scale, mean, inverse = saved
     cotangent = cotangents[0]
     count = x.size // mean.size
@@ -74,7 +76,7 @@ def _normalise_bwd(
     return dx, jnp.sum(along, (0, 1, 2)), jnp.sum(total, (0, 1, 2))
 
 
-normalise.defvjp(_normalise_fwd, _normalise_bwd)
+normalise.defvjp(normalise_forward, normalise_backward)
 
 
 def normalise_running(
