@@ -13,6 +13,7 @@ Which operations the cells hold, the *wiring*, is an argument of ``apply``, in o
 * *mixture weights*, floats ``[6, 5]`` (traced): every edge is the weighted sum of all candidates; may be batched by ``vmap``.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -114,9 +115,7 @@ class CellNetwork:
         check_scheme(scheme)
         if genotype is not None and not isinstance(genotype, CellGenotype):
             raise TypeError(f"init takes a CellGenotype or None, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
-        images = jnp.zeros((1, 8, 8, self.input_channels), jnp.result_type(float))
-        shapes = jax.eval_shape(lambda: self._module("batch", None).init(jax.random.key(0), images, None))
-        params = draw_parameters(key, shapes["params"], scheme)
+        params = draw_parameters(key, _parameter_shapes(self), scheme)
         averages = _unit_averages(params)
         if genotype is None:
             return {"params": params, "batch_stats": averages}
@@ -181,6 +180,17 @@ class CellNetwork:
                 f"height and width must be multiples of 4 and at least {smallest} with statistics={statistics!r} "
                 f"(two reductions halve them), got {x.shape[1]}x{x.shape[2]}; resize the images"
             )
+
+
+@functools.lru_cache
+def _parameter_shapes(network: CellNetwork) -> PyTree:
+    """Shapes of the full set. Cached: to trace the network takes about a second, to draw its numbers almost nothing."""
+
+    def declared() -> Any:
+        images = jnp.zeros((1, 8, 8, network.input_channels), jnp.result_type(float))
+        return dict(network._module("batch", None).init(jax.random.key(0), images, None))
+
+    return jax.eval_shape(declared)["params"]
 
 
 def _resolve(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
