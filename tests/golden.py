@@ -16,7 +16,7 @@ from jknas.networks.torch_weights import from_state_dict, tensors
 
 
 def golden_variables(network, genotype, *, layout="OIHW"):
-    """Fill a network. ``layout="HWIO"`` counts along the kernels in our own layout instead, which is a mistake to be recognised."""
+    """Fill a network. ``layout="HWIO"`` counts in our own layout (classifier: in, out) instead, which is a mistake to be recognised."""
     if not jax.config.jax_enable_x64:
         raise RuntimeError("the golden numbers are float64; use the float64 fixture")
     state, number = {}, 0
@@ -24,9 +24,10 @@ def golden_variables(network, genotype, *, layout="OIHW"):
         shape = tensor._replace(cell=None).read(shapes(network, genotype)).shape[tensor.cell is not None :]
         if len(shape) > 1:
             torch_shape = shape[:-3:-1] + shape[:-2]
-            order = shape if layout == "HWIO" and len(shape) == 4 else torch_shape
-            values = _sine(math.prod(shape), number).reshape(order) * math.sqrt(2 / math.prod(shape[:-1]))
-            state[tensor.name] = values if order == torch_shape else values.transpose(3, 2, 0, 1)
+            values = _sine(math.prod(shape), number).reshape(torch_shape if layout == "OIHW" else shape) * math.sqrt(
+                2 / math.prod(shape[:-1])
+            )
+            state[tensor.name] = values if layout == "OIHW" else np.moveaxis(values, (-1, -2), (0, 1))
             number += 1
         else:
             state[tensor.name] = np.full(shape, float(tensor.path[-1] in ("scale", "var")))
