@@ -111,6 +111,7 @@ class CellNetwork:
 
         Raises:
             ValueError: for an unknown scheme.
+            TypeError: if ``genotype`` is neither a genotype nor None.
         """
         check_scheme(scheme)
         if genotype is not None and not isinstance(genotype, CellGenotype):
@@ -140,7 +141,8 @@ class CellNetwork:
             batch_stats: running averages.
 
         Raises:
-            ValueError: for an unknown statistics name, missing running averages, or images of the wrong shape.
+            ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, or an array that is no wiring.
+            TypeError: if the wiring is a string.
         """
         return self._run(params, batch_stats, x, wiring, statistics, mutable=False)
 

@@ -1,7 +1,7 @@
 """Convolution followed by batch normalisation: the one parametrised layer of the cell networks.
 
-A layer *declares* its parameters as a Flax module and *computes* with a pure function of them. The split lets a ``lax.switch`` choose
-between operations: Flax forbids calling a module inside such a branch, a pure function of arrays is welcome there.
+A layer *declares* its parameters as a Flax module and *computes* with a pure function of them. The split lets traced
+loops and switches choose between operations: Flax forbids calling a module inside such a branch, a pure function is welcome there.
 """
 
 from typing import NamedTuple
