@@ -69,7 +69,7 @@ TRACED = {(statistics, gradient): traced_outcome(statistics, gradient) for stati
 
 
 def images(n=3):
-    return jnp.asarray(np.random.default_rng(1).standard_normal((n, 8, 8, 3)), float)
+    return jnp.asarray(np.random.default_rng(1).standard_normal((n, 16, 16, 3)), float)
 
 
 def as_code(code):
