@@ -87,7 +87,7 @@ def assert_wiring_agrees(code, statistics, wiring, *, gradient):
     compute = quick_jit(lambda variables, x: outcome(NETWORK, variables, x, genotype, statistics, gradient=gradient))
     expected = compute(part, images())
     computed = TRACED[statistics, gradient](variables, images(), wiring(code))
-    matters = np.std(computed["logits"], axis=0).min() > 0.01
+    matters = np.std(computed["logits"], axis=0).max() > 1e-4  # dead cells differ by rounding alone
     assert matters == any(code[3:])  # whether the images reach the last node
     of_genotype = {name: value if name == "logits" else restrict(value, genotype) for name, value in computed.items()}
     assert_close(of_genotype, expected, tolerances().wiring)
