@@ -14,6 +14,7 @@ from jknas.networks.cell_network import CellNetwork
 from jknas.networks.convolution import convolution
 from jknas.networks.normalisation import normalise, normalise_running
 from jknas.networks.pooling import average_pool_2x2, average_pool_3x3
+from jknas.networks.relu_conv_norm import relu_conv_normalise
 
 
 def plain_convolution(x, kernel, stride=1, padding=0):
@@ -140,6 +141,29 @@ def test_normalisation_has_the_derivatives_of_its_formula(float64, rng, axes, or
         lambda inputs: [jax.value_and_grad(functools.partial(target, f), argnums=(0, 1, 2))(*inputs) for f in (ours, plain_normalise)]
     )
     computed, expected = compute(inputs)
+    assert_close(computed, expected, FLOAT64.layer)
+
+
+@pytest.mark.parametrize(("stride", "axes"), [(1, (1, 2)), (2, (0, 1, 2))], ids=["example", "batch"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_joint_layer_has_the_derivatives_of_its_three_parts(float64, rng, stride, axes, order):
+    def ours(x, kernel, scale, shift):
+        return relu_conv_normalise(x, kernel, scale, shift, stride, axes)[0]
+
+    def parts(x, kernel, scale, shift):
+        return plain_normalise(plain_convolution(jnp.maximum(x, 0), kernel, stride, 1), scale, shift, axes)
+
+    def objective(function, *inputs):
+        y = function(*inputs)
+        return jnp.sum(jnp.sin(y) * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+    def squared_gradient(function, *inputs):
+        return sum(jnp.vdot(g, g) for g in jax.grad(functools.partial(objective, function), argnums=(0, 1, 2, 3))(*inputs))
+
+    target = objective if order == 1 else squared_gradient
+    inputs = arrays(rng, (2, 6, 6, 2), (3, 3, 2, 3), (3,), (3,))
+    both = [jax.value_and_grad(functools.partial(target, f), argnums=(0, 1, 2, 3)) for f in (ours, parts)]
+    computed, expected = quick_jit(lambda inputs: [(f(*inputs), g(*inputs)) for f, g in zip((ours, parts), both, strict=True)])(inputs)
     assert_close(computed, expected, FLOAT64.layer)
 
 
