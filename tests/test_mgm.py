@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from jknas.kernels.mgm_released import centred_half_product, last_example_norm
 from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork
 
-MIXED = CellGenotype(("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect", "none", "nor_conv_3x3"))
+MIXED = CellGenotype(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "none", "avg_pool_3x3"))  # every operation once, and live
 
 
 def perceptron(params, x):
@@ -49,16 +50,19 @@ def gram(apply, params, x, labels, objective):
 @pytest.mark.parametrize("case", ["perceptron", "example", "batch"])
 def test_equals_the_mean_over_all_pairs(case, objective):
     apply, params, x, labels = (perceptron, *perceptron_case()) if case == "perceptron" else network_case(case)
-    expected = gram(apply, params, x, labels, objective).mean()
-    assert float(mgm(apply, params, x, labels, objective=objective)) == pytest.approx(float(expected), rel=1e-10)
+    expected = quick_jit(lambda params: gram(apply, params, x, labels, objective).mean())(params)
+    score = quick_jit(lambda params: mgm(apply, params, x, labels, objective=objective))(params)
+    assert float(score) == pytest.approx(float(expected), rel=1e-10)
 
 
 @pytest.mark.usefixtures("float64")
 def test_examples_that_do_not_interact_give_the_gram_of_single_gradients():
     apply, params, x, labels = network_case("example")
-    singles = [jax.grad(lambda p, i=i: per_example(apply(p, x[i : i + 1]), labels[i : i + 1])[0])(params) for i in range(len(labels))]
-    flat = np.stack([np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(single)]) for single in singles])
-    assert float(mgm(apply, params, x, labels)) == pytest.approx((flat @ flat.T).mean(), rel=1e-10)
+    single = quick_jit(jax.grad(lambda params, x, label: per_example(apply(params, x), label)[0]))
+    gradients = [single(params, x[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
+    flat = np.stack([np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)]) for gradient in gradients])
+    score = quick_jit(lambda params: mgm(apply, params, x, labels))(params)
+    assert float(score) == pytest.approx((flat @ flat.T).mean(), rel=1e-10)
 
 
 @pytest.mark.usefixtures("float64")
@@ -75,10 +79,10 @@ def test_parameters_choose_what_is_differentiated():
 def test_integer_leaves_are_left_alone():
     params, x, labels = perceptron_case()
     with_counter = {**params, "steps": jnp.zeros((), jnp.int32)}
-    expected = float(mgm(perceptron, params, x, labels))
-    assert float(mgm(perceptron, with_counter, x, labels)) == pytest.approx(expected, rel=1e-6)
-    by_layer = [float(mgm_layerwise(perceptron, tree, x, labels, key=jax.random.key(0))) for tree in (params, with_counter)]
-    assert by_layer[1] == pytest.approx(by_layer[0], rel=1e-6)
+    score = quick_jit(lambda params: mgm(perceptron, params, x, labels))
+    assert float(score(with_counter)) == pytest.approx(float(score(params)), rel=1e-6)
+    by_layer = quick_jit(lambda params: mgm_layerwise(perceptron, params, x, labels, key=jax.random.key(0)))
+    assert float(by_layer(with_counter)) == pytest.approx(float(by_layer(params)), rel=1e-6)
 
 
 def test_half_precision_gradients_are_accumulated_in_float32():
@@ -130,8 +134,8 @@ def test_layerwise_sampling_is_unbiased():
     chances = [min(1.0, samples / leaf.size) for leaf in jax.tree.leaves(gradient)]
     squares = [float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient)]
     expected = np.mean([chance * square for chance, square in zip(chances, squares, strict=True)])
-    score = jax.jit(lambda key: mgm_layerwise(perceptron, params, x, labels, key=key, samples=samples))
-    drawn = np.array([score(key) for key in jax.random.split(jax.random.key(1), 2000)])
+    score = jax.jit(lambda keys: jax.lax.map(lambda key: mgm_layerwise(perceptron, params, x, labels, key=key, samples=samples), keys))
+    drawn = np.asarray(score(jax.random.split(jax.random.key(1), 2000)))
     assert drawn.std() > 0
     assert drawn.mean() == pytest.approx(expected, abs=4 * drawn.std() / np.sqrt(len(drawn)))
 
