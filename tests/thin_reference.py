@@ -11,6 +11,11 @@ from jknas.genotype import EDGES
 from jknas.networks.cell import KERNEL_SIZES, edge_name
 
 
+def distinct(rows):
+    """Count distinct rows by brute force."""
+    return len({tuple(row) for row in np.asarray(rows).tolist()})
+
+
 def _convolve(x, kernel):
     """Same-size convolution of [n, h, w] with [k, k], as a sum of shifts."""
     reach, (_, height, width) = len(kernel) // 2, x.shape
