@@ -70,6 +70,12 @@ def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.A
     return [leaf for taken, (_, leaf) in zip(chosen, leaves, strict=True) if taken], rebuild
 
 
+def chosen_names(params: PyTree, parameters: Parameters) -> list[str]:
+    """Return the paths of the leaves that :func:`split_parameters` chooses, in its order, as ``jax.tree_util.keystr`` prints them."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return [jax.tree_util.keystr(path) for path, leaf in leaves if _is_chosen(path, leaf, parameters)]
+
+
 def _is_chosen(path: tuple[Any, ...], leaf: Any, parameters: Parameters) -> bool:
     if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
         return False

@@ -1,8 +1,8 @@
 """The NAS-Bench-201 cell and the residual reduction block, with their parameters declared in Flax."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jknas.genotype import EDGES, OPERATIONS
 from jknas.networks.choice import Branch, add_chosen, add_switched, pull_back
 from jknas.networks.convolution import convolution
-from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, declare, relu_conv_norm
+from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, NormWeights, declare, relu_conv_norm
 from jknas.networks.normalisation import Statistics
 from jknas.networks.pooling import average_pool_2x2, average_pool_3x3
+from jknas.taps import TAPPED, Tap
 
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 """Side of the kernel of every operation that has one."""
@@ -65,13 +66,17 @@ def _coded_nodes(
     return nodes, moments
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[jax.Array, list[Moments]]:
     """Run the cell of a traced code; only the chosen operations run. The moments carry no gradient.
 
     The reverse rule keeps the nodes alone, and adds every edge's share to its source's cotangent in place. What runs here, without that
     rule, is a plain switch, so that a transformation that brings its own rule finds nothing irreversible inside.
     """
+    return _NAMED[statistics](x, weights, code)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[jax.Array, list[Moments]]:
     nodes, moments = _coded_nodes(x, weights, code, statistics, add_switched)
     return nodes[3], moments
 
@@ -96,7 +101,88 @@ def _coded_cell_bwd(statistics: Statistics, saved: Any, cotangents: tuple[jax.Ar
     return d_nodes[0], d_weights, None
 
 
-coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
+_coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
+
+_Tap = Callable[[int, str, ConvNormWeights, jax.Array], ConvNormWeights]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _tapped_cell(  # noqa: PLR0917 (the rule of custom_vjp is positional)
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, tap: _Tap
+) -> tuple[jax.Array, list[Moments]]:
+    """Run :func:`coded_cell` with gradients for ``x`` and ``tape`` only: what a tap makes of a parameter's cotangent stays in its branch."""
+    del tape, tap
+    return _coded_cell(x, weights, code, statistics)
+
+
+def _tapped_cell_fwd(  # noqa: PLR0917
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, tap: _Tap
+) -> tuple[Any, Any]:
+    del tap
+    results, saved = _coded_cell_fwd(x, weights, code, statistics)
+    return results, (*saved, tape)
+
+
+def _tapped_cell_bwd(statistics: Statistics, tap: _Tap, saved: Any, cotangents: tuple[jax.Array, Any]) -> tuple[Any, None, None, jax.Array]:
+    nodes, weights, code, tape = saved
+
+    def branches(edge: int) -> tuple[Branch | None, ...]:
+        def pulled(name: str) -> Branch:
+            def back(x: jax.Array, weights: EdgeWeights, tape: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+                def forward(x: jax.Array, tape: jax.Array) -> jax.Array:
+                    return relu_conv_norm(x, tap(edge, name, weights[name], tape), statistics)[0]
+
+                return jax.vjp(forward, x, tape)[1](cotangent)
+
+            return back
+
+        def average(x: jax.Array, weights: EdgeWeights, tape: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+            del weights
+            return jax.vjp(average_pool_3x3, x)[1](cotangent)[0], jnp.zeros_like(tape)
+
+        functions = {"avg_pool_3x3": average} | {name: pulled(name) for name in KERNEL_SIZES}
+        return tuple(functions.get(name) for name in OPERATIONS)
+
+    d_nodes: dict[int, jax.Array] = {3: cotangents[0]}
+    d_tape = jnp.zeros_like(tape)
+    for node in (2, 1, 0):
+        outgoing = [(edge, target) for edge, (target, source) in enumerate(EDGES) if source == node]
+        cotangent = _skips(code, [(edge, d_nodes[target]) for edge, target in outgoing])
+        for edge, target in outgoing:
+            arguments = (nodes[node], weights[edge], tape, d_nodes[target])
+            cotangent, d_tape = add_chosen(branches(edge), code[edge], (cotangent, d_tape), arguments)
+        d_nodes[node] = cotangent
+    return d_nodes[0], None, None, d_tape
+
+
+_tapped_cell.defvjp(_tapped_cell_fwd, _tapped_cell_bwd)
+
+_ARGUMENTS = jax.tree.structure(
+    (0, [{name: ConvNormWeights(0, NormWeights(0, 0, 0, 0)) for name in KERNEL_SIZES} for _ in EDGES], 0)
+)
+
+
+def _run_tapped(operands: Sequence[jax.Array], tape: jax.Array, tap: Tap, *, statistics: Statistics) -> list[jax.Array]:
+    positions = jax.tree.unflatten(_ARGUMENTS, range(len(operands)))[1]
+
+    def inner(edge: int, name: str, weights: ConvNormWeights, tape: jax.Array) -> ConvNormWeights:
+        flat, structure = jax.tree.flatten(weights)
+        return jax.tree.unflatten(structure, tap(jax.tree.leaves(positions[edge][name]), flat, tape))
+
+    x, weights, code = jax.tree.unflatten(_ARGUMENTS, operands)
+    return jax.tree.leaves(_tapped_cell(x, weights, code, tape, statistics, inner))
+
+
+def _named(statistics: Statistics) -> Callable[..., Any]:
+    def run(x: jax.Array, weights: list[EdgeWeights], code: jax.Array) -> tuple[jax.Array, list[Moments]]:
+        return _coded_cell(x, weights, code, statistics)
+
+    run.__name__ = f"jknas coded cell, {statistics} statistics"
+    TAPPED[run.__name__] = _ARGUMENTS.num_leaves, functools.partial(_run_tapped, statistics=statistics)
+    return jax.jit(run)
+
+
+_NAMED = {statistics: _named(statistics) for statistics in get_args(Statistics)}
 
 
 class Cell(nn.Module):

@@ -1,0 +1,358 @@
+r"""The exact N x N empirical neural tangent kernel of any JAX model.
+
+.. math:: K_{ij} = \Bigl\langle \frac{\partial y_i}{\partial w}, \frac{\partial y_j}{\partial w} \Bigr\rangle
+
+with :math:`y_i` one scalar for example *i*: the sum of its outputs, or its loss. The model is any function ``apply(params, x)`` of a batch;
+its examples are taken one at a time, so that they cannot interact. (For kernels of training-mode batch normalisation, where they do, see
+:mod:`jknas.kernels.coupled`.)
+
+``method="one_pass"`` reads the whole matrix off one backward pass (:mod:`jknas.kernels.tape`); ``method="jacobian"`` forms every
+example's gradient and multiplies, the slow obvious way that the fast one is tested against.
+
+References: Jacot, Gabriel, Hongler, "Neural Tangent Kernel", NeurIPS 2018, arXiv:1806.07572; Xu et al., "KNAS", ICML 2021,
+arXiv:2111.13293 (the Gram matrix of loss gradients); Novak, Sohl-Dickstein, Schoenholz, "Fast Finite Width Neural Tangent Kernel",
+ICML 2022, arXiv:2206.08720 (the sum over outputs, and the cost of the alternatives).
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from jknas.choosing import choose
+from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
+from jknas.kernels.selfcheck import require_sound_backend
+from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
+from jknas.kernels.tape.rewriting import Handling
+from jknas.kernels.tape.rows import Layout
+
+Outputs = Literal["sum", "trace", "full"]
+"""``sum``: one scalar per example, the sum of its K outputs. ``trace``: the kernels of the K outputs, summed. ``full``: all K x K pairs."""
+
+Method = Literal["auto", "one_pass", "jacobian"]
+
+Interaction = Literal["refuse", "ignore"]
+"""What to do about a model whose examples change each other's outputs: raise, or take each example alone all the same."""
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["matrix"],
+    meta_fields=["objective", "outputs", "parameters", "method", "handlings"],
+)
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """A kernel and what it is the kernel of. A pytree: it may leave ``jax.jit``.
+
+    Attributes:
+        matrix: ``[n, n]``, or ``[n, n2]`` against other examples, or ``[n, n2, k, k]`` for ``outputs="full"``.
+        objective: ``"logits"`` or ``"loss"``.
+        outputs: how several outputs of one example are taken together.
+        parameters: paths of the parameters that were differentiated.
+        method: ``"one_pass"`` or ``"jacobian"``.
+        handlings: for ``"one_pass"``, how each parameter entered: its path, its form and the reason.
+    """
+
+    matrix: Float[Array, "n m ..."]
+    objective: Objective
+    outputs: Outputs
+    parameters: tuple[str, ...]
+    method: str
+    handlings: tuple[Handling, ...]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the matrix for NumPy functions."""
+        return np.asarray(self.matrix, dtype=dtype, copy=copy)
+
+
+class _Plan(NamedTuple):
+    """What is fixed when a program is compiled."""
+
+    apply: Apply
+    objective: Objective
+    outputs: Outputs
+    parameters: Parameters
+    method: str
+    classes: int
+
+
+class _Examples(NamedTuple):
+    x: PyTree
+    labels: Any
+
+
+def gram(
+    apply: Apply,
+    params: PyTree,
+    x: PyTree,
+    x2: PyTree | None = None,
+    *,
+    objective: Objective = "logits",
+    labels: Int[Array, " n"] | None = None,
+    labels2: Int[Array, " n2"] | None = None,
+    outputs: Outputs = "sum",
+    parameters: Parameters = "all",
+    method: Method = "auto",
+    chunk_size: int | None = None,
+    interaction: Interaction = "refuse",
+) -> Gram:
+    r"""Return the kernel of ``x`` with itself, or with ``x2``.
+
+    Cost: ``one_pass`` takes about one training step on the batch (times K for ``outputs="trace"`` or ``"full"``), and memory for the
+    step's activations, the largest single layer's per-example gradients :math:`N \max_l P_l`, and the matrix. ``jacobian`` keeps every
+    example's gradient, :math:`N \sum_l P_l` numbers (twice that while it multiplies).
+
+    One program is compiled for each ``apply`` (the same function object, as for ``jax.jit``), set of options and shapes.
+
+    Args:
+        apply: the model, ``apply(params, x) -> [n, k]`` (or ``[n]``): any JAX function, of Flax, Equinox, Haiku or none of them.
+        params: any pytree of arrays; integer leaves are left alone.
+        x: inputs, a pytree of arrays ``[n, ...]``.
+        x2: other inputs ``[n2, ...]`` for a rectangular kernel.
+        objective: ``"logits"`` (the outputs) or ``"loss"`` (each example's cross-entropy).
+        labels: class indices ``[n]``, needed by ``"loss"``.
+        labels2: class indices of ``x2``.
+        outputs: how the K outputs are taken together; only with ``objective="logits"``.
+        parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
+        method: ``"one_pass"``, ``"jacobian"``; ``"auto"`` is ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
+        chunk_size: examples at once. ``one_pass`` then visits every pair of chunks, so its time grows with the number of chunks;
+            ``jacobian`` keeps its time and only bounds the activations. None takes all at once.
+        interaction: ``"refuse"`` compares two examples' outputs in a batch with those alone and raises where they differ (skipped where
+            the arguments are traced); ``"ignore"`` does not look.
+
+    Returns:
+        The kernel, in the dtype of the parameters and at least float32, at the highest matrix product precision.
+
+    Raises:
+        ValueError: unknown names, shapes that do not fit, missing labels, nothing to differentiate, or examples that interact.
+        UnsoundBackendError: if the installed JAX computes wrong matrix products.
+
+    >>> import jax.numpy as jnp
+    >>> x, w = jnp.array([[1.0, 2.0], [3.0, -1.0]]), jnp.ones((2, 1))
+    >>> gram(lambda w, x: x @ w, w, x).matrix.tolist()  # the gradients are the inputs
+    [[5.0, 1.0], [1.0, 10.0]]
+    """
+    require_sound_backend()
+    choose("method", method, get_args(Method), error=ValueError)
+    choose("outputs", outputs, get_args(Outputs), error=ValueError)
+    choose("interaction", interaction, get_args(Interaction), error=ValueError)
+    if outputs != "sum" and objective != "logits":
+        raise ValueError(f'outputs={outputs!r} is about the model\'s outputs and needs objective="logits", got objective={objective!r}')
+    first = _examples("x", x, labels, objective)
+    second = None if x2 is None else _examples("x2", x2, labels2, objective)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    classes = _classes(apply, params, first.x)
+    if interaction == "refuse":
+        _require_independence(apply, params, x)
+    chosen = "one_pass" if method == "auto" else method
+    plan = _Plan(apply, objective, outputs, parameters, chosen, classes)
+    try:
+        matrix, handlings = _in_chunks(plan, params, first, second, chunk_size)
+    except NotImplementedError:
+        if method != "auto":
+            raise
+        plan = plan._replace(method="jacobian")
+        matrix, handlings = _in_chunks(plan, params, first, second, chunk_size)
+    if outputs == "full":
+        n, m = matrix.shape
+        matrix = matrix.reshape(n // classes, classes, m // classes, classes).transpose(0, 2, 1, 3)
+    return Gram(matrix, objective, outputs, tuple(chosen_names(params, parameters)), plan.method, handlings)
+
+
+def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
+    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
+    if len(sizes) != 1 or sizes == {()} or sizes == {(0,)}:
+        shapes = [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(x)]
+        raise ValueError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
+    if objective != "loss":
+        return _Examples(jax.tree.map(jnp.asarray, x), None)
+    suffix = name.removeprefix("x")
+    if labels is None:
+        raise ValueError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
+    labels = jnp.asarray(labels)
+    ((n,),) = sizes
+    if labels.shape != (n,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels{suffix} must be {n} integers, one an example, got {labels.dtype}{list(labels.shape)}")
+    return _Examples(jax.tree.map(jnp.asarray, x), labels)
+
+
+def _alone(apply: Apply, params: PyTree, example: PyTree) -> jax.Array:
+    return apply(params, jax.tree.map(lambda a: a[None], example))
+
+
+def _classes(apply: Apply, params: PyTree, x: PyTree) -> int:
+    one = jax.eval_shape(lambda params, x: _alone(apply, params, jax.tree.map(lambda a: a[0], x)), params, x)
+    if not isinstance(one, jax.ShapeDtypeStruct) or one.ndim not in {1, 2} or one.shape[0] != 1:
+        got = one.shape if isinstance(one, jax.ShapeDtypeStruct) else jax.tree.structure(one)
+        raise ValueError(f"the model must return [n, k] or [n], one row per example; for one example it returned {got}")
+    return 1 if one.ndim == 1 else one.shape[1]
+
+
+def _gap(apply: Apply, params: PyTree, x: PyTree) -> jax.Array:
+    together = apply(params, x)
+    alone = jax.vmap(lambda example: _alone(apply, params, example)[0])(x)
+    return jnp.stack([jnp.max(jnp.abs(together - alone)), jnp.max(jnp.abs(alone))])
+
+
+def _require_independence(apply: Apply, params: PyTree, x: PyTree) -> None:
+    leaves = jax.tree.leaves((params, x))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or jax.tree.leaves(x)[0].shape[0] < 2:
+        return
+    gap, size = np.asarray(_jitted(_gap, apply)(params, jax.tree.map(lambda a: a[:2], x)))
+    if gap > 1e-3 * size:
+        raise ValueError(
+            f"two examples' outputs differ by up to {gap:.3g} (of {size:.3g}) between a batch of both and each alone: the examples interact, "
+            'as in training-mode batch normalisation. Use ntk_coupled for that kernel, per-example or running statistics, '
+            'or interaction="ignore" for the kernel of every example alone'
+        )
+
+
+def _jitted(function: Callable[..., Any], fixed: Any) -> Callable[..., Any]:
+    """Compile ``function(fixed, ...)``, once for the same ``fixed`` if that can be hashed."""
+    try:
+        hash(fixed)
+    except TypeError:
+        return jax.jit(functools.partial(function, fixed))
+    return functools.partial(_static(function), fixed)
+
+
+@functools.cache
+def _static(function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(function, static_argnums=0)
+
+
+class _Traced(NamedTuple):
+    """A program's results; the handlings are structure, which leaves ``jit`` beside the arrays."""
+
+    arrays: Any
+    handlings: tuple[Handling, ...]
+
+
+jax.tree_util.register_pytree_node(_Traced, lambda t: ((t.arrays,), t.handlings), lambda aux, children: _Traced(children[0], aux))
+
+
+def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Callable[..., jax.Array]]:
+    leaves, rebuild = split_parameters(params, plan.parameters)
+
+    def scalar(leaves: list[jax.Array], example: tuple[_Examples, Any]) -> jax.Array:
+        (x, label), selector = example
+        result = _alone(plan.apply, rebuild(leaves), x)
+        if selector is not None:
+            return jnp.vdot(result.reshape(-1), selector.astype(result.dtype))
+        return per_example(result, None if label is None else label[None], objective=plan.objective)[0]
+
+    return leaves, chosen_names(params, plan.parameters), scalar
+
+
+def _layout(plan: _Plan, leaves: list[jax.Array], examples: _Examples, second: int) -> tuple[Layout, Any]:
+    """Return the layout and the batch that it describes: each example once, or once for every output."""
+    n = jax.tree.leaves(examples)[0].shape[0]
+    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in leaves))
+    if plan.outputs == "sum":
+        return Layout(n - second, second, 1, dtype), (examples, None)
+    repeated = jax.tree.map(lambda a: jnp.repeat(a, plan.classes, 0), examples)
+    selectors = jnp.tile(jnp.eye(plan.classes, dtype=dtype), (n, 1))
+    if plan.outputs == "trace":
+        return Layout(n - second, second, plan.classes, dtype), (repeated, selectors)
+    return Layout((n - second) * plan.classes, second * plan.classes, 1, dtype), (repeated, selectors)
+
+
+def _block(fixed: tuple[_Plan, int], params: PyTree, examples: _Examples) -> _Traced:
+    plan, second = fixed
+    with jax.default_matmul_precision("highest"):
+        leaves, names, scalar = _scalar(plan, params)
+        layout, batch = _layout(plan, leaves, examples, second)
+        return _Traced(*one_pass(scalar, leaves, names, batch, layout))
+
+
+def _jacobian(plan: _Plan, params: PyTree, examples: _Examples) -> list[jax.Array]:
+    with jax.default_matmul_precision("highest"):
+        leaves, _, scalar = _scalar(plan, params)
+        return gradients(scalar, leaves, *reversed(_layout(plan, leaves, examples, 0)))
+
+
+_contract = jax.jit(contract_gradients)
+
+
+def _count(examples: _Examples) -> int:
+    return jax.tree.leaves(examples)[0].shape[0]
+
+
+def _joined(a: _Examples, b: _Examples) -> _Examples:
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), a, b)
+
+
+def _chunks(examples: _Examples, size: int) -> list[tuple[_Examples, int]]:
+    """Cut into chunks of ``size``, the last one filled up with its own first example, each with the number of examples that count."""
+    found = []
+    for start in range(0, _count(examples), size):
+        part = jax.tree.map(lambda a, start=start: a[start : start + size], examples)
+        n = _count(part)
+        filled = jax.tree.map(lambda a, n=n: jnp.concatenate([a, jnp.repeat(a[:1], size - n, 0)]) if n < size else a, part)
+        found.append((filled, n))
+    return found
+
+
+def _in_chunks(
+    plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int | None
+) -> tuple[jax.Array, tuple[Handling, ...]]:
+    if plan.method == "jacobian":
+        a = _all_gradients(plan, params, first, chunk_size)
+        b = a if second is None else _all_gradients(plan, params, second, chunk_size)
+        return _contract(a, b), ()
+    if second is None:
+        if chunk_size is None or chunk_size >= _count(first):
+            return _run(plan, 0, params, first)
+        return _square(plan, params, _chunks(first, max(1, chunk_size // 2)))
+    if chunk_size is None or chunk_size >= _count(first) + _count(second):
+        return _run(plan, _count(second), params, _joined(first, second))
+    half = max(1, chunk_size // 2)
+    return _rectangle(plan, params, _chunks(first, half), _chunks(second, half))
+
+
+def _run(plan: _Plan, second: int, params: PyTree, examples: _Examples) -> tuple[jax.Array, tuple[Handling, ...]]:
+    traced = _jitted(_block, (plan, second))(params, examples)
+    return traced.arrays, traced.handlings
+
+
+def _square(plan: _Plan, params: PyTree, chunks: list[tuple[_Examples, int]]) -> tuple[jax.Array, tuple[Handling, ...]]:
+    """Visit every pair of chunks: the square kernel of both holds four blocks."""
+    each = plan.classes if plan.outputs == "full" else 1
+    blocks: list[list[Any]] = [[None] * len(chunks) for _ in chunks]
+    handlings: tuple[Handling, ...] = ()
+    for i, (a, n) in enumerate(chunks):
+        for j, (b, m) in enumerate(chunks[i + 1 :], i + 1):
+            matrix, handlings = _run(plan, 0, params, _joined(a, b))
+            half, rows, columns = matrix.shape[0] // 2, n * each, m * each
+            blocks[i][i], blocks[j][j] = matrix[:rows, :rows], matrix[half : half + columns, half : half + columns]
+            blocks[i][j] = matrix[:rows, half : half + columns]
+            blocks[j][i] = blocks[i][j].T
+    return jnp.block(blocks), handlings
+
+
+def _rectangle(
+    plan: _Plan, params: PyTree, first: list[tuple[_Examples, int]], second: list[tuple[_Examples, int]]
+) -> tuple[jax.Array, tuple[Handling, ...]]:
+    each = plan.classes if plan.outputs == "full" else 1
+    blocks, handlings = [], ()
+    for a, n in first:
+        blocks.append([])
+        for b, m in second:
+            matrix, handlings = _run(plan, _count(b), params, _joined(a, b))
+            blocks[-1].append(matrix[: n * each, : m * each])
+    return jnp.block(blocks), handlings
+
+
+def _all_gradients(plan: _Plan, params: PyTree, examples: _Examples, chunk_size: int | None) -> list[jax.Array]:
+    program = _jitted(_jacobian, plan)
+    if chunk_size is None or chunk_size >= _count(examples):
+        return program(params, examples)
+    each = plan.classes if plan.outputs == "full" else 1
+    parts = [[leaf[: n * each] for leaf in program(params, chunk)] for chunk, n in _chunks(examples, chunk_size)]
+    return [jnp.concatenate(leaves) for leaves in zip(*parts, strict=True)]

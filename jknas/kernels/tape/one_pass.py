@@ -1,0 +1,59 @@
+"""From a per-example function to its kernel, in one backward pass or by explicit gradients."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from jknas.kernels.tape.rewriting import Handling, Kind, Run, Value, interpret
+from jknas.kernels.tape.rows import Layout, inner_products
+
+Scalar = Callable[[list[jax.Array], PyTree], jax.Array]
+"""``scalar(leaves, example) -> y``, the number whose gradients make the kernel."""
+
+
+def one_pass(
+    scalar: Scalar, leaves: Sequence[jax.Array], names: Sequence[str], examples: PyTree, layout: Layout
+) -> tuple[jax.Array, tuple[Handling, ...]]:
+    """Return the kernel ``[first, columns]`` and how every parameter entered it.
+
+    Args:
+        scalar: the per-example function.
+        leaves: the parameters to differentiate.
+        names: their names.
+        examples: pytree whose leaves have a leading axis of ``(first + second) * repeats``.
+        layout: what that axis consists of.
+    """
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), examples)
+    closed = jax.make_jaxpr(scalar)(list(leaves), one)
+    parameters = [Value(array, Kind.VIEW, name) for array, name in zip(leaves, names, strict=True)]
+    handlings: list[Handling] = []
+
+    def with_tape(tape: jax.Array, example: PyTree) -> jax.Array:
+        data = [Value(array, Kind.INPUT) for array in jax.tree.leaves(example)]
+        (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, handlings))
+        return result.array
+
+    tape = jnp.zeros((layout.columns,), layout.dtype)
+    rows = jax.vmap(jax.grad(with_tape), in_axes=(None, 0))(tape, examples)
+    summed = rows.reshape(-1, layout.repeats, layout.columns).sum(1)[: layout.first]
+    return summed, _once(handlings)
+
+
+def _once(handlings: list[Handling]) -> tuple[Handling, ...]:
+    """Drop repetitions: JAX may trace a loop's body more than once."""
+    return tuple(dict.fromkeys(handlings))
+
+
+def gradients(scalar: Scalar, leaves: Sequence[jax.Array], examples: PyTree, layout: Layout) -> list[jax.Array]:
+    """Return every example's gradient, ``[first + second, repeats, ...]`` for each leaf: the Jacobian."""
+    found = jax.vmap(jax.grad(scalar), in_axes=(None, 0))(list(leaves), examples)
+    return [leaf.reshape(-1, layout.repeats, *leaf.shape[1:]) for leaf in found]
+
+
+def contract_gradients(first: Sequence[jax.Array], second: Sequence[jax.Array]) -> jax.Array:
+    """Return the inner products ``[n, m]`` of two lists of per-example gradients ``[n, ...]`` and ``[m, ...]``, summed over the leaves."""
+    blocks = [inner_products([a], [b]) for a, b in zip(first, second, strict=True)]
+    return jnp.sum(jnp.stack(blocks), 0)

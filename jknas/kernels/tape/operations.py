@@ -1,0 +1,210 @@
+"""Operations in which a parameter meets data, with the tape as a further argument.
+
+``leaves`` is the universal form: it lets parameters through and catches their per-example cotangent, whatever happens to it afterwards.
+The dense, convolution and look-up forms are cheaper for the one operation they know: no per-example gradient of the parameter is formed
+where pairs of examples are cheaper, and none by the detour of a grouped convolution.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jknas.kernels.tape.rows import Contract, Layout, dense_form, embedding, inner_products, row
+
+Operation = Callable[[jax.Array, jax.Array], jax.Array]
+"""``operation(parameter, data) -> output``, linear in both."""
+
+_SMALL = 4096  # entries; the gradients of smaller parameters share one matrix product
+_PATCH_BYTES = 2**26  # larger patch buffers are not made: a convolution then goes tap by tap
+
+
+def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, scales: Sequence[Any]) -> list[jax.Array]:
+    """Return the parameters unchanged; the cotangent of each, summed over every use, gives its share of the row.
+
+    Args:
+        parameters: leaves, or reshuffled entries of them.
+        tape: the tape.
+        layout: of the examples.
+        scales: which multiple of its leaf each parameter is; None for one.
+    """
+
+    @jax.custom_vjp
+    def through(parameters: list[jax.Array], scales: list[Any], tape: jax.Array) -> list[jax.Array]:
+        del scales, tape
+        return parameters
+
+    def backward(scales: list[Any], cotangents: list[jax.Array]) -> tuple[None, None, jax.Array]:
+        scaled = [d if scale is None else d * jnp.asarray(scale).astype(d.dtype) for d, scale in zip(cotangents, scales, strict=True)]
+        small = [d for d in scaled if d.size <= _SMALL]
+        groups = [*([small] if small else []), *([d] for d in scaled if d.size > _SMALL)]
+        rows = [row(layout, inner_products, *group) for group in groups]
+        return None, None, functools.reduce(jnp.add, rows)
+
+    through.defvjp(lambda parameters, scales, tape: (parameters, scales), backward)
+    return through(list(parameters), list(scales), tape)
+
+
+def _scaled(values: jax.Array, scale: Any) -> jax.Array:
+    return values if scale is None else values * jnp.square(jnp.asarray(scale).astype(values.dtype))
+
+
+def taped(
+    operation: Operation,
+    parameter: jax.Array,
+    data: jax.Array,
+    tape: jax.Array,
+    *,
+    rows: Callable[[jax.Array, jax.Array], jax.Array],
+    scale: jax.Array | None,
+    needs_cotangent: bool,
+) -> jax.Array:
+    """Run ``operation`` with a reverse rule that fills the tape.
+
+    Args:
+        operation: what runs.
+        parameter: its parameter, used nowhere else.
+        data: its other operand.
+        tape: the tape.
+        rows: ``rows(data, cotangent)``, the present example's row.
+        scale: ``parameter`` is this multiple of the leaf; None for one.
+        needs_cotangent: whether anything before ``data`` has parameters.
+    """
+
+    @jax.custom_vjp
+    def run(parameter: jax.Array, scale: Any, data: jax.Array, tape: jax.Array) -> jax.Array:
+        del scale, tape
+        return operation(parameter, data)
+
+    def forward(parameter: jax.Array, scale: Any, data: jax.Array, tape: jax.Array) -> tuple[jax.Array, Any]:
+        del tape
+        return operation(parameter, data), (parameter, scale, data)
+
+    def backward(saved: Any, cotangent: jax.Array) -> tuple[None, None, jax.Array | None, jax.Array]:
+        parameter, scale, data = saved
+        filled = _scaled(rows(data, cotangent), scale)
+        if not needs_cotangent:
+            return None, None, None, filled
+        (d_data,) = jax.vjp(lambda data: operation(parameter, data), data)[1](cotangent)
+        # Without the barrier XLA keeps every layer's operands alive and computes the rows at the end.
+        d_data, filled = lax.optimization_barrier((d_data, filled))
+        return None, None, d_data, filled
+
+    run.defvjp(forward, backward)
+    return run(parameter, scale, data, tape)
+
+
+def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tuple[Any, Any]) -> tuple[str, Any]:
+    """Return the form and the row function of a ``dot_general`` whose operand ``position`` is the parameter of shape ``shapes[0]``."""
+    (contract, batch) = params["dimension_numbers"]
+    in_parameter, in_data = (contract[position], batch[position]), (contract[1 - position], batch[1 - position])
+    parameter, data = shapes
+    order = [*in_data[1], *_free(data, in_data), *in_data[0]]
+    sizes = _sizes(data, in_data)
+    free = _sizes(parameter, in_parameter)[1]
+    form, contraction = dense_form(layout, sizes[0], sizes[1], sizes[2], free)
+
+    def rows(data: jax.Array, cotangent: jax.Array) -> jax.Array:
+        a = data.transpose(order).reshape(sizes)
+        if position == 0:  # output: batch, the parameter's free dimensions, the data's
+            d = cotangent.reshape(sizes[0], free, sizes[1]).swapaxes(1, 2)
+        else:
+            d = cotangent.reshape(sizes[0], sizes[1], free)
+        return row(layout, contraction, a, d)
+
+    return form, rows
+
+
+def _free(shape: tuple[int, ...], used: tuple[Any, Any]) -> list[int]:
+    return [axis for axis in range(len(shape)) if axis not in {*used[0], *used[1]}]
+
+
+def _sizes(shape: tuple[int, ...], used: tuple[Any, Any]) -> tuple[int, int, int]:
+    return math.prod(shape[a] for a in used[1]), math.prod(shape[a] for a in _free(shape, used)), math.prod(shape[a] for a in used[0])
+
+
+def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> tuple[str, Any]:
+    """Return the form and the row function of a ``conv_general_dilated``: a dense layer on patches, or tap by tap where they are large."""
+    numbers, groups = params["dimension_numbers"], params["feature_group_count"]
+    kernel, data = shapes
+    c_out, c_in, *taps = (kernel[axis] for axis in numbers.rhs_spec)
+    batch = data[numbers.lhs_spec[0]]
+    positions = batch * math.prod(out[axis] for axis in numbers.out_spec[2:])
+    arrange = functools.partial(_taps, params=params, out=[out[axis] for axis in numbers.out_spec[2:]], taps=taps)
+
+    def cotangents(cotangent: jax.Array) -> jax.Array:  # [groups, positions, c_out / groups]
+        d = cotangent.transpose([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
+        return d.reshape(positions, groups, c_out // groups).swapaxes(0, 1)
+
+    depthwise = c_in == 1 and c_out == groups
+    count, rows_in_flight = math.prod(taps), (layout.first + layout.second) * layout.repeats
+    if depthwise or rows_in_flight * positions * groups * c_in * count * 4 > _PATCH_BYTES:
+
+        def tap_by_tap(data: jax.Array, cotangent: jax.Array) -> jax.Array:
+            d = cotangents(cotangent)
+            total = jnp.zeros((layout.columns,), layout.dtype)
+            for tap in arrange(data):
+                a = tap.reshape(positions, groups, c_in).swapaxes(0, 1)
+                gradient = jnp.sum(a * d, 1) if depthwise else jnp.einsum("gpi,gpo->gio", a, d, precision="highest")
+                total = total + row(layout, inner_products, gradient)
+            return total
+
+        return "direct", tap_by_tap
+
+    form, contraction = dense_form(layout, groups, positions, c_in * count, c_out // groups)
+
+    def on_patches(data: jax.Array, cotangent: jax.Array) -> jax.Array:
+        a = jnp.concatenate([tap.reshape(positions, groups, c_in) for tap in arrange(data)], -1).swapaxes(0, 1)
+        return row(layout, contraction, a, cotangents(cotangent))
+
+    return form, on_patches
+
+
+def _taps(data: jax.Array, *, params: dict[str, Any], out: list[int], taps: list[int]) -> list[jax.Array]:
+    """Return for every entry of the kernel's window what it multiplies: arrays ``[batch, *out, c_in]`` in row-major order."""
+    numbers = params["dimension_numbers"]
+    data = data.transpose([numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]])
+    spread = [(low, high, inner - 1) for (low, high), inner in zip(params["padding"], params["lhs_dilation"], strict=True)]
+    data = lax.pad(data, jnp.zeros((), data.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
+    found = []
+    for tap in range(math.prod(taps)):
+        start, rest = [], tap
+        for size in reversed(taps):
+            start.insert(0, rest % size)
+            rest //= size
+        start = [at * step for at, step in zip(start, params["rhs_dilation"], strict=True)]
+        stop = [at + (n - 1) * step + 1 for at, n, step in zip(start, out, params["window_strides"], strict=True)]
+        last = (data.shape[0], data.shape[-1])
+        found.append(lax.slice(data, [0, *start, 0], [last[0], *stop, last[1]], [1, *params["window_strides"], 1]))
+    return found
+
+
+def is_lookup(params: dict[str, Any], table: tuple[int, ...], index: tuple[int, ...]) -> bool:
+    """Tell whether a ``gather`` takes whole rows of a table, as an embedding does."""
+    numbers = params["dimension_numbers"]
+    return (
+        len(table) == 2
+        and tuple(params["slice_sizes"]) == (1, table[1])
+        and tuple(numbers.collapsed_slice_dims) == (0,)
+        and tuple(numbers.start_index_map) == (0,)
+        and tuple(numbers.offset_dims) == (len(index) - 1,)
+        and not numbers.operand_batching_dims
+        and params["mode"] != lax.GatherScatterMode.ONE_HOT
+    )
+
+
+def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...]) -> tuple[str, Any]:
+    """Return the form and the row function of a look-up in ``table`` ``[v, e]`` by an index array ``[..., 1]``."""
+
+    def rows(index: jax.Array, cotangent: jax.Array) -> jax.Array:
+        index = index.reshape(-1)
+        if params["mode"] == lax.GatherScatterMode.CLIP:
+            index = jnp.clip(index, 0, table[0] - 1)
+        index = jnp.where((index >= 0) & (index < table[0]), index, -jnp.ones_like(index))
+        return row(layout, embedding, index, cotangent.reshape(-1, table[1]))
+
+    return "lookup", rows

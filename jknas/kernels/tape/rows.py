@@ -1,0 +1,124 @@
+"""Rows of the kernel: what an operation's reverse rule hands to the tape.
+
+Every function here is called inside a per-example reverse rule and returns that example's inner products with all examples. Under ``vmap``
+a ``custom_vmap`` rule takes over, sees the arrays of all examples and computes all rows in one go.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+Contract = Callable[..., jax.Array]
+"""``contract(first, second) -> [n1, n2]``: inner products between two lists of per-example arrays ``[n, k, ...]``, summed over ``k``."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the ``vmap`` over examples is made up.
+
+    Attributes:
+        first: examples whose rows are wanted, or None for all.
+        second: the other examples, which follow the first ones in the batch; 0 for a square kernel.
+        repeats: consecutive members of the batch that count as one example, their inner products summed (outputs of one example).
+        dtype: of the kernel.
+    """
+
+    first: int
+    second: int
+    repeats: int
+    dtype: jnp.dtype
+
+    @property
+    def columns(self) -> int:
+        """Length of the tape."""
+        return self.second or self.first
+
+
+def row(layout: Layout, contract: Contract, *arrays: jax.Array) -> jax.Array:
+    """Return the present example's row ``[columns]``.
+
+    Args:
+        layout: of the surrounding ``vmap``.
+        contract: the inner products of a batch with another.
+        arrays: the present example's arrays, in the order that ``contract`` takes them.
+    """
+
+    @custom_vmap
+    def present(*arrays: jax.Array) -> jax.Array:
+        # Not batched: the gradient is the same for every example, for instance that of a bias added to the output.
+        one = [array[None, None] for array in arrays]
+        return jnp.full((layout.columns,), contract(one, one)[0, 0], layout.dtype)
+
+    @present.def_vmap
+    def _all(size: int, batched: list[bool], *arrays: jax.Array) -> tuple[jax.Array, bool]:
+        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched, strict=True)]
+        grouped = [a.reshape(size // layout.repeats, layout.repeats, *a.shape[1:]) for a in full]
+        first = [a[: layout.first] for a in grouped]
+        second = [a[layout.first :] for a in grouped] if layout.second else first
+        block = contract(first, second).astype(layout.dtype)
+        rest = size // layout.repeats - layout.first
+        rows = jnp.pad(block, ((0, rest), (0, 0))) if rest else block
+        # Every repeat of an example would count its row again: the first one carries it.
+        if layout.repeats > 1:
+            rows = jnp.pad(rows[:, None], ((0, 0), (0, layout.repeats - 1), (0, 0))).reshape(size, -1)
+        return rows, True
+
+    return present(*arrays)
+
+
+def _product(subscripts: str, *operands: jax.Array) -> jax.Array:
+    wide = jnp.promote_types(operands[0].dtype, jnp.float32)
+    return jnp.einsum(subscripts, *operands, precision="highest", preferred_element_type=wide)
+
+
+def inner_products(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
+    """Contract per-example gradients, a list of arrays ``[n, k, ...]`` on each side: one matrix product."""
+    return _product("np,mp->nm", _flat(first), _flat(second))
+
+
+def _flat(gradients: list[jax.Array]) -> jax.Array:
+    flat = [gradient.reshape(gradient.shape[0], -1) for gradient in gradients]
+    return flat[0] if len(flat) == 1 else jnp.concatenate(flat, 1)
+
+
+def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
+    """Contract a dense layer's inputs ``[n, k, b, t, c]`` and cotangents ``[n, k, b, t, f]`` through its per-example weight gradients."""
+    gradients = [_product("nkbtc,nkbtf->nkbcf", *side) for side in ((first,) if first is second else (first, second))]
+    return inner_products([gradients[0]], [gradients[-1]])
+
+
+def dense_pairwise(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
+    """Contract the same arrays pair by pair: ``sum (a_i . a_j) (d_i . d_j)`` over the positions of both."""
+    (a, d), (b, e) = first, second
+    if a.shape[3] == 1:  # one position an example
+        a, b, d, e = (value[:, :, :, 0] for value in (a, b, d, e))
+        return jnp.sum(_product("nkbc,mkbc->kbnm", a, b) * _product("nkbf,mkbf->kbnm", d, e), (0, 1))
+    return jnp.sum(_product("nkbtc,mkbsc->nmkbts", a, b) * _product("nkbtf,mkbsf->nmkbts", d, e), (2, 3, 4, 5))
+
+
+def embedding(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
+    """Contract look-ups: cotangents ``[n, k, t, e]`` count against each other where their indices ``[n, k, t]`` agree.
+
+    Negative indices fell outside the table and have no gradient.
+    """
+    (index, d), (other, e) = first, second
+    same = (index[:, None, :, :, None] == other[None, :, :, None, :]) & (index >= 0)[:, None, :, :, None]
+    return jnp.sum(jnp.where(same, _product("nkte,mkse->nmkts", d, e), 0), (2, 3, 4))
+
+
+def dense_form(layout: Layout, batch: int, positions: int, inputs: int, outputs: int) -> tuple[str, Contract]:
+    """Choose the cheaper form of a dense layer by counted multiplications, and never one whose buffer dwarfs the gradient's."""
+    n, m = layout.first, layout.columns
+    rows = (layout.first + layout.second) * layout.repeats
+    gradient = batch * inputs * outputs
+    pairs = n * m * layout.repeats * batch * positions**2
+    direct = rows * positions * gradient + n * m * layout.repeats * gradient
+    pairwise = pairs * (inputs + outputs)
+    largest = max(rows * gradient, rows * batch * positions * (inputs + outputs), 2**22)
+    if pairwise < direct and (positions == 1 or 2 * pairs <= largest):
+        return "pairwise", dense_pairwise
+    return "direct", dense_direct
+
