@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
-from jknas.networks.cell import Cell, Reduction
+from jknas.networks.cell import KERNEL_SIZES, Cell, Reduction, edge_name
 from jknas.networks.convolution import convolution
 from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers import BatchNorm, batch_norm, declare
@@ -90,7 +90,7 @@ class CellNetwork:
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "classes", "input_channels"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
     def _module(self, statistics: Statistics, genotype: CellGenotype | None) -> _Macro:
@@ -141,7 +141,8 @@ class CellNetwork:
             batch_stats: running averages.
 
         Raises:
-            ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, or an array that is no wiring.
+            ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, an array that is no wiring, or
+                parameters without an operation that the wiring may use.
             TypeError: if the wiring is a string.
         """
         return self._run(params, batch_stats, x, wiring, statistics, mutable=False)
@@ -163,7 +164,10 @@ class CellNetwork:
         if statistics == "running" and batch_stats is None:
             raise ValueError('statistics="running" needs batch_stats=..., the running averages that init and training return')
         self._check_images(x, statistics)
-        genotype, traced = _resolve(wiring)
+        genotype, traced = resolve_wiring(wiring)
+        _check_operations("params", params, genotype)
+        if batch_stats is not None:
+            _check_operations("batch_stats", batch_stats, genotype)
         module = self._module(statistics, genotype)
         # Only running averages are read; batch and example statistics get placeholders of the right structure for free.
         state = batch_stats if batch_stats is not None else _unit_averages(params)
@@ -195,7 +199,13 @@ def _parameter_shapes(network: CellNetwork) -> PyTree:
     return jax.eval_shape(declared)["params"]
 
 
-def _resolve(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
+def resolve_wiring(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
+    """Tell the kinds of wiring apart: ``(genotype, None)``, or ``(None, array)`` with a code or mixture weights, told apart by their shape.
+
+    Raises:
+        ValueError: for an array that is no wiring, or a code with a digit that means no operation.
+        TypeError: for a string.
+    """
     if isinstance(wiring, CellGenotype):
         return wiring, None
     if isinstance(wiring, str):
@@ -212,6 +222,29 @@ def _resolve(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
         f"wiring must be a CellGenotype, a code (integers [{len(EDGES)}]) or mixture weights (floats [{len(EDGES)}, {len(OPERATIONS)}]), "
         f"got {array.dtype}{list(array.shape)}"
     )
+
+
+def _check_operations(name: str, tree: Mapping[str, Any], genotype: CellGenotype | None) -> None:
+    """Refuse variables without an operation that a genotype, or a code or mixture weights (None), may use."""
+    used = [
+        f"{edge_name(edge)}_{operation}"
+        for edge in range(len(EDGES))
+        for operation in KERNEL_SIZES
+        if genotype is None or operation == genotype.operations[edge]
+    ]
+    for stage in ("stage1", "stage2", "stage3"):
+        missing = [layer for layer in used if layer not in tree.get(stage, ())]
+        if missing and genotype is None:
+            raise ValueError(
+                f"a code or mixture weights choose among all operations, and {name} hold {len(used) - len(missing)} of the {len(used)} of "
+                f"{stage} ({missing[0]} is missing): they are those of one genotype; draw all with init(key), without a genotype, "
+                "or give that genotype as the wiring"
+            )
+        if missing:
+            raise ValueError(
+                f"{name} hold no {missing[0]} in {stage}, which the genotype {genotype} uses: they are those of another one; "
+                "draw them with init(key, genotype), or those of all operations with init(key)"
+            )
 
 
 def _unit_averages(params: Mapping[str, Any]) -> Variables:
@@ -239,7 +272,7 @@ def restrict(tree: PyTree, genotype: CellGenotype) -> PyTree:
 
     ``restrict(network.init(key)["params"], genotype)`` equals ``network.init(key, genotype)["params"]``.
     """
-    wanted = {f"edge_{target}_{source}_{name}" for (target, source), name in zip(EDGES, genotype.operations, strict=True)}
+    wanted = {f"{edge_name(edge)}_{operation}" for edge, operation in enumerate(genotype.operations)}
     kept: Variables = {}
     for name, value in tree.items():
         kept[name] = {layer: value[layer] for layer in value if layer in wanted} if name.startswith("stage") else value

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.networks.cell import KERNEL_SIZES, edge_name
-from jknas.networks.cell_network import Wiring, _resolve
+from jknas.networks.cell_network import Wiring, resolve_wiring
 from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers import ConvNormWeights, NormWeights, batch_norm, relu_conv_norm
 from jknas.networks.pooling import average_pool_3x3
@@ -52,7 +52,7 @@ def live_operations(wiring: Wiring) -> Bool[Array, "6 5"] | Bool[np.ndarray, "6 
 
 def _mixture(wiring: Wiring) -> Float[Array, "6 5"] | None:
     """Return the weights of the operations, or None for a genotype; a code chooses one with weight one."""
-    traced = _resolve(wiring)[1]
+    traced = resolve_wiring(wiring)[1]
     if traced is None or traced.ndim == 2:
         return traced
     return jax.nn.one_hot(jnp.clip(traced, 0, len(OPERATIONS) - 1), len(OPERATIONS), dtype=jnp.result_type(float))
