@@ -10,9 +10,14 @@ if TYPE_CHECKING:
     from jknas.data import Dataset as Dataset
     from jknas.data import load as load
     from jknas.genotype import CellGenotype as CellGenotype
+    from jknas.kernels.coupled import ntk_coupled as ntk_coupled
+    from jknas.kernels.gram import gram as gram
+    from jknas.kernels.linear_regions import linear_regions as linear_regions
     from jknas.kernels.mgm import mgm as mgm
     from jknas.kernels.mgm import mgm_layerwise as mgm_layerwise
+    from jknas.kernels.spectrum import spectrum as spectrum
     from jknas.networks.cell_network import CellNetwork as CellNetwork
+    from jknas.report.kernel_drawing import draw_kernel as draw_kernel
     from jknas.scoring import make_scorer as make_scorer
     from jknas.scoring import score_many as score_many
     from jknas.search import Problem as Problem
@@ -31,13 +36,18 @@ _HOMES = {
     "Problem": ("jknas.search", "Problem"),
     "Recipe": ("jknas.training", "Recipe"),
     "Store": ("jknas.store", "Store"),
+    "draw_kernel": ("jknas.report.kernel_drawing", "draw_kernel"),
     "evaluate": ("jknas.training", "evaluate"),
+    "gram": ("jknas.kernels.gram", "gram"),
+    "linear_regions": ("jknas.kernels.linear_regions", "linear_regions"),
     "load": ("jknas.data", "load"),
     "make_scorer": ("jknas.scoring", "make_scorer"),
     "mgm": ("jknas.kernels.mgm", "mgm"),
     "mgm_layerwise": ("jknas.kernels.mgm", "mgm_layerwise"),
+    "ntk_coupled": ("jknas.kernels.coupled", "ntk_coupled"),
     "run_search": ("jknas.search", "run"),
     "score_many": ("jknas.scoring", "score_many"),
+    "spectrum": ("jknas.kernels.spectrum", "spectrum"),
     "train": ("jknas.training", "train"),
 }
 
@@ -49,13 +59,18 @@ __all__ = [
     "Recipe",
     "Store",
     "__version__",
+    "draw_kernel",
     "evaluate",
+    "gram",
+    "linear_regions",
     "load",
     "make_scorer",
     "mgm",
     "mgm_layerwise",
+    "ntk_coupled",
     "run_search",
     "score_many",
+    "spectrum",
     "train",
 ]
 
