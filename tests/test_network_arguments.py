@@ -23,7 +23,7 @@ def images(*shape):
 
 
 @pytest.mark.parametrize("field", ["channels", "cells", "classes", "input_channels"])
-@pytest.mark.parametrize("value", [0, -1, 2.0, "16", None])
+@pytest.mark.parametrize("value", [0, -1, 2.0, "16", None, True])
 def test_sizes_are_positive_integers(field, value):
     with pytest.raises(ValueError, match=re.escape(f"{field} must be a positive integer, got {value!r}")):
         CellNetwork(**{field: value})
@@ -108,6 +108,31 @@ def test_codes_out_of_range_are_refused(digit, array):
     code[2] = digit
     with pytest.raises(ValueError, match=re.escape(f"a code has digits 0 to 4, got {code.tolist()}")):
         NETWORK.apply({}, images(), array(code))
+
+
+WIRINGS = {
+    "code": CODE,
+    "mixture": np.eye(5, dtype=np.float32)[CODE],
+    "another genotype": CellGenotype.from_code((3, 2, 4, 1, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("collection", ["params", "batch_stats"])
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_variables_of_one_genotype_serve_it_alone(collection, wiring):
+    variables = {**shapes(NETWORK), collection: shapes(NETWORK, GENOTYPE)[collection]}
+    if wiring == "another genotype":
+        words = (
+            f"{collection} hold no edge_3_2_nor_conv_1x1 in stage1, which the genotype {WIRINGS[wiring]} uses: they are those of another"
+        )
+    else:
+        words = (
+            f"a code or mixture weights choose among all operations, and {collection} hold 3 of the 12 of stage1 "
+            "(edge_1_0_nor_conv_1x1 is missing): they are those of one genotype; draw all with init(key), without a genotype, "
+            "or give that genotype as the wiring"
+        )
+    with pytest.raises(ValueError, match=re.escape(words)):
+        NETWORK.apply(variables["params"], images(), WIRINGS[wiring], statistics="running", batch_stats=variables["batch_stats"])
 
 
 def test_restricting_keeps_what_every_cell_shares():
