@@ -112,7 +112,7 @@ class TestShow:
     def test_refusals(self, run, arguments, words):
         assert words in run.refused("show", *arguments)
 
-    @QUICK
+    @settings(QUICK, max_examples=20)
     @given(text=st.text(max_size=60).filter(lambda text: not text.startswith("-")))
     def test_any_text_is_refused_in_one_line(self, run, text):
         assert len(run.refused("show", text)) > 20
@@ -139,6 +139,12 @@ class TestScore:
         assert [line["score"] for line in lines] == [16.0, "nan", 0.0]
         assert [line["status"] for line in lines] == ["ok", "non_finite", "dead"]
         assert lines[0]["settings"] == {"batch": 4, "scale": 2.0, "scheme": "pytorch"}
+
+    def test_compilation_is_announced_where_something_is_compiled(self, run, quick_proxy, tmp_path):
+        command = ["score", "--proxy", quick_proxy, "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
+        assert run(*command)[2] == "quick: compiling the scoring program\n"
+        assert run(*command)[2] == ""
+        assert run(*command, "--arch", stubs.DEAD)[2] == "quick: compiling the scoring program\n"
 
     def test_a_file(self, run, tmp_path):
         (tmp_path / "archs").write_text(f"# two cells\n{stubs.RESNET}  # residual\n\n{stubs.DEAD}\n")
@@ -196,7 +202,7 @@ class TestScore:
         assert words in run.refused("score", *arguments)
 
     def test_what_only_the_proxy_can_refuse(self, run):
-        code, _, err = run("score", "--arch", "resnet", "--channels", 4, "--cells", 1, "--set", "objective=hinge")
+        code, _, err = run("score", "--arch", "resnet", *TINY, "--batch", 4, "--set", "objective=hinge")
         assert code == 2
         assert err.splitlines()[-1].startswith("error: proxy 'mgm' cannot be computed so: objective='hinge' is not known")
         assert "Traceback" not in err
@@ -426,6 +432,19 @@ class TestTrain:
     def test_refusals(self, run, tmp_path, arguments, words):
         assert words in run.refused("train", *arguments, "--out", tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.slow
+    def test_the_real_thing(self, run, tmp_path):
+        cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"  # what leads nowhere is trained all the same
+        (record,) = run.json("train", "--arch", cell, "--epochs", 2, "--train-batch", 8, *TINY, "--out", tmp_path)
+        assert (record["genotype"], record["status"]) == (cell, "ok")
+        assert [epoch["epoch"] for epoch in record["curves"]] == [0, 1]
+        assert record["curves"][1]["train_loss"] < record["curves"][0]["train_loss"]
+        assert record["validation_accuracy"] == record["curves"][1]["validation_accuracy"]
+        assert record["test_accuracy"] * 20 == pytest.approx(round(record["test_accuracy"] * 20))  # of the 20 images of --limit
+        (again,) = run.json("train", "--arch", cell, "--epochs", 2, "--train-batch", 8, *TINY, "--out", tmp_path, "--resume")
+        changing = {"seconds": None, "curves": None}
+        assert again | changing == record | changing
 
 
 class TestData:

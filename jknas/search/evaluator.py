@@ -1,5 +1,6 @@
 """The expensive things that a search step asks for: a score, a training, a test accuracy."""
 
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -32,8 +33,8 @@ class Evaluator:
     Args:
         problem: what is searched.
         folder: where trainings keep their progress, one folder a genotype; None keeps none.
-        on_compile: called with "scoring" before the first score and with "training" before the first training: what these need is compiled
-            then, unless the store holds the score, or an earlier training of the process left its program.
+        on_compile: called with "scoring" before the scoring program is compiled, which the first score that the store does not hold needs,
+            and with "training" before the first training, whose program an earlier training of the process may have left.
         on_epoch: called after each epoch of training.
     """
 
@@ -56,7 +57,6 @@ class Evaluator:
         """Score a genotype with the problem's proxy; the first call compiles."""
         problem = self.problem
         if self._scorer is None:
-            self._announce("scoring")
             self._scorer = make_scorer(
                 problem.proxy,
                 problem.dataset,
@@ -67,6 +67,7 @@ class Evaluator:
                 scheme=problem.scheme,
                 batch_size=problem.batch_size,
                 settings=problem.settings,
+                on_compile=functools.partial(self._announce, "scoring"),
             )
         compiled = self._scorer.compile_seconds
         ((record, fresh),) = score_many(self._scorer, (genotype,), store=problem.store)
