@@ -5,6 +5,7 @@ enters the compiled program as data. Results come one by one, each already writt
 """
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jknas.data import Dataset
+from jknas.data import Dataset, batch
 from jknas.environment import device, versions
 from jknas.fitting import check_fit
 from jknas.networks.cell_network import CellNetwork
@@ -25,7 +26,7 @@ from jknas.store import ScoreKey, ScoreRecord, Store, canonical_json
 
 
 class _Compiled(NamedTuple):
-    program: Callable[..., Any]
+    program: Callable[..., jax.Array]
     arguments: tuple[Any, ...]
     seconds: float
 
@@ -40,7 +41,7 @@ class Scorer:
         space: where the genotypes come from.
         proxy: what is computed.
         settings: its settings, defaults included.
-        network: the macro network's size; what the proxy's definition fixes of it is so here.
+        network: the macro network's size.
         resolution: height and width of the images.
         scheme: initialisation.
         dataset: name and digest of the data.
@@ -69,7 +70,7 @@ class Scorer:
         start = time.perf_counter()
         arguments = self._draw()
 
-        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> Any:
+        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> jax.Array:
             return self.proxy.score(self.network, params, code, data, key, **self.settings)
 
         try:
@@ -106,15 +107,13 @@ class Scorer:
         compiled = self._compiled if self.proxy.needs_network else None
         start = time.perf_counter()
         if compiled is not None:
-            found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
+            value = float(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
         else:
-            found = self.proxy.score(self.space, genotype, self.network, self.resolution)
-        score, status, extras = self.proxy.finish(found)
+            value = float(self.proxy.score(self.space, genotype, self.network, self.resolution))
         seconds = time.perf_counter() - start
-        if status != "non_finite" and self.space.is_dead(genotype):
-            status = "dead"  # says why a kernel is singular
+        status = "non_finite" if not math.isfinite(value) else "dead" if self.space.is_dead(genotype) else "ok"
         canonical = str(self.space.canonical(genotype))
-        return ScoreRecord(self.key(genotype), canonical, score, status, seconds, extras, dict(self._versions), self._device)
+        return ScoreRecord(self.key(genotype), canonical, value, status, seconds, {}, dict(self._versions), self._device)
 
 
 def make_scorer(
@@ -134,11 +133,10 @@ def make_scorer(
 
     Args:
         proxy: what to compute.
-        dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented (unless the proxy is
-            defined over other inputs).
+        dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented.
         space: the search space.
-        channels: channels of the first stage, unless the proxy is defined for one number of them.
-        cells: cells a stage, unless the proxy is defined for one number of them.
+        channels: channels of the first stage.
+        cells: cells a stage.
         seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
             same operation on the same edge.
         scheme: initialisation, see :mod:`jknas.networks.initialisation`.
@@ -153,17 +151,16 @@ def make_scorer(
     """
     check_scheme(scheme)
     chosen = proxy.with_settings(settings or {})
-    sizes = {"channels": channels, "cells": cells, **proxy.subject.sizes}
-    network = CellNetwork(**sizes, classes=dataset.num_classes, input_channels=dataset.channels)
+    network = CellNetwork(channels, cells, dataset.num_classes, dataset.channels)
     size = proxy.batch_size if batch_size is None else batch_size
     images = labels = None
     if proxy.needs_network:
         check_fit(network, dataset, error=ProxyError)
-        images, labels = proxy.subject.batch(dataset, size, seed)
+        images, labels = batch(dataset, size, seed)
 
     def draw() -> tuple[Any, ...]:
         initial, sampling = jax.random.split(jax.random.key(seed))
-        params = proxy.subject.init(network, initial, scheme)
+        params = network.init(initial, scheme=scheme)["params"]
         return jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
 
     name = f"{dataset.name}@{dataset.digest[:16]}"
