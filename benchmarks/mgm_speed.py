@@ -32,16 +32,16 @@ CELLS = {
 }
 
 
-def step_function(network: CellNetwork, genotype: CellGenotype, x: jax.Array, y: jax.Array):
+def step_function(network: CellNetwork, genotype: CellGenotype):
     """Return a jitted SGD step with Nesterov momentum and weight decay, as :mod:`jknas.training` does it."""
 
-    def loss(params, batch_stats):
+    def loss(params, batch_stats, x, y):
         logits, moved = network.apply_and_update(params, batch_stats, x, genotype)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1)), moved
 
     @jax.jit
-    def step(params, batch_stats, momentum):
-        (_, moved), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch_stats)
+    def step(params, batch_stats, momentum, x, y):
+        (_, moved), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch_stats, x, y)
         decayed = jax.tree.map(lambda g, p: g + 5e-4 * p, gradient, params)
         momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, decayed)
         return jax.tree.map(lambda p, m, g: p - 0.1 * (0.9 * m + g), params, momentum, decayed), moved, momentum
@@ -56,7 +56,7 @@ def measure_cell(genotype: CellGenotype, repeats: int) -> dict:
     params, stats = restrict(full["params"], genotype), restrict(full["batch_stats"], genotype)
     images, labels = np.random.default_rng(0).standard_normal((64, 32, 32, 3), np.float32), np.arange(64) % 10
     x, y = jnp.asarray(images), jnp.asarray(labels)
-    step, momentum = step_function(network, genotype, x, y), jax.tree.map(jnp.zeros_like, params)
+    step, momentum = step_function(network, genotype), jax.tree.map(jnp.zeros_like, params)
     static = jax.jit(lambda p, x, y: mgm(lambda p, x: network.apply(p, x, genotype), p, x, y))
     traced = jax.jit(lambda p, x, y, code: mgm(lambda p, x: network.apply(p, x, code), p, x, y))
     code = jnp.asarray(genotype.code)
@@ -78,7 +78,7 @@ def measure_cell(genotype: CellGenotype, repeats: int) -> dict:
 
     contenders = {
         "torch": torch_step,
-        "step": functools.partial(step, params, stats, momentum),
+        "step": functools.partial(step, params, stats, momentum, x, y),
         "mgm": functools.partial(static, params, x, y),
         "mgm_code": functools.partial(traced, full["params"], x, y, code),
         "mgm50": functools.partial(static, params, x[:50], y[:50]),
