@@ -29,7 +29,7 @@ from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names,
 from jknas.kernels.selfcheck import require_sound_backend
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Handling
-from jknas.kernels.tape.rows import Layout
+from jknas.kernels.tape.rows import Layout, widest
 
 Outputs = Literal["sum", "trace", "full"]
 """``sum``: one scalar per example, the sum of its K outputs. ``trace``: the kernels of the K outputs, summed. ``full``: all K x K pairs."""
@@ -167,7 +167,7 @@ def gram(
 
 def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
-    if len(sizes) != 1 or sizes == {()} or sizes == {(0,)}:
+    if len(sizes) != 1 or sizes & {(), (0,)}:
         shapes = [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(x)]
         raise ValueError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
     if objective != "loss":
@@ -207,8 +207,8 @@ def _require_independence(apply: Apply, params: PyTree, x: PyTree) -> None:
     gap, size = np.asarray(_jitted(_gap, apply)(params, jax.tree.map(lambda a: a[:2], x)))
     if gap > 1e-3 * size:
         raise ValueError(
-            f"two examples' outputs differ by up to {gap:.3g} (of {size:.3g}) between a batch of both and each alone: the examples interact, "
-            'as in training-mode batch normalisation. Use ntk_coupled for that kernel, per-example or running statistics, '
+            f"two examples' outputs differ by up to {gap:.3g} (of {size:.3g}) between a batch of both and each alone: the examples "
+            "interact, as in training-mode batch normalisation. Use ntk_coupled for that kernel, per-example or running statistics, "
             'or interaction="ignore" for the kernel of every example alone'
         )
 
@@ -253,7 +253,7 @@ def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Ca
 def _layout(plan: _Plan, leaves: list[jax.Array], examples: _Examples, second: int) -> tuple[Layout, Any]:
     """Return the layout and the batch that it describes: each example once, or once for every output."""
     n = jax.tree.leaves(examples)[0].shape[0]
-    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in leaves))
+    dtype = widest([leaf.dtype for leaf in leaves])
     if plan.outputs == "sum":
         return Layout(n - second, second, 1, dtype), (examples, None)
     repeated = jax.tree.map(lambda a: jnp.repeat(a, plan.classes, 0), examples)
@@ -340,7 +340,8 @@ def _rectangle(
     plan: _Plan, params: PyTree, first: list[tuple[_Examples, int]], second: list[tuple[_Examples, int]]
 ) -> tuple[jax.Array, tuple[Handling, ...]]:
     each = plan.classes if plan.outputs == "full" else 1
-    blocks, handlings = [], ()
+    blocks: list[list[jax.Array]] = []
+    handlings: tuple[Handling, ...] = ()
     for a, n in first:
         blocks.append([])
         for b, m in second:

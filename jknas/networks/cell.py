@@ -110,7 +110,7 @@ _Tap = Callable[[int, str, ConvNormWeights, jax.Array], ConvNormWeights]
 def _tapped_cell(  # noqa: PLR0917 (the rule of custom_vjp is positional)
     x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, tap: _Tap
 ) -> tuple[jax.Array, list[Moments]]:
-    """Run :func:`coded_cell` with gradients for ``x`` and ``tape`` only: what a tap makes of a parameter's cotangent stays in its branch."""
+    """Run :func:`coded_cell` with gradients for ``x`` and ``tape`` only: what a tap makes of a cotangent stays in its branch."""
     del tape, tap
     return _coded_cell(x, weights, code, statistics)
 
@@ -157,9 +157,16 @@ def _tapped_cell_bwd(statistics: Statistics, tap: _Tap, saved: Any, cotangents: 
 
 _tapped_cell.defvjp(_tapped_cell_fwd, _tapped_cell_bwd)
 
-_ARGUMENTS = jax.tree.structure(
-    (0, [{name: ConvNormWeights(0, NormWeights(0, 0, 0, 0)) for name in KERNEL_SIZES} for _ in EDGES], 0)
-)
+
+def _arguments() -> tuple[Any, int]:
+    hole: Any = 0
+    weights = ConvNormWeights(hole, NormWeights(hole, hole, hole, hole))
+    leaves, structure = jax.tree.flatten((hole, [dict.fromkeys(KERNEL_SIZES, weights) for _ in EDGES], hole))
+    return structure, len(leaves)
+
+
+_ARGUMENTS, _OPERANDS = _arguments()
+"""Structure of the coded cell's arguments, and how many arrays they are."""
 
 
 def _run_tapped(operands: Sequence[jax.Array], tape: jax.Array, tap: Tap, *, statistics: Statistics) -> list[jax.Array]:
@@ -178,7 +185,7 @@ def _named(statistics: Statistics) -> Callable[..., Any]:
         return _coded_cell(x, weights, code, statistics)
 
     run.__name__ = f"jknas coded cell, {statistics} statistics"
-    TAPPED[run.__name__] = _ARGUMENTS.num_leaves, functools.partial(_run_tapped, statistics=statistics)
+    TAPPED[run.__name__] = _OPERANDS, functools.partial(_run_tapped, statistics=statistics)
     return jax.jit(run)
 
 

@@ -1,7 +1,6 @@
 """From a per-example function to its kernel, in one backward pass or by explicit gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +35,8 @@ def one_pass(
         (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, handlings))
         return result.array
 
-    tape = jnp.zeros((layout.columns,), layout.dtype)
-    rows = jax.vmap(jax.grad(with_tape), in_axes=(None, 0))(tape, examples)
+    tapes = jnp.zeros(((layout.first + layout.second) * layout.repeats, layout.columns), layout.dtype)
+    rows = jax.vmap(jax.grad(with_tape))(tapes, examples)
     summed = rows.reshape(-1, layout.repeats, layout.columns).sum(1)[: layout.first]
     return summed, _once(handlings)
 

@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jknas.kernels.tape.rows import Contract, Layout, dense_form, embedding, inner_products, row
+from jknas.kernels.tape.rows import Layout, dense_form, inner_products, lookup_form, product, row
 
 Operation = Callable[[jax.Array, jax.Array], jax.Array]
 """``operation(parameter, data) -> output``, linear in both."""
+
+Rows = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+"""``rows(tape, data, cotangent)``, the present example's row."""
 
 _SMALL = 4096  # entries; the gradients of smaller parameters share one matrix product
 _PATCH_BYTES = 2**26  # larger patch buffers are not made: a convolution then goes tap by tap
@@ -38,14 +41,15 @@ def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, sca
         del scales, tape
         return parameters
 
-    def backward(scales: list[Any], cotangents: list[jax.Array]) -> tuple[None, None, jax.Array]:
+    def backward(saved: tuple[list[Any], jax.Array], cotangents: list[jax.Array]) -> tuple[None, None, jax.Array]:
+        scales, tape = saved
         scaled = [d if scale is None else d * jnp.asarray(scale).astype(d.dtype) for d, scale in zip(cotangents, scales, strict=True)]
         small = [d for d in scaled if d.size <= _SMALL]
         groups = [*([small] if small else []), *([d] for d in scaled if d.size > _SMALL)]
-        rows = [row(layout, inner_products, *group) for group in groups]
+        rows = [row(layout, inner_products, tape, *group) for group in groups]
         return None, None, functools.reduce(jnp.add, rows)
 
-    through.defvjp(lambda parameters, scales, tape: (parameters, scales), backward)
+    through.defvjp(lambda parameters, scales, tape: (parameters, (scales, tape)), backward)
     return through(list(parameters), list(scales), tape)
 
 
@@ -59,7 +63,7 @@ def taped(
     data: jax.Array,
     tape: jax.Array,
     *,
-    rows: Callable[[jax.Array, jax.Array], jax.Array],
+    rows: Rows,
     scale: jax.Array | None,
     needs_cotangent: bool,
 ) -> jax.Array:
@@ -70,7 +74,7 @@ def taped(
         parameter: its parameter, used nowhere else.
         data: its other operand.
         tape: the tape.
-        rows: ``rows(data, cotangent)``, the present example's row.
+        rows: the present example's row.
         scale: ``parameter`` is this multiple of the leaf; None for one.
         needs_cotangent: whether anything before ``data`` has parameters.
     """
@@ -81,12 +85,11 @@ def taped(
         return operation(parameter, data)
 
     def forward(parameter: jax.Array, scale: Any, data: jax.Array, tape: jax.Array) -> tuple[jax.Array, Any]:
-        del tape
-        return operation(parameter, data), (parameter, scale, data)
+        return operation(parameter, data), (parameter, scale, data, tape)
 
     def backward(saved: Any, cotangent: jax.Array) -> tuple[None, None, jax.Array | None, jax.Array]:
-        parameter, scale, data = saved
-        filled = _scaled(rows(data, cotangent), scale)
+        parameter, scale, data, tape = saved
+        filled = _scaled(rows(tape, data, cotangent), scale)
         if not needs_cotangent:
             return None, None, None, filled
         (d_data,) = jax.vjp(lambda data: operation(parameter, data), data)[1](cotangent)
@@ -98,7 +101,7 @@ def taped(
     return run(parameter, scale, data, tape)
 
 
-def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tuple[Any, Any]) -> tuple[str, Any]:
+def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tuple[Any, Any]) -> tuple[str, Rows]:
     """Return the form and the row function of a ``dot_general`` whose operand ``position`` is the parameter of shape ``shapes[0]``."""
     (contract, batch) = params["dimension_numbers"]
     in_parameter, in_data = (contract[position], batch[position]), (contract[1 - position], batch[1 - position])
@@ -108,13 +111,12 @@ def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tupl
     free = _sizes(parameter, in_parameter)[1]
     form, contraction = dense_form(layout, sizes[0], sizes[1], sizes[2], free)
 
-    def rows(data: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
         a = data.transpose(order).reshape(sizes)
-        if position == 0:  # output: batch, the parameter's free dimensions, the data's
-            d = cotangent.reshape(sizes[0], free, sizes[1]).swapaxes(1, 2)
-        else:
-            d = cotangent.reshape(sizes[0], sizes[1], free)
-        return row(layout, contraction, a, d)
+        # The output has batch dimensions first, then the free ones of the first operand, then those of the second.
+        by_parameter = cotangent.reshape(sizes[0], free, sizes[1]).swapaxes(1, 2)
+        d = by_parameter if position == 0 else cotangent.reshape(sizes[0], sizes[1], free)
+        return row(layout, contraction, tape, a, d)
 
     return form, rows
 
@@ -127,7 +129,7 @@ def _sizes(shape: tuple[int, ...], used: tuple[Any, Any]) -> tuple[int, int, int
     return math.prod(shape[a] for a in used[1]), math.prod(shape[a] for a in _free(shape, used)), math.prod(shape[a] for a in used[0])
 
 
-def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> tuple[str, Any]:
+def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> tuple[str, Rows]:
     """Return the form and the row function of a ``conv_general_dilated``: a dense layer on patches, or tap by tap where they are large."""
     numbers, groups = params["dimension_numbers"], params["feature_group_count"]
     kernel, data = shapes
@@ -144,22 +146,22 @@ def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, 
     count, rows_in_flight = math.prod(taps), (layout.first + layout.second) * layout.repeats
     if depthwise or rows_in_flight * positions * groups * c_in * count * 4 > _PATCH_BYTES:
 
-        def tap_by_tap(data: jax.Array, cotangent: jax.Array) -> jax.Array:
+        def tap_by_tap(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
             d = cotangents(cotangent)
             total = jnp.zeros((layout.columns,), layout.dtype)
             for tap in arrange(data):
                 a = tap.reshape(positions, groups, c_in).swapaxes(0, 1)
-                gradient = jnp.sum(a * d, 1) if depthwise else jnp.einsum("gpi,gpo->gio", a, d, precision="highest")
-                total = total + row(layout, inner_products, gradient)
+                gradient = product("gpi,gpi->gi" if depthwise else "gpi,gpo->gio", a, d)
+                total = total + row(layout, inner_products, tape, gradient)
             return total
 
         return "direct", tap_by_tap
 
     form, contraction = dense_form(layout, groups, positions, c_in * count, c_out // groups)
 
-    def on_patches(data: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def on_patches(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
         a = jnp.concatenate([tap.reshape(positions, groups, c_in) for tap in arrange(data)], -1).swapaxes(0, 1)
-        return row(layout, contraction, a, cotangents(cotangent))
+        return row(layout, contraction, tape, a, cotangents(cotangent))
 
     return form, on_patches
 
@@ -172,7 +174,8 @@ def _taps(data: jax.Array, *, params: dict[str, Any], out: list[int], taps: list
     data = lax.pad(data, jnp.zeros((), data.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
     found = []
     for tap in range(math.prod(taps)):
-        start, rest = [], tap
+        start: list[int] = []
+        rest = tap
         for size in reversed(taps):
             start.insert(0, rest % size)
             rest //= size
@@ -197,14 +200,17 @@ def is_lookup(params: dict[str, Any], table: tuple[int, ...], index: tuple[int, 
     )
 
 
-def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...]) -> tuple[str, Any]:
+def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...], index: tuple[int, ...]) -> tuple[str, Rows]:
     """Return the form and the row function of a look-up in ``table`` ``[v, e]`` by an index array ``[..., 1]``."""
 
-    def rows(index: jax.Array, cotangent: jax.Array) -> jax.Array:
+    form, contraction = lookup_form(layout, math.prod(index[:-1]), table)
+
+    def rows(tape: jax.Array, index: jax.Array, cotangent: jax.Array) -> jax.Array:
         index = index.reshape(-1)
         if params["mode"] == lax.GatherScatterMode.CLIP:
             index = jnp.clip(index, 0, table[0] - 1)
-        index = jnp.where((index >= 0) & (index < table[0]), index, -jnp.ones_like(index))
-        return row(layout, embedding, index, cotangent.reshape(-1, table[1]))
+        inside = (index >= 0) & (index < table[0])
+        index = jnp.where(inside, index.astype(jnp.int32), jnp.full(index.shape, -1, jnp.int32))  # index may be unsigned
+        return row(layout, contraction, tape, index, cotangent.reshape(-1, table[1]))
 
-    return "lookup", rows
+    return form, rows

@@ -107,7 +107,9 @@ def _leaf_forms(jaxpr: jex.Jaxpr, kinds: list[Kind], inputs: Sequence[Value], ru
 def _plan(jaxpr: jex.Jaxpr, kinds: list[Kind]) -> dict[int, str]:
     """Return the input positions whose views need the leaf form, and why."""
     kind: dict[Any, Kind] = dict.fromkeys(jaxpr.constvars, Kind.CONSTANT) | dict(zip(jaxpr.invars, kinds, strict=True))
-    root = {var: position for position, (var, what) in enumerate(zip(jaxpr.invars, kinds, strict=True)) if what is Kind.VIEW}
+    root: dict[Any, int] = {
+        var: position for position, (var, what) in enumerate(zip(jaxpr.invars, kinds, strict=True)) if what is Kind.VIEW
+    }
     uses: dict[int, list[tuple[str, bool]]] = {position: [] for position in root.values()}
     for equation in jaxpr.eqns:
         given = [Kind.CONSTANT if isinstance(atom, jex.Literal) else kind[atom] for atom in equation.invars]
@@ -139,14 +141,14 @@ def _result(given: Sequence[Kind]) -> Kind:
 def _is_view(equation: jex.JaxprEqn, given: Sequence[Kind]) -> bool:
     if given.count(Kind.VIEW) != 1:
         return False
-    name, floating = equation.primitive.name, jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating)
+    name, floating = equation.primitive.name, jnp.issubdtype(_aval(equation.outvars[0]).dtype, jnp.floating)
     if name in _RESHUFFLES:
         return floating
     if name in _SCALINGS:
         at = given.index(Kind.VIEW)
         other = equation.invars[1 - at]
-        return given[1 - at] is Kind.CONSTANT and other.aval.ndim == 0 and not (name == "div" and at == 1)
-    return name == "broadcast_in_dim" and equation.invars[0].aval.size == equation.outvars[0].aval.size
+        return given[1 - at] is Kind.CONSTANT and _aval(other).ndim == 0 and not (name == "div" and at == 1)
+    return name == "broadcast_in_dim" and _aval(equation.invars[0]).size == _aval(equation.outvars[0]).size
 
 
 def _has_form(equation: jex.JaxprEqn, place: int, given: Sequence[Kind]) -> bool:
@@ -157,11 +159,12 @@ def _has_form(equation: jex.JaxprEqn, place: int, given: Sequence[Kind]) -> bool
     if name == "conv_general_dilated":
         return place == 1 and given[0] is not Kind.VIEW and params["batch_group_count"] == 1
     if name == "gather":
-        return place == 0 and is_lookup(params, equation.invars[0].aval.shape, equation.invars[1].aval.shape)
+        return place == 0 and is_lookup(params, _aval(equation.invars[0]).shape, _aval(equation.invars[1]).shape)
     if name == "scan":
         return place >= sum(_scan_sizes(equation))
     if name == "cond":
-        return place > 0
+        # Where examples take different branches, vmap runs all of them for everyone and selects afterwards: too late for a row.
+        return place > 0 and given[0] is Kind.CONSTANT
     return name in _INLINED or name in _REMAT
 
 
@@ -180,13 +183,7 @@ def _step(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
         return _tapped(equation, tapped[1], given, run)
     if name in _INLINED:
         return interpret(*_parts(equation.params[_INLINED[name]]), given, run)
-    if name in _REMAT:
-        return _rematerialised(equation, given, run)
-    if name == "scan":
-        return _scanned(equation, given, run)
-    if name == "cond":
-        return _branched(equation, given, run)
-    return [_consumed(equation, given, run)]
+    return _STRUCTURED.get(name, _consumed)(equation, given, run)
 
 
 def _bind(equation: jex.JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
@@ -195,6 +192,11 @@ def _bind(equation: jex.JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
     with equation.ctx.manager:
         results = equation.primitive.bind(*functions, *arrays, **params)
     return list(results) if equation.primitive.multiple_results else [results]
+
+
+def _aval(atom: Any) -> Any:
+    """Return shape and dtype of a variable or literal."""
+    return atom.aval
 
 
 def _parts(jaxpr: Any) -> tuple[jex.Jaxpr, Sequence[Any]]:
@@ -218,7 +220,7 @@ def _reshuffled(equation: jex.JaxprEqn, given: list[Value]) -> Value:
     return replace(view, array=array, scale=scale)
 
 
-def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> Value:
+def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
     """Run a dense layer, convolution or look-up with the form that its sizes ask for."""
     place = next(at for at, value in enumerate(given) if value.kind is Kind.VIEW)
     view, data = given[place], given[1 - place]
@@ -227,9 +229,9 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> Value:
     if name == "dot_general":
         form, rows = dot_rows(run.layout, params, place, shapes)
     elif name == "conv_general_dilated":
-        form, rows = convolution_rows(run.layout, params, shapes, equation.outvars[0].aval.shape)
+        form, rows = convolution_rows(run.layout, params, shapes, _aval(equation.outvars[0]).shape)
     else:
-        form, rows = lookup_rows(run.layout, params, shapes[0])
+        form, rows = lookup_rows(run.layout, params, *shapes)
     run.handlings.append(Handling(view.name, form, f"enters one {name}"))
 
     def operation(parameter: jax.Array, data: jax.Array) -> jax.Array:
@@ -245,13 +247,16 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> Value:
         scale=view.scale,
         needs_cotangent=floating and data.kind is Kind.FLOW,
     )
-    return Value(output, Kind.FLOW)
+    return [Value(output, Kind.FLOW)]
 
 
 def _is_tappable(operands: int, given: list[Value]) -> bool:
-    """Tell whether a tap can do without cotangents of the parameters: all are views as they are, or carry no gradient at all."""
+    """Tell whether a tap can do: all operands but the first are views as they are, or constants.
+
+    Other parameters need cotangents, and a choice that depends on the example comes after the rows.
+    """
     tidy = all(value.scale is None for value in given if value.kind is Kind.VIEW)
-    return tidy and len(given) == operands and all(value.kind is not Kind.FLOW for value in given[1:])
+    return tidy and len(given) == operands and all(value.kind in {Kind.VIEW, Kind.CONSTANT} for value in given[1:])
 
 
 def _tapped(equation: jex.JaxprEqn, tapped: Tapped, given: list[Value], run: Run) -> list[Value]:
@@ -261,6 +266,8 @@ def _tapped(equation: jex.JaxprEqn, tapped: Tapped, given: list[Value], run: Run
 
     def tap(positions: Sequence[int], parameters: Sequence[jax.Array], tape: jax.Array) -> list[jax.Array]:
         wanted = [at for at, position in enumerate(positions) if position in views]
+        if not wanted:
+            return list(parameters)
         found = dict(zip(wanted, leaves([parameters[at] for at in wanted], tape, layout, [None] * len(wanted)), strict=True))
         return [found.get(at, parameter) for at, parameter in enumerate(parameters)]
 
@@ -291,8 +298,8 @@ def _scan_sizes(equation: jex.JaxprEqn) -> tuple[int, int]:
     Read off the shapes, which say it in every release: what is stacked has one axis more outside than inside.
     """
     body, _ = _parts(equation.params["jaxpr"])
-    stacked = sum(outer.aval.ndim > inner.aval.ndim for outer, inner in zip(equation.invars, body.invars, strict=True))
-    carried = sum(outer.aval.ndim == inner.aval.ndim for outer, inner in zip(equation.outvars, body.outvars, strict=True))
+    stacked = sum(_aval(outer).ndim > _aval(inner).ndim for outer, inner in zip(equation.invars, body.invars, strict=True))
+    carried = sum(_aval(outer).ndim == _aval(inner).ndim for outer, inner in zip(equation.outvars, body.outvars, strict=True))
     return len(equation.invars) - stacked - carried, carried
 
 
@@ -327,3 +334,6 @@ def _branched(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
 
     results = lax.switch(index.array, [branch(closed) for closed in equation.params["branches"]], arrays)
     return [Value(array, Kind.FLOW) for array in results]
+
+
+_STRUCTURED = {"scan": _scanned, "cond": _branched} | dict.fromkeys(_REMAT, _rematerialised)

@@ -4,8 +4,10 @@ Every function here is called inside a per-example reverse rule and returns that
 a ``custom_vmap`` rule takes over, sees the arrays of all examples and computes all rows in one go.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ class Layout:
     """How the ``vmap`` over examples is made up.
 
     Attributes:
-        first: examples whose rows are wanted, or None for all.
+        first: examples whose rows are wanted.
         second: the other examples, which follow the first ones in the batch; 0 for a square kernel.
         repeats: consecutive members of the batch that count as one example, their inner products summed (outputs of one example).
         dtype: of the kernel.
@@ -37,23 +39,31 @@ class Layout:
         return self.second or self.first
 
 
-def row(layout: Layout, contract: Contract, *arrays: jax.Array) -> jax.Array:
+def widest(dtypes: Sequence[Any]) -> jnp.dtype:
+    """Return the dtype that holds the given floating-point ones, at least float32, also where JAX is told to promote nothing by itself."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(jnp.float32, *dtypes)
+
+
+def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array) -> jax.Array:
     """Return the present example's row ``[columns]``.
 
     Args:
         layout: of the surrounding ``vmap``.
         contract: the inner products of a batch with another.
+        tape: the present example's tape. It marks the ``vmap`` over examples: the arrays may be the same for all of them, as the gradient of
+            a bias added to the output is, and then a ``vmap`` further out must not be taken for it.
         arrays: the present example's arrays, in the order that ``contract`` takes them.
     """
 
     @custom_vmap
-    def present(*arrays: jax.Array) -> jax.Array:
-        # Not batched: the gradient is the same for every example, for instance that of a bias added to the output.
-        one = [array[None, None] for array in arrays]
-        return jnp.full((layout.columns,), contract(one, one)[0, 0], layout.dtype)
+    def present(tape: jax.Array, *arrays: jax.Array) -> jax.Array:
+        raise TypeError("a row of the kernel exists only under the vmap over examples")
 
     @present.def_vmap
     def _all(size: int, batched: list[bool], *arrays: jax.Array) -> tuple[jax.Array, bool]:
+        _, *arrays = arrays
+        _, *batched = batched
         full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched, strict=True)]
         grouped = [a.reshape(size // layout.repeats, layout.repeats, *a.shape[1:]) for a in full]
         first = [a[: layout.first] for a in grouped]
@@ -66,27 +76,33 @@ def row(layout: Layout, contract: Contract, *arrays: jax.Array) -> jax.Array:
             rows = jnp.pad(rows[:, None], ((0, 0), (0, layout.repeats - 1), (0, 0))).reshape(size, -1)
         return rows, True
 
-    return present(*arrays)
+    return present(tape, *arrays)
 
 
-def _product(subscripts: str, *operands: jax.Array) -> jax.Array:
-    wide = jnp.promote_types(operands[0].dtype, jnp.float32)
+def product(subscripts: str, *operands: jax.Array) -> jax.Array:
+    """Multiply and add at the highest precision, in float32 at least; the operands may differ in their dtypes."""
+    wide = widest([operand.dtype for operand in operands])
+    if len({operand.dtype for operand in operands}) > 1:
+        operands = tuple(operand.astype(wide) for operand in operands)
     return jnp.einsum(subscripts, *operands, precision="highest", preferred_element_type=wide)
 
 
 def inner_products(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """Contract per-example gradients, a list of arrays ``[n, k, ...]`` on each side: one matrix product."""
-    return _product("np,mp->nm", _flat(first), _flat(second))
+    return product("np,mp->nm", _flat(first), _flat(second))
 
 
 def _flat(gradients: list[jax.Array]) -> jax.Array:
     flat = [gradient.reshape(gradient.shape[0], -1) for gradient in gradients]
-    return flat[0] if len(flat) == 1 else jnp.concatenate(flat, 1)
+    if len(flat) == 1:
+        return flat[0]
+    wide = widest([gradient.dtype for gradient in flat])
+    return jnp.concatenate([gradient.astype(wide) for gradient in flat], 1)
 
 
 def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """Contract a dense layer's inputs ``[n, k, b, t, c]`` and cotangents ``[n, k, b, t, f]`` through its per-example weight gradients."""
-    gradients = [_product("nkbtc,nkbtf->nkbcf", *side) for side in ((first,) if first is second else (first, second))]
+    gradients = [product("nkbtc,nkbtf->nkbcf", *side) for side in ((first,) if first is second else (first, second))]
     return inner_products([gradients[0]], [gradients[-1]])
 
 
@@ -95,8 +111,8 @@ def dense_pairwise(first: list[jax.Array], second: list[jax.Array]) -> jax.Array
     (a, d), (b, e) = first, second
     if a.shape[3] == 1:  # one position an example
         a, b, d, e = (value[:, :, :, 0] for value in (a, b, d, e))
-        return jnp.sum(_product("nkbc,mkbc->kbnm", a, b) * _product("nkbf,mkbf->kbnm", d, e), (0, 1))
-    return jnp.sum(_product("nkbtc,mkbsc->nmkbts", a, b) * _product("nkbtf,mkbsf->nmkbts", d, e), (2, 3, 4, 5))
+        return jnp.sum(product("nkbc,mkbc->kbnm", a, b) * product("nkbf,mkbf->kbnm", d, e), (0, 1))
+    return jnp.sum(product("nkbtc,mkbsc->nmkbts", a, b) * product("nkbtf,mkbsf->nmkbts", d, e), (2, 3, 4, 5))
 
 
 def embedding(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
@@ -106,7 +122,28 @@ def embedding(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """
     (index, d), (other, e) = first, second
     same = (index[:, None, :, :, None] == other[None, :, :, None, :]) & (index >= 0)[:, None, :, :, None]
-    return jnp.sum(jnp.where(same, _product("nkte,mkse->nmkts", d, e), 0), (2, 3, 4))
+    return jnp.sum(jnp.where(same, product("nkte,mkse->nmkts", d, e), 0), (2, 3, 4))
+
+
+def scattered(first: list[jax.Array], second: list[jax.Array], *, rows: int) -> jax.Array:
+    """Contract the same arrays through every example's gradient of a whole table of ``rows`` rows."""
+
+    def gradient(index: jax.Array, d: jax.Array) -> jax.Array:
+        wide = widest([d.dtype])
+        table = jnp.zeros((rows, d.shape[-1]), wide)
+        return table.at[jnp.where(index < 0, rows, index)].add(d.astype(wide), mode="drop")
+
+    gradients = [jax.vmap(jax.vmap(gradient))(*side) for side in ((first,) if first is second else (first, second))]
+    return inner_products([gradients[0]], [gradients[-1]])
+
+
+def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple[str, Contract]:
+    """Choose how a look-up of ``positions`` rows is contracted: pair by pair, unless that needs a larger buffer than the gradients."""
+    pairs = layout.first * layout.columns * layout.repeats * positions**2
+    gradients = (layout.first + layout.second) * layout.repeats * table[0] * table[1]
+    if 2 * pairs <= max(gradients, 2**22):
+        return "lookup", embedding
+    return "direct", functools.partial(scattered, rows=table[0])
 
 
 def dense_form(layout: Layout, batch: int, positions: int, inputs: int, outputs: int) -> tuple[str, Contract]:
@@ -121,4 +158,3 @@ def dense_form(layout: Layout, batch: int, positions: int, inputs: int, outputs:
     if pairwise < direct and (positions == 1 or 2 * pairs <= largest):
         return "pairwise", dense_pairwise
     return "direct", dense_direct
-
