@@ -9,11 +9,13 @@ from jknas.json_text import is_canonical_json
 
 __all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "StoreError", "check_status"]
 
-STATUSES = ("ok", "dead", "non_finite", "failed")
+STATUSES = ("ok", "saturated", "dead", "negative", "non_finite", "failed")
 """What a score may be.
 
-ok: a finite number, to be ranked.  dead: the architecture's output does not depend on its input; the score is whatever the proxy returned.
-non_finite: the proxy returned NaN or an infinity.  failed: the proxy raised an error and there is no score (NaN).
+ok: a finite number, to be ranked.  saturated: the score is at a limit of its arithmetic or of its sample, and only says that the truth lies
+there or beyond: a numerically singular kernel, or as many regions as inputs.  dead: the architecture's output does not depend on its input;
+the score is whatever the proxy returned.  negative: a kernel that is not positive semi-definite beyond rounding.  non_finite: the proxy
+returned NaN or an infinity.  failed: the proxy raised an error and there is no score (NaN). All but "ok" rank last, in this order.
 """
 
 
@@ -104,7 +106,9 @@ class ScoreRecord:
             "ok": None if math.isfinite(self.score) else "'non_finite' or 'dead'",
             "non_finite": "'ok' or 'dead'" if math.isfinite(self.score) else None,
             "failed": None if math.isnan(self.score) else "another status, or the score NaN",
+            "saturated": "'non_finite'" if math.isnan(self.score) else None,
             "dead": None,
+            "negative": None,
         }[self.status]
         if contradiction:
             raise StoreError(f"status {self.status!r} contradicts the score {self.score}: expected {contradiction}.")

@@ -5,7 +5,6 @@ enters the compiled program as data. Results come one by one, each already writt
 """
 
 import functools
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jknas.data import Dataset, batch
+from jknas.data import Dataset
 from jknas.environment import device, versions
 from jknas.fitting import check_fit
 from jknas.networks.cell_network import CellNetwork
@@ -26,7 +25,7 @@ from jknas.store import ScoreKey, ScoreRecord, Store, canonical_json
 
 
 class _Compiled(NamedTuple):
-    program: Callable[..., jax.Array]
+    program: Callable[..., Any]
     arguments: tuple[Any, ...]
     seconds: float
 
@@ -41,7 +40,7 @@ class Scorer:
         space: where the genotypes come from.
         proxy: what is computed.
         settings: its settings, defaults included.
-        network: the macro network's size.
+        network: the macro network's size; what the proxy's definition fixes of it is so here.
         resolution: height and width of the images.
         scheme: initialisation.
         dataset: name and digest of the data.
@@ -70,7 +69,7 @@ class Scorer:
         start = time.perf_counter()
         arguments = self._draw()
 
-        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> jax.Array:
+        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> Any:
             return self.proxy.score(self.network, params, code, data, key, **self.settings)
 
         try:
@@ -107,13 +106,15 @@ class Scorer:
         compiled = self._compiled if self.proxy.needs_network else None
         start = time.perf_counter()
         if compiled is not None:
-            value = float(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
+            found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
         else:
-            value = float(self.proxy.score(self.space, genotype, self.network, self.resolution))
+            found = self.proxy.score(self.space, genotype, self.network, self.resolution)
+        score, status, extras = self.proxy.finish(found)
         seconds = time.perf_counter() - start
-        status = "non_finite" if not math.isfinite(value) else "dead" if self.space.is_dead(genotype) else "ok"
+        if status != "non_finite" and self.space.is_dead(genotype):
+            status = "dead"  # says why a kernel is singular
         canonical = str(self.space.canonical(genotype))
-        return ScoreRecord(self.key(genotype), canonical, value, status, seconds, {}, dict(self._versions), self._device)
+        return ScoreRecord(self.key(genotype), canonical, score, status, seconds, extras, dict(self._versions), self._device)
 
 
 def make_scorer(
@@ -133,10 +134,11 @@ def make_scorer(
 
     Args:
         proxy: what to compute.
-        dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented.
+        dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented (unless the proxy is
+            defined over other inputs).
         space: the search space.
-        channels: channels of the first stage.
-        cells: cells a stage.
+        channels: channels of the first stage, unless the proxy is defined for one number of them.
+        cells: cells a stage, unless the proxy is defined for one number of them.
         seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
             same operation on the same edge.
         scheme: initialisation, see :mod:`jknas.networks.initialisation`.
@@ -151,16 +153,17 @@ def make_scorer(
     """
     check_scheme(scheme)
     chosen = proxy.with_settings(settings or {})
-    network = CellNetwork(channels, cells, dataset.num_classes, dataset.channels)
+    sizes = {"channels": channels, "cells": cells, **proxy.subject.sizes}
+    network = CellNetwork(**sizes, classes=dataset.num_classes, input_channels=dataset.channels)
     size = proxy.batch_size if batch_size is None else batch_size
     images = labels = None
     if proxy.needs_network:
         check_fit(network, dataset, error=ProxyError)
-        images, labels = batch(dataset, size, seed)
+        images, labels = proxy.subject.batch(dataset, size, seed)
 
     def draw() -> tuple[Any, ...]:
         initial, sampling = jax.random.split(jax.random.key(seed))
-        params = network.init(initial, scheme=scheme)["params"]
+        params = proxy.subject.init(network, initial, scheme)
         return jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
 
     name = f"{dataset.name}@{dataset.digest[:16]}"

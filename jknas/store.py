@@ -24,7 +24,8 @@ from jknas.score_record import STATUSES, ScoreKey, ScoreRecord, StoreError, chec
 __all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "Store", "StoreError", "canonical_json"]
 
 _APPLICATION_ID = 0x6A6B6E73  # "jkns"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+_UPGRADED_VERSION = 1  # knew fewer statuses, and is otherwise the same
 _KEY_COLUMNS = ("space", "genotype", "proxy", "settings", "dataset", "seed", "network")
 _COLUMNS = (*_KEY_COLUMNS, "canonical", "score", "status", "seconds", "extras", "versions", "device")
 _HEADER_BYTES = 100
@@ -227,6 +228,8 @@ class Store:
         self._check_health()
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
+        if self._pragma("user_version") == _UPGRADED_VERSION:
+            self._upgrade()
         execute("DROP TABLE IF EXISTS temp.wanted")
         execute(_KEY_TABLE)
         with self._transaction("BEGIN IMMEDIATE"):
@@ -243,7 +246,7 @@ class Store:
                 f"{self.path} is an SQLite database of another application (application id {owner:#x}, expected {_APPLICATION_ID:#x}): "
                 "it was left as it is; give the path of a score store, or of a new file."
             )
-        if version != _SCHEMA_VERSION:
+        if version not in (_UPGRADED_VERSION, _SCHEMA_VERSION):
             raise StoreError(
                 f"{self.path} has schema version {version}, and this release of jknas reads version {_SCHEMA_VERSION}: "
                 "it was left as it is; upgrade jknas, or give the path of a new file."
@@ -257,6 +260,17 @@ class Store:
         if found != "ok":
             raise StoreError(self._damaged(found))
         self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM scores LIMIT 0")
+
+    def _upgrade(self) -> None:
+        # SQLite cannot change what a column allows: the table is made anew, with every row as it is.
+        execute, columns = self._connection.execute, ", ".join(("id", *_COLUMNS))
+        with self._transaction("BEGIN IMMEDIATE"):
+            if self._pragma("user_version") == _UPGRADED_VERSION:  # another process may have been faster
+                execute("ALTER TABLE scores RENAME TO scores_before")
+                execute(_SCHEMA)
+                execute(f"INSERT INTO scores ({columns}) SELECT {columns} FROM scores_before")
+                execute("DROP TABLE scores_before")
+                execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _has_log(self) -> bool:
         log = self.path.with_name(self.path.name + "-wal")

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jknas import store
 from jknas.json_text import JsonTextError, export_json, read_json, write_json
 from jknas.store import STATUSES, ScoreKey, ScoreRecord, Store, StoreError, canonical_json
 
@@ -122,7 +123,7 @@ class TestPutAndGet:
             next(iterator)
             store.put(make_record(10))
             assert [record.extras["rank"] for record in iterator] == list(range(1, 11))
-            with pytest.raises(StoreError, match="unknown status 'okay': expected one of ok, dead"):
+            with pytest.raises(StoreError, match="unknown status 'okay': expected one of ok, saturated, dead"):
                 store.records(status="okay")
 
 
@@ -158,7 +159,8 @@ class TestNumbers:
             ("ok", math.inf, "contradicts the score inf"),
             ("non_finite", 2.0, "contradicts the score 2.0: expected 'ok' or 'dead'"),
             ("failed", 2.0, "expected another status, or the score NaN"),
-            ("fine", 2.0, "unknown status 'fine': expected one of ok, dead, non_finite, failed"),
+            ("fine", 2.0, "unknown status 'fine': expected one of ok, saturated, dead, negative, non_finite, failed"),
+            ("saturated", math.nan, "status 'saturated' contradicts the score nan: expected 'non_finite'"),
         ],
     )
     def test_a_status_that_lies_is_refused(self, status, score, message):
@@ -166,7 +168,7 @@ class TestNumbers:
             make_record(score=score, status=status)
 
     def test_the_statuses_are_these(self):
-        assert STATUSES == ("ok", "dead", "non_finite", "failed")
+        assert STATUSES == ("ok", "saturated", "dead", "negative", "non_finite", "failed")
         assert make_record(score=math.nan, status="failed").status == "failed"
         assert make_record(score=0.0, status="dead").score == 0.0
 
@@ -345,9 +347,28 @@ class TestBadFiles:
     def test_a_newer_schema(self, path):
         Store(path).close()
         connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
         connection.close()
-        assert_refused_and_untouched(path, "has schema version 2, and this release of jknas reads version 1")
+        assert_refused_and_untouched(path, "has schema version 3, and this release of jknas reads version 2")
+
+    def test_an_older_schema_is_brought_up_to_date_with_its_scores(self, path, monkeypatch):
+        allowed = ", ".join(f"'{status}'" for status in STATUSES)
+        assert store._SCHEMA.count(allowed) == 1
+        with monkeypatch.context() as older:
+            older.setattr(store, "_SCHEMA", store._SCHEMA.replace(allowed, "'ok', 'dead', 'non_finite', 'failed'"))
+            older.setattr(store, "_SCHEMA_VERSION", 1)
+            with Store(path) as kept:
+                before = [make_record(number) for number in range(5)]
+                for record in before:
+                    kept.put(record)
+                with pytest.raises(StoreError):
+                    kept.put(make_record(5, status="saturated"))
+        for _ in range(2):
+            with Store(path) as kept:
+                assert list(kept.records()) == before
+        with Store(path) as kept:
+            kept.put(make_record(5, score=math.inf, status="saturated"))
+            assert kept.get(make_key(5)).status == "saturated"
 
     def test_a_store_without_its_table(self, path):
         Store(path).close()

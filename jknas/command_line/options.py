@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**32 - 1
 
+# Written out, so that --help need not import every proxy.
+PROXY_NAMES = (
+    "label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, ntk_condition, "
+    "ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, tenas_condition"
+)
+
 Space = Annotated[str, typer.Option("--space", help="search space")]
 Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]

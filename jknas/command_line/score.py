@@ -19,7 +19,10 @@ _SHOWN = 20
 def command(
     *,
     space: options.Space = "nasbench201",
-    proxy: Annotated[list[str] | None, typer.Option("--proxy", help="proxy; repeatable, or comma separated [default: mgm]")] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option("--proxy", help=f"repeatable, or comma separated [default: mgm]; one of {options.PROXY_NAMES}"),
+    ] = None,
     settings: options.Set = None,
     arch: Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")] = None,
     archs: Annotated[Path | None, typer.Option("--archs", help="file with one architecture string a line; # begins a comment")] = None,
@@ -146,6 +149,7 @@ def _line(record: Any, *, fresh: bool) -> dict[str, Any]:
         "proxy": key.proxy,
         "score": record.score,
         "status": record.status,
+        "extras": record.extras,
         "seconds": record.seconds,
         "canonical": record.canonical,
         "space": key.space,
@@ -166,10 +170,12 @@ def _keep_best(best: list[dict[str, Any]], line: dict[str, Any], higher_is_bette
 
 
 def _report(best: list[dict[str, Any]], counts: Counter[str]) -> None:
+    from jknas.score_record import STATUSES
+
     shown = Table("genotype", "proxy", "score", "status", "ms")
     for line in best:
         shown.add_row(line["genotype"], line["proxy"], f"{line['score']:.6g}", line["status"], f"{1000 * line['seconds']:.1f}")
     show(shown)
     total = counts["computed"] + counts["known"]
-    bad = ", ".join(f"{counts[status]} {status}" for status in ("dead", "non_finite", "failed") if counts[status])
+    bad = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
     show(f"{total} scores: {counts['computed']} computed, {counts['known']} known already" + (f"; {bad}" if bad else ""))

@@ -15,7 +15,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
     method: Annotated[str, typer.Option("--method", help="search method: knas or random")] = "knas",
     space: options.Space = "nasbench201",
-    proxy: Annotated[str, typer.Option("--proxy", help="what ranks the sampled architectures")] = "mgm",
+    proxy: Annotated[str, typer.Option("--proxy", help=f"what ranks the architectures: {options.PROXY_NAMES}")] = "mgm",
     settings: options.Set = None,
     samples: Annotated[int | None, typer.Option("--samples", help="architectures to sample and score [knas: 100]")] = None,
     topk: Annotated[int, typer.Option("--topk", help="candidates to train")] = 20,
@@ -122,8 +122,10 @@ def _title(record: dict[str, Any]) -> str:
 
 
 def _report(record: dict[str, Any], place: Path) -> None:
+    from jknas.score_record import STATUSES
+
     counts, null, timing = record["counts"], record["null_model"], record["timing"]
-    last = ", ".join(f"{counts[status]} {status}" for status in ("dead", "non_finite", "failed") if counts[status])
+    last = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
     rows: dict[str, Any] = {"sampled": f"{counts['sampled']}" + (f" ({last}: ranked last)" if last else "")}
     rows["trained"] = f"{counts['trained']}" + (f" ({counts['diverged']} diverged: ranked last)" if counts["diverged"] else "")
     if record["genotype"] is not None:

@@ -1,18 +1,18 @@
 """Training-free scores, one file each, in one registry.
 
->>> names()
-('macs', 'mgm', 'mgm_layerwise', 'mgm_logits', 'mgm_released', 'mgm_released_aliased', 'params')
 >>> get("mgm").cost
 '1 backward pass'
 """
 
 from jknas.choosing import choose
 from jknas.proxies import mgm as _mgm
+from jknas.proxies import ntk as _ntk
+from jknas.proxies import regions as _regions
 from jknas.proxies import size as _size
 from jknas.proxies.errors import ProxyError
-from jknas.proxies.proxy import Batch, Proxy
+from jknas.proxies.proxy import Batch, Outcome, Proxy
 
-REGISTRY: dict[str, Proxy] = {proxy.name: proxy for proxy in (*_mgm.PROXIES, *_size.PROXIES)}
+REGISTRY: dict[str, Proxy] = {proxy.name: proxy for proxy in (*_mgm.PROXIES, *_ntk.PROXIES, *_regions.PROXIES, *_size.PROXIES)}
 """Every proxy by name."""
 
 
@@ -30,4 +30,4 @@ def get(name: str) -> Proxy:
     return REGISTRY[choose("proxy", name, names(), error=ProxyError)]
 
 
-__all__ = ["REGISTRY", "Batch", "Proxy", "ProxyError", "get", "names"]
+__all__ = ["REGISTRY", "Batch", "Outcome", "Proxy", "ProxyError", "get", "names"]

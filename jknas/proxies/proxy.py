@@ -1,12 +1,22 @@
-"""What a proxy is: a pure function from a network at initialisation to one scalar, registered with what it needs and how to read it."""
+"""What a proxy is: a pure function from a network at initialisation to numbers, registered with what it needs and how to read it.
 
+A proxy has two parts. The *device part* ``score`` is traced once, with the code of the genotype as data, and compiled for the whole space;
+it returns a scalar, or arrays such as a kernel matrix. The *host part* ``finish`` makes one score of them in float64, with a status that
+says what the number is worth: a spectrum is no business of float32.
+"""
+
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int, PyTree
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jknas.data import Dataset
+from jknas.data import batch as training_batch
 from jknas.networks.cell_network import CellNetwork, Wiring
+from jknas.networks.initialisation import Scheme
 from jknas.proxies.errors import ProxyError
 
 Setting = str | int | float | bool
@@ -19,8 +29,49 @@ class Batch(NamedTuple):
     labels: Int[Array, " n"]
 
 
-ProxyFunction = Callable[..., Float[Array, ""]]
-"""``score(network, params, wiring, batch, key, **settings) -> scalar``, traceable with a code as ``wiring``."""
+ProxyFunction = Callable[..., PyTree]
+"""``score(network, params, wiring, batch, key, **settings) -> scalar or arrays``, traceable with a code as ``wiring``."""
+
+
+class Outcome(NamedTuple):
+    """A finished score.
+
+    Attributes:
+        score: the number; NaN and infinity where that is what came out.
+        status: one of :data:`jknas.score_record.STATUSES`.
+        extras: further results as plain data: numbers, strings, lists and mappings of these.
+    """
+
+    score: float
+    status: str
+    extras: Mapping[str, Any] = {}
+
+
+def finish_scalar(value: Any) -> Outcome:
+    """Return a scalar as it is; the host part of proxies that need none."""
+    score = float(value)
+    return Outcome(score, "ok" if math.isfinite(score) else "non_finite")
+
+
+def _initial_params(network: CellNetwork, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
+    return network.init(key, scheme=scheme)["params"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a proxy looks at: the network that was asked for and a batch of training images, unless its definition says otherwise.
+
+    Attributes:
+        sizes: fields of the network that the definition fixes (``channels``, ``cells``); the others are as asked for.
+        init: ``init(network, key, scheme) -> params``, those of every candidate operation.
+        batch: ``batch(dataset, size, seed) -> (x, labels)``, NumPy arrays, drawn on the host.
+        once: whether an image serves at most once, so that the training images limit the batch.
+    """
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    init: Callable[[CellNetwork, PRNGKeyArray, Scheme], PyTree] = _initial_params
+    batch: Callable[[Dataset, int, int], tuple[np.ndarray, np.ndarray]] = training_batch
+    once: bool = True
 
 
 @dataclass(frozen=True)
@@ -29,16 +80,18 @@ class Proxy:
 
     Attributes:
         name: what users type.
-        score: the pure function (see :data:`ProxyFunction`). For a proxy with ``needs_network=False``: a host function
+        score: the pure function, or its device part (see :data:`ProxyFunction`). For a proxy with ``needs_network=False``: a host function
             ``score(space, genotype, network, resolution) -> int | float``.
         summary: one line on what it measures.
         reference: paper, equation and arXiv id.
         cost: what one score takes, in words, for instance ``"1 backward pass"``.
-        higher_is_better: the sign; searches maximise ``score`` or its negative.
+        higher_is_better: the sign; searches maximise the score or its negative.
         needs_labels: whether the labels of the batch matter.
         needs_network: whether a network is drawn and run; otherwise the score is a function of the genotype alone.
         batch_size: examples in the published setting.
         settings: keyword arguments of ``score`` and their defaults.
+        finish: the host part: what ``score`` returned, as NumPy arrays, to an :class:`Outcome`.
+        subject: what is scored, where that is not the network and a batch of training images.
     """
 
     name: str
@@ -51,6 +104,8 @@ class Proxy:
     needs_network: bool = True
     batch_size: int = 64
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    finish: Callable[[Any], Outcome] = finish_scalar
+    subject: Subject = field(default_factory=Subject)
 
     def with_settings(self, given: Mapping[str, Setting]) -> dict[str, Setting]:
         """Return the defaults updated by ``given``.

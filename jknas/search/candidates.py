@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jknas.search.problem import Problem
-from jknas.store import ScoreRecord
+from jknas.store import STATUSES, ScoreRecord
 from jknas.training import Training
 
 Candidate = Mapping[str, Any]
 
-_LAST = {"ok": 0, "unscored": 0, "dead": 1, "non_finite": 2, "failed": 3}
+_LAST = {"unscored": 0, **{status: place for place, status in enumerate(STATUSES)}}
 
 
 def drawn(problem: Problem, genotype: Any) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def scored(candidate: Candidate, record: ScoreRecord) -> dict[str, Any]:
 def order_by_score(candidates: Sequence[Candidate], sign: int) -> list[int]:
     """Return the places of the candidates from the best score to the worst.
 
-    Finite scores of live cells come first. Then, whatever their numbers, dead cells, non-finite scores and failed ones. Ties keep the order
-    in which the architectures were drawn, which is uniformly random and so favours none.
+    The scores of status "ok" come first. Then, whatever their numbers, the others in the order of `jknas.store.STATUSES`. Ties keep the
+    order in which the architectures were drawn, which is uniformly random and so favours none.
     """
 
     def position(place: int) -> tuple[int, float, int]:

@@ -57,7 +57,7 @@ class Problem:
             raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
         check_fit(self.network, self.dataset, error=SearchError)
         size, count = self.examples, len(self.dataset.y_train)
-        if not 1 <= size <= count:
+        if size < 1 or (self.proxy.subject.once and size > count):
             raise SearchError(f"the proxy's batch has {size} examples; {self.dataset.name} has {count} to train on: choose 1..{count}.")
 
     @property

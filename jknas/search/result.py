@@ -10,7 +10,7 @@ validation_accuracy, test_accuracy            of the winner, 0..1; the test spli
 seconds                                       wall-clock time, and where it went: ``timing`` (compile, score, train, test)
 device, versions                              what it ran on
 space, dataset, network, proxy, recipe, seed  the problem
-counts                                        sampled, and by status: ok, dead, non_finite, failed, unscored; trained, diverged
+counts                                        sampled, by status (`jknas.store.STATUSES`, and unscored), trained, diverged
 null_model                                    how the winner ranks by number of parameters alone among the sampled, and Spearman's
                                               correlation of score and number of parameters over the finite scores of live cells
 candidates                                    in the order drawn: genotype, canonical, score, status, seconds, rank, parameters; of the
@@ -32,6 +32,7 @@ from jknas.environment import device, versions
 from jknas.proxies.size import mac_count, parameter_count
 from jknas.search.driver import SearchResult
 from jknas.search.problem import Problem
+from jknas.store import STATUSES
 
 
 def as_record(result: SearchResult) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _winner(problem: Problem, winner: Mapping[str, Any] | None) -> dict[str, Any
 def _counts(listed: list[dict[str, Any]]) -> dict[str, int]:
     statuses = Counter(candidate["status"] for candidate in listed)
     trainings = [candidate["training"]["status"] for candidate in listed if "training" in candidate]
-    named = {name: statuses[name] for name in ("ok", "dead", "non_finite", "failed", "unscored")}
+    named = {name: statuses[name] for name in (*STATUSES, "unscored")}
     return {"sampled": len(listed), **named, "trained": len(trainings), "diverged": trainings.count("diverged")}
 
 

@@ -1,0 +1,91 @@
+"""The number of linear regions of TE-NAS's thin network: one cell of one channel on 3x3 patches.
+
+Reference: Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
+arXiv:2102.11535, section 3.1.2, and its released code, github.com/VITA-Group/TENAS (``lib/procedures/linear_region_counter.py``).
+
+Deviations:
+    TE-NAS counts for a supernet, whose pruned edges average their operations; here a single architecture is scored, every edge with its one
+    operation. One draw of weights and patches a score, where TE-NAS averages three. The paper samples 5,000 images; the released code, and
+    the default here, 3,000 patches in three batches. See :mod:`jknas.networks.thin_cell` and :mod:`jknas.kernels.linear_regions`.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from jknas.data import Dataset
+from jknas.kernels.linear_regions import LinearRegions, count_patterns, tenas_crops
+from jknas.networks.cell_network import CellNetwork, Wiring
+from jknas.networks.initialisation import Scheme
+from jknas.networks.thin_cell import ThinCellNetwork
+from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject
+
+_SIDE = 3
+
+
+class RegionCount(NamedTuple):
+    """A count and what it is a count of, see :class:`jknas.kernels.linear_regions.LinearRegions`."""
+
+    patterns: Int[Array, ""]
+    samples: Int[Array, ""] | int
+    neurons: Int[Array, ""] | int
+    non_finite: Int[Array, ""]
+
+
+def region_count(network: CellNetwork, params: PyTree, wiring: Wiring, batch: Batch, key: PRNGKeyArray, *, batches: int = 3) -> RegionCount:
+    """Count the activation patterns of the thin network; the device part of ``linear_regions``.
+
+    Args:
+        network: gives the number of classes, which does not matter for the count.
+        params: parameters of :class:`~jknas.networks.thin_cell.ThinCellNetwork`.
+        wiring: genotype or code.
+        batch: patches ``[n, 3, 3, 1]``; the labels are not used.
+        key: not used.
+        batches: the patches are cut into so many batches, each normalised by itself.
+
+    Raises:
+        ValueError: if the patches cannot be cut so.
+    """
+    del key
+    n = len(batch.x)
+    if batches < 1 or n % batches:
+        raise ValueError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")
+    thin = ThinCellNetwork(classes=network.classes)
+    cut = batch.x.reshape(batches, n // batches, *batch.x.shape[1:])
+    activations = jax.vmap(lambda x: thin.activations(params, x, wiring))(cut)
+    found = count_patterns(jax.tree.map(lambda a: a.reshape(n, *a.shape[2:]), activations))
+    return RegionCount(found.patterns, n, thin.relu_units(wiring, pixels=_SIDE**2), found.non_finite)
+
+
+def _finish(found: RegionCount) -> Outcome:
+    regions = LinearRegions(*(int(number) for number in found))
+    return Outcome(math.nan if regions.non_finite else float(regions.count), regions.status, dataclasses.asdict(regions))
+
+
+def _draw_thin(network: CellNetwork, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
+    return ThinCellNetwork(classes=network.classes).init(key, scheme=scheme)
+
+
+def _patches(dataset: Dataset, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    patches = tenas_crops(dataset.x_train, np.random.default_rng(seed), size, mean=dataset.mean, std=dataset.std, size=_SIDE)
+    return patches, np.zeros(size, np.int32)
+
+
+PROXIES = (
+    Proxy(
+        name="linear_regions",
+        score=region_count,
+        summary="distinct ReLU patterns of one cell of one channel among 3,000 patches of 3x3 pixels",
+        reference="Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.1.2, input as released",
+        cost="1 forward pass of a network of 1 channel, and a sort",
+        needs_labels=False,
+        batch_size=3000,
+        settings={"batches": 3},
+        finish=_finish,
+        subject=Subject(sizes={"channels": 1, "cells": 1}, init=_draw_thin, batch=_patches, once=False),
+    ),
+)
