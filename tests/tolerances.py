@@ -15,6 +15,8 @@ class Tolerances:
     flipped: float  # the same where a ReLU may switch: its input is so near zero that rounding decides on its sign
     wiring: float  # genotype, code and mixture wiring against each other
     layer: float  # a layer and its gradients against the straightforward formula
+    gram: float  # a kernel against gradients taken one by one
+    low_precision: float  # the same where some parameters are in half precision
 
 
 FLOAT32 = Tolerances(
@@ -24,6 +26,8 @@ FLOAT32 = Tolerances(
     flipped=1e-2,  # seen: 5.5e-3, one switched unit in one of 50 examples
     wiring=1e-5,
     layer=2e-5,  # sums over some hundred products
+    gram=1e-5,
+    low_precision=2e-2,  # the reference rounds its gradients to bfloat16
 )
 FLOAT64 = Tolerances(
     logits=1e-10,  # seen: 5e-15
@@ -32,6 +36,8 @@ FLOAT64 = Tolerances(
     flipped=1e-9,  # switches need an input below 1e-15
     wiring=1e-10,
     layer=1e-11,
+    gram=1e-9,  # seen: 2e-15
+    low_precision=2e-2,
 )
 
 

@@ -202,7 +202,6 @@ def is_lookup(params: dict[str, Any], table: tuple[int, ...], index: tuple[int, 
 
 def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...], index: tuple[int, ...]) -> tuple[str, Rows]:
     """Return the form and the row function of a look-up in ``table`` ``[v, e]`` by an index array ``[..., 1]``."""
-
     form, contraction = lookup_form(layout, math.prod(index[:-1]), table)
 
     def rows(tape: jax.Array, index: jax.Array, cotangent: jax.Array) -> jax.Array:

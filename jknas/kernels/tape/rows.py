@@ -51,20 +51,18 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array)
     Args:
         layout: of the surrounding ``vmap``.
         contract: the inner products of a batch with another.
-        tape: the present example's tape. It marks the ``vmap`` over examples: the arrays may be the same for all of them, as the gradient of
-            a bias added to the output is, and then a ``vmap`` further out must not be taken for it.
+        tape: the present example's tape. It marks the ``vmap`` over examples: the arrays may be the same for all of them, as the gradient
+            of a bias added to the output is, and then a ``vmap`` further out must not be taken for it.
         arrays: the present example's arrays, in the order that ``contract`` takes them.
     """
 
     @custom_vmap
     def present(tape: jax.Array, *arrays: jax.Array) -> jax.Array:
-        raise TypeError("a row of the kernel exists only under the vmap over examples")
+        return jnp.full((layout.columns,), jnp.nan, layout.dtype)  # never runs: the tape is always batched
 
     @present.def_vmap
-    def _all(size: int, batched: list[bool], *arrays: jax.Array) -> tuple[jax.Array, bool]:
-        _, *arrays = arrays
-        _, *batched = batched
-        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched, strict=True)]
+    def _all(size: int, batched: list[bool], _: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, bool]:
+        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched[1:], strict=True)]
         grouped = [a.reshape(size // layout.repeats, layout.repeats, *a.shape[1:]) for a in full]
         first = [a[: layout.first] for a in grouped]
         second = [a[layout.first :] for a in grouped] if layout.second else first
