@@ -7,8 +7,9 @@ import jax
 _OPTIONS = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,  # they go through MLIR, which takes two thirds of what is left
 }
+if jax.__version_info__ < (0, 11):  # later releases know no other way
+    _OPTIONS["xla_cpu_use_fusion_emitters"] = False  # they go through MLIR, which takes two thirds of what is left
 
 quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
 """``jax.jit`` that generates code fast instead of fast code.

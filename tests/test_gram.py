@@ -47,6 +47,10 @@ def slow_gram(apply, params, x, **options):
     return jnp.matmul(rows, rows.T, precision="highest")
 
 
+def compiled_slow_gram(apply, params, x, **options):
+    return quick_jit(lambda p, x: slow_gram(apply, p, x, **options))(params, x)
+
+
 def forms(kernel):
     return collections.Counter(handling.form for handling in kernel.handlings)
 
@@ -130,7 +134,7 @@ def options_of_mlp(*others, **options):
 def mlp_rows():
     """Every output's gradient on the MLP; in float64."""
     apply, params, x = MODELS["mlp"].made()
-    return np.asarray(jacobian(apply, params, x))
+    return np.asarray(quick_jit(lambda p, x: jacobian(apply, p, x))(params, x))
 
 
 def test_the_sum_is_one_scalar_an_example(float64):
@@ -159,7 +163,7 @@ def test_traces_of_other_forms(float64, name):
 def test_the_loss_is_cross_entropy(float64, method):
     apply, params, x = MODELS["mlp"].made()
     labels = jnp.arange(N) % 3
-    reference = slow_gram(apply, params, x, labels=labels, labelled=True)
+    reference = compiled_slow_gram(apply, params, x, labels=labels, labelled=True)
     assert_kernel(options_of_mlp(objective="loss", labels=labels, method=method), reference)
     assert relative_error(reference, options_of_mlp().matrix) > 0.1
 
@@ -169,7 +173,7 @@ def test_the_loss_is_cross_entropy(float64, method):
 def test_rectangular_kernels(float64, outputs, method):
     apply, params, _ = MODELS["mlp"].made()
     other = Draw(7)(3, 5)
-    pairs = np.einsum("nap,mbp->nmab", mlp_rows(), jacobian(apply, params, other))
+    pairs = np.einsum("nap,mbp->nmab", mlp_rows(), quick_jit(lambda p, x: jacobian(apply, p, x))(params, other))
     reference = {"sum": pairs.sum((2, 3)), "trace": np.trace(pairs, axis1=2, axis2=3), "full": pairs}[outputs]
     assert_kernel(options_of_mlp(other, outputs=outputs, method=method), reference)
     assert_kernel(options_of_mlp(other, outputs=outputs, method=method, chunk_size=3), reference)
@@ -217,7 +221,7 @@ def test_chosen_parameters(float64, parameters, names, method):
     apply, params, x = MODELS["mlp"].made()
     kernel = options_of_mlp(parameters=parameters, method=method)
     assert kernel.parameters == names
-    assert_kernel(kernel, slow_gram(apply, params, x, chosen=lambda path: path in names))
+    assert_kernel(kernel, compiled_slow_gram(apply, params, x, chosen=lambda path: path in names))
 
 
 def test_weights_are_all_but_biases(float64):
@@ -247,10 +251,10 @@ def seeds(build, count):
 @pytest.mark.parametrize("name", ["mlp", "returned_unchanged", "ntk_parametrisation", "embedding_take"])
 def test_a_vmap_over_seeds_is_not_taken_for_the_examples(float64, name, count):
     apply, params, x = seeds(name, count)
-    kernels = quick_jit(jax.vmap(lambda p: gram(apply, p, x)))(params)
+    kernels, reference = quick_jit(jax.vmap(lambda p: gram(apply, p, x)))(params), quick_jit(lambda p: slow_gram(apply, p, x))
     for at in range(count):
         one = jax.tree.map(lambda leaf, at=at: leaf[at], params)
-        assert_kernel(jax.tree.map(lambda leaf, at=at: leaf[at], kernels), slow_gram(apply, one, x))
+        assert_kernel(jax.tree.map(lambda leaf, at=at: leaf[at], kernels), reference(one))
 
 
 @pytest.mark.parametrize("count", [N, 3])
@@ -264,7 +268,7 @@ def test_gradients_that_are_the_same_for_all_examples_but_not_for_all_seeds(floa
     params = {"a": draw(count, 3, 4), "b": draw(count, 4), "c": draw(count, 4, 2)}
     x = draw.data(3)
     kernels = quick_jit(jax.vmap(lambda p: gram(apply, p, x)))(params)
-    reference = jax.vmap(lambda p: slow_gram(apply, p, x))(params)
+    reference = quick_jit(jax.vmap(lambda p: slow_gram(apply, p, x)))(params)
     assert relative_error(kernels.matrix, reference) <= tolerances().gram
 
 
@@ -286,8 +290,8 @@ def test_a_traced_value_in_the_function_does_not_disturb(float64):
 def test_kernels_are_differentiable(float64):
     apply, params, x = MODELS["mlp"].made()
     weight = Draw(3)(N, N, gain=1.0)
-    fast = jax.grad(lambda p: jnp.vdot(weight, gram(apply, p, x, method="one_pass").matrix))(params)
-    slow = jax.grad(lambda p: jnp.vdot(weight, slow_gram(apply, p, x)))(params)
+    fast = quick_jit(jax.grad(lambda p: jnp.vdot(weight, gram(apply, p, x, method="one_pass").matrix)))(params)
+    slow = quick_jit(jax.grad(lambda p: jnp.vdot(weight, slow_gram(apply, p, x))))(params)
     for name, leaf in slow.items():
         assert relative_error(fast[name], leaf, floor=1e-3) <= tolerances().gram, name
 
