@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jknas import cli, proxies
+from jknas.command_line import options
 from jknas.proxies import Proxy
 from jknas.search import driver
 from jknas.store import Store
@@ -139,6 +140,23 @@ class TestScore:
         assert [line["score"] for line in lines] == [16.0, "nan", 0.0]
         assert [line["status"] for line in lines] == ["ok", "non_finite", "dead"]
         assert lines[0]["settings"] == {"batch": 4, "scale": 2.0, "scheme": "pytorch"}
+
+    def test_a_status_and_extras_of_the_proxy_are_passed_on(self, run, monkeypatch, tmp_path):
+        def finish(found):
+            return proxies.Outcome(math.inf, "saturated", {"lambda_min": 0.0, "of": int(found)})
+
+        proxy = Proxy("quick", constant, "sum", "none", "none", batch_size=4, settings={"scale": 1.0}, finish=finish)
+        monkeypatch.setitem(proxies.REGISTRY, "quick", proxy)
+        command = ["score", "--proxy", "quick", "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
+        for fresh in (True, False):
+            (line,) = run.json(*command)
+            assert (line["score"], line["status"], line["extras"]) == ("inf", "saturated", {"lambda_min": 0.0, "of": 8})
+            assert line["fresh"] is fresh
+        assert "1 scores: 0 computed, 1 known already; 1 saturated" in run(*command)[1]
+
+    def test_the_help_names_every_proxy(self, run):
+        assert tuple(options.PROXY_NAMES.split(", ")) == proxies.names()
+        assert "ntk_condition" in run("score", "--help")[1].replace("\n", "")
 
     def test_compilation_is_announced_where_something_is_compiled(self, run, quick_proxy, tmp_path):
         command = ["score", "--proxy", quick_proxy, "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]

@@ -173,14 +173,16 @@ class TestKnas:
         assert worst["candidates"][worst["winner"]]["score"] == min(scores)
 
     def test_unusable_scores_rank_last_and_are_counted(self, evaluator):
-        drawn = [c["genotype"] for c in search.knas(samples=6, topk=6).init(stubs.problem())["candidates"]]
-        bad = [(math.nan, "non_finite"), (math.inf, "non_finite"), (math.nan, "failed"), (1e9, "dead")]
+        drawn = [c["genotype"] for c in search.knas(samples=8, topk=8).init(stubs.problem())["candidates"]]
+        bad = [(math.nan, "non_finite"), (math.inf, "non_finite"), (math.nan, "failed")]
+        bad += [(1e9, "dead"), (math.inf, "saturated"), (1e9, "negative")]
         evaluator.scores = dict(zip(drawn, [*bad, (0.5, "ok"), (0.7, "ok")], strict=True))
-        result = run(search.knas(samples=6, topk=2), stubs.problem())
+        result = run(search.knas(samples=8, topk=2), stubs.problem())
         ranks = [c["rank"] for c in result.state["candidates"]]
-        assert ranks == [4, 5, 6, 3, 2, 1]
+        assert ranks == [6, 7, 8, 4, 3, 5, 2, 1]
         counts = as_record(result)["counts"]
         assert (counts["ok"], counts["dead"], counts["non_finite"], counts["failed"], counts["trained"]) == (2, 1, 2, 1, 2)
+        assert (counts["saturated"], counts["negative"]) == (1, 1)
 
     def test_a_diverged_training_is_recorded_and_never_wins_over_another(self, evaluator):
         plain = run(search.knas(samples=6, topk=3), stubs.problem())
