@@ -132,7 +132,7 @@ def label_alignment(matrix: Float[Array, "n n"] | Float[np.ndarray, "n n"], labe
     Reference: Mok et al., CVPR 2022, arXiv:2203.14577 (LGA), after Deshpande et al., arXiv:2102.00084 (label-gradient correlation).
 
     >>> round(label_alignment(np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 2.0]]), np.array([0, 0, 1])), 4)
-    0.8783
+    0.9087
     """
     given = np.asarray(matrix)
     rounding = float(np.finfo(given.dtype).eps) if np.issubdtype(given.dtype, np.floating) else float(np.finfo(np.float64).eps)
