@@ -130,6 +130,17 @@ def test_equals_plain_gradients(model, objective, implementation):
 
 
 @installed
+@old_size
+@pytest.mark.parametrize("implementation", [1, 2])
+def test_a_reverse_rule_of_the_model_is_used(implementation):
+    square = jax.custom_vjp(jnp.square)
+    square.defvjp(lambda w: (w**2, w), lambda w, cotangent: (3 * w * cotangent,))  # 3 w for 2 w: told apart from JAX's own rule
+    w, x = jnp.array([1.0, 2.0]), jnp.array([[1.0, 0.0], [1.0, -1.0]])
+    got = quick_jit(lambda w, x: neural_tangents_gram(lambda w, x: x @ square(w), w, x, implementation=implementation))(w, x)
+    np.testing.assert_allclose(got, [[9.0, 9.0], [9.0, 45.0]])
+
+
+@installed
 @pytest.mark.usefixtures("float64")
 def test_parameters_choose_what_is_differentiated():
     apply, params, x, labels = case("perceptron")

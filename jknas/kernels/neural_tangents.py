@@ -19,7 +19,7 @@ from jknas.kernels.selfcheck import require_sound_backend
 
 Implementation = Literal[1, 2]
 """neural-tangents' own numbers. ``1``: contraction of Jacobians, all of which are in memory unless the compiler can interleave layers.
-``2``: NTK-vector products, one forward-mode and one reverse-mode pass a column; the model must allow forward mode."""
+``2``: NTK-vector products, transposed; models with reverse rules of their own work too."""
 
 
 def neural_tangents_gram(
@@ -60,9 +60,6 @@ def neural_tangents_gram(
     Raises:
         NeuralTangentsImportError: if neural-tangents is not installed; with the command that installs it.
         ValueError: for unknown names, an implementation that does not work, missing labels, or shapes that do not fit.
-        TypeError: from JAX, with ``implementation=2``, if the model contains a custom reverse rule and so has no forward mode. That is the
-        case
-            of :class:`jknas.networks.CellNetwork`.
         UnsoundBackendError: if the installed JAX computes wrong matrix products.
 
     Deviations: of the library's implementations, 0 (the fastest by its own count) and 3 (structured derivatives) are refused: 3 reads JAX's
