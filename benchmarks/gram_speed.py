@@ -100,11 +100,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out")
+    parser.add_argument("--cells", nargs="*", default=list(CELLS), choices=list(CELLS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cells = {}
-    for name, genotype in CELLS.items():
-        cells[name] = measure_cell(genotype, options.examples, options.repeats, set(options.without))
+    for name in options.cells:
+        cells[name] = measure_cell(CELLS[name], options.examples, options.repeats, set(options.without))
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "examples": options.examples, "resolution": 32, "data": "standard normal, seed 0"}
     result = {

@@ -8,7 +8,6 @@ Such a function is known in a traced program by the name of the ``jax.jit`` arou
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 

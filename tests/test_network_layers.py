@@ -282,3 +282,15 @@ def test_initial_numbers_come_in_the_default_float_type(float64):
     for enabled, dtype in ((True, jnp.float64), (False, jnp.float32)):
         with jax.enable_x64(enabled):
             assert {leaf.dtype for leaf in jax.tree.leaves(network.init(jax.random.key(0)))} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_float64_convolution_of_one_channel_is_padded_beforehand():
+    """jaxlib 0.10.1 on CPU reads in front of the input of one that is padded by itself."""
+    x, kernel = jnp.arange(32.0).reshape(2, 4, 4, 1), jnp.arange(18.0).reshape(3, 3, 1, 2)
+    text = jax.jit(lambda x: convolution(x, kernel, 1, 1)).lower(x).compile().as_text()
+    convolutions = [line for line in text.splitlines() if " convolution(" in line]
+    assert convolutions
+    assert not any("pad=" in line for line in convolutions)
+    wide = convolution(jnp.concatenate([x, jnp.zeros_like(x)], -1), jnp.concatenate([kernel, jnp.ones_like(kernel)], 2), 1, 1)
+    np.testing.assert_allclose(convolution(x, kernel, 1, 1), wide, rtol=1e-12)

@@ -147,7 +147,7 @@ def gram(
     second = None if x2 is None else _examples("x2", x2, labels2, objective)
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-    classes = _classes(apply, params, first.x)
+    classes = 1 if outputs == "sum" else _classes(apply, params, first.x)
     if interaction == "refuse":
         _require_independence(apply, params, x)
     chosen = "one_pass" if method == "auto" else method
@@ -188,18 +188,24 @@ def _alone(apply: Apply, params: PyTree, example: PyTree) -> jax.Array:
 
 def _classes(apply: Apply, params: PyTree, x: PyTree) -> int:
     one = jax.eval_shape(lambda params, x: _alone(apply, params, jax.tree.map(lambda a: a[0], x)), params, x)
-    if not isinstance(one, jax.ShapeDtypeStruct) or one.ndim not in {1, 2} or one.shape[0] != 1:
-        got = one.shape if isinstance(one, jax.ShapeDtypeStruct) else jax.tree.structure(one)
+    return 1 if _checked_result(one).ndim == 1 else one.shape[1]
+
+
+def _checked_result(one: Any) -> Any:
+    """Return what the model gave for one example, if that is one row of outputs."""
+    shape = getattr(one, "shape", None)
+    if shape is None or len(shape) not in {1, 2} or shape[0] != 1:
+        got = jax.tree.structure(one) if shape is None else shape
         raise ValueError(f"the model must return [n, k] or [n], one row per example; for one example it returned {got}")
-    return 1 if one.ndim == 1 else one.shape[1]
+    return one
 
 
 def _gaps(apply: Apply, params: PyTree, x: PyTree) -> jax.Array:
     """Return how far the first example's outputs move with another neighbour and with none, and how large they are."""
     with jax.default_matmul_precision("highest"):
+        alone = _checked_result(_alone(apply, params, jax.tree.map(lambda a: a[0], x)))[0]
         together = apply(params, x)[0]
         repeated = apply(params, jax.tree.map(lambda a: jnp.stack([a[0], a[0]]), x))[0]
-        alone = _alone(apply, params, jax.tree.map(lambda a: a[0], x))[0]
     return jnp.stack([jnp.max(jnp.abs(value)) for value in (together - repeated, together - alone, alone)])
 
 
@@ -249,7 +255,7 @@ def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Ca
 
     def scalar(leaves: list[jax.Array], example: tuple[_Examples, Any]) -> jax.Array:
         (x, label), selector = example
-        result = _alone(plan.apply, rebuild(leaves), x)
+        result = _checked_result(_alone(plan.apply, rebuild(leaves), x))
         if selector is not None:
             return jnp.vdot(result.reshape(-1), selector.astype(result.dtype))
         return per_example(result, None if label is None else label[None], objective=plan.objective)[0]
