@@ -79,10 +79,9 @@ def test_a_code_has_the_kernel_of_its_genotype(float64, statistics):
 @pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["example", "running"])
 def test_one_compilation_serves_all_codes(float64, statistics):
-    for code in CODES:
-        wiring = jnp.asarray(code, jnp.int32)
-        kernel, reference = (coded(statistics, method)(tree(wiring), images()) for method in ("one_pass", "jacobian"))
-        assert_same(kernel, reference, dead=not any(code))
+    for code in CODES[1:]:
+        kernel = coded(statistics, "one_pass")(tree(jnp.asarray(code, jnp.int32)), images())
+        assert_same(kernel, genotype_gram(code, statistics, "jacobian"), dead=not any(code))
     assert TRACES.count((statistics, "one_pass")) == 1
 
 
