@@ -313,8 +313,8 @@ def test_a_second_call_compiles_nothing():
     for seed in range(3):
         draw = Draw(seed)
         gram(apply, draw(4, 3), draw.data(4))
-    shapes_only = 1  # of one example, to learn how many outputs there are
-    assert len(traced) - first == 3 * shapes_only
+    assert first > 1
+    assert len(traced) == first
 
 
 # Mixed and low precision
