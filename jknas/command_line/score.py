@@ -21,7 +21,7 @@ def command(
     space: options.Space = "nasbench201",
     proxy: Annotated[
         list[str] | None,
-        typer.Option("--proxy", help=f"repeatable, or comma separated [default: mgm]; one of {options.PROXY_NAMES}"),
+        typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}"),
     ] = None,
     settings: options.Set = None,
     arch: Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")] = None,
