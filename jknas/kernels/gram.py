@@ -111,7 +111,7 @@ def gram(
 
     Args:
         apply: the model, ``apply(params, x) -> [n, k]`` (or ``[n]``): any JAX function, of Flax, Equinox, Haiku or none of them.
-        params: any pytree of arrays; integer leaves are left alone.
+        params: any pytree of arrays; integer and complex leaves are left alone (the result's ``parameters`` says what was taken).
         x: inputs, a pytree of arrays ``[n, ...]``.
         x2: other inputs ``[n2, ...]`` for a rectangular kernel.
         objective: ``"logits"`` (the outputs) or ``"loss"`` (each example's cross-entropy).
