@@ -80,6 +80,11 @@ class _Plan(NamedTuple):
     method: str
     classes: int
 
+    @property
+    def rows_each(self) -> int:
+        """Rows of the matrix that one example takes."""
+        return self.classes if self.outputs == "full" else 1
+
 
 class _Examples(NamedTuple):
     x: PyTree
@@ -265,7 +270,7 @@ def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Ca
 
 def _layout(plan: _Plan, leaves: list[jax.Array], examples: _Examples, second: int) -> tuple[Layout, Any]:
     """Return the layout and the batch that it describes: each example once, or once for every output."""
-    n = jax.tree.leaves(examples)[0].shape[0]
+    n = _count(examples)
     dtype = widest([leaf.dtype for leaf in leaves])
     if plan.outputs == "sum":
         return Layout(n - second, second, 1, dtype), (examples, None)
@@ -321,27 +326,33 @@ def _in_chunks(
         return _contract(a, b), ()
     if second is None:
         if chunk_size is None or chunk_size >= _count(first):
-            return _run(plan, 0, params, first)
+            return _program(plan, 0)(params, first)
         return _square(plan, params, _chunks(first, max(1, chunk_size // 2)))
     if chunk_size is None or chunk_size >= _count(first) + _count(second):
-        return _run(plan, _count(second), params, _joined(first, second))
+        return _program(plan, _count(second))(params, _joined(first, second))
     half = max(1, chunk_size // 2)
     return _rectangle(plan, params, _chunks(first, half), _chunks(second, half))
 
 
-def _run(plan: _Plan, second: int, params: PyTree, examples: _Examples) -> tuple[jax.Array, tuple[Handling, ...]]:
-    traced = _jitted(_block, (plan, second))(params, examples)
-    return traced.arrays, traced.handlings
+def _program(plan: _Plan, second: int) -> Callable[[PyTree, _Examples], tuple[jax.Array, tuple[Handling, ...]]]:
+    """Return the compiled one-pass kernel. Make it once for many chunks: where ``apply`` has no hash every one made compiles anew."""
+    compiled = _jitted(_block, (plan, second))
+
+    def run(params: PyTree, examples: _Examples) -> tuple[jax.Array, tuple[Handling, ...]]:
+        traced = compiled(params, examples)
+        return traced.arrays, traced.handlings
+
+    return run
 
 
 def _square(plan: _Plan, params: PyTree, chunks: list[tuple[_Examples, int]]) -> tuple[jax.Array, tuple[Handling, ...]]:
     """Visit every pair of chunks: the square kernel of both holds four blocks."""
-    each = plan.classes if plan.outputs == "full" else 1
+    each, program = plan.rows_each, _program(plan, 0)
     blocks: list[list[Any]] = [[None] * len(chunks) for _ in chunks]
     handlings: tuple[Handling, ...] = ()
     for i, (a, n) in enumerate(chunks):
         for j, (b, m) in enumerate(chunks[i + 1 :], i + 1):
-            matrix, handlings = _run(plan, 0, params, _joined(a, b))
+            matrix, handlings = program(params, _joined(a, b))
             half, rows, columns = matrix.shape[0] // 2, n * each, m * each
             blocks[i][i], blocks[j][j] = matrix[:rows, :rows], matrix[half : half + columns, half : half + columns]
             blocks[i][j] = matrix[:rows, half : half + columns]
@@ -352,13 +363,13 @@ def _square(plan: _Plan, params: PyTree, chunks: list[tuple[_Examples, int]]) ->
 def _rectangle(
     plan: _Plan, params: PyTree, first: list[tuple[_Examples, int]], second: list[tuple[_Examples, int]]
 ) -> tuple[jax.Array, tuple[Handling, ...]]:
-    each = plan.classes if plan.outputs == "full" else 1
+    each, program = plan.rows_each, _program(plan, _count(second[0][0]))
     blocks: list[list[jax.Array]] = []
     handlings: tuple[Handling, ...] = ()
     for a, n in first:
         blocks.append([])
         for b, m in second:
-            matrix, handlings = _run(plan, _count(b), params, _joined(a, b))
+            matrix, handlings = program(params, _joined(a, b))
             blocks[-1].append(matrix[: n * each, : m * each])
     return jnp.block(blocks), handlings
 
@@ -367,6 +378,6 @@ def _all_gradients(plan: _Plan, params: PyTree, examples: _Examples, chunk_size:
     program = _jitted(_jacobian, plan)
     if chunk_size is None or chunk_size >= _count(examples):
         return program(params, examples)
-    each = plan.classes if plan.outputs == "full" else 1
+    each = plan.rows_each
     parts = [[leaf[: n * each] for leaf in program(params, chunk)] for chunk, n in _chunks(examples, chunk_size)]
     return [jnp.concatenate(leaves) for leaves in zip(*parts, strict=True)]

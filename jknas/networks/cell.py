@@ -89,16 +89,24 @@ def _coded_cell_fwd(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, s
 def _coded_cell_bwd(statistics: Statistics, saved: Any, cotangents: tuple[jax.Array, Any]) -> tuple[jax.Array, list[EdgeWeights], None]:
     nodes, weights, code = saved
     branches = tuple(pull_back(branch and (lambda x, weights, branch=branch: branch(x, weights)[0])) for branch in _operations(statistics))
-    d_nodes: dict[int, jax.Array] = {3: cotangents[0]}
     d_weights = jax.tree.map(jnp.zeros_like, weights)
+
+    def add(edge: int, cotangent: jax.Array, x: jax.Array, d_output: jax.Array) -> jax.Array:
+        cotangent, d_weights[edge] = add_chosen(branches, code[edge], (cotangent, d_weights[edge]), ((x, weights[edge]), d_output))
+        return cotangent
+
+    return _reversed_nodes(nodes, code, cotangents[0], add), d_weights, None
+
+
+def _reversed_nodes(nodes: list[jax.Array], code: jax.Array, cotangent: jax.Array, add: Callable[..., jax.Array]) -> jax.Array:
+    """Return the cotangent of node 0, given that of node 3; ``add(edge, cotangent, x, d_output)`` adds an edge's share to ``cotangent``."""
+    d_nodes = {3: cotangent}
     for node in (2, 1, 0):
         outgoing = [(edge, target) for edge, (target, source) in enumerate(EDGES) if source == node]
-        cotangent = _skips(code, [(edge, d_nodes[target]) for edge, target in outgoing])
+        d_nodes[node] = _skips(code, [(edge, d_nodes[target]) for edge, target in outgoing])
         for edge, target in outgoing:
-            start, arguments = (cotangent, d_weights[edge]), ((nodes[node], weights[edge]), d_nodes[target])
-            cotangent, d_weights[edge] = add_chosen(branches, code[edge], start, arguments)
-        d_nodes[node] = cotangent
-    return d_nodes[0], d_weights, None
+            d_nodes[node] = add(edge, d_nodes[node], nodes[node], d_nodes[target])
+    return d_nodes[0]
 
 
 _coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
@@ -143,16 +151,14 @@ def _tapped_cell_bwd(statistics: Statistics, tap: _Tap, saved: Any, cotangents: 
         functions = {"avg_pool_3x3": average} | {name: pulled(name) for name in KERNEL_SIZES}
         return tuple(functions.get(name) for name in OPERATIONS)
 
-    d_nodes: dict[int, jax.Array] = {3: cotangents[0]}
     d_tape = jnp.zeros_like(tape)
-    for node in (2, 1, 0):
-        outgoing = [(edge, target) for edge, (target, source) in enumerate(EDGES) if source == node]
-        cotangent = _skips(code, [(edge, d_nodes[target]) for edge, target in outgoing])
-        for edge, target in outgoing:
-            arguments = (nodes[node], weights[edge], tape, d_nodes[target])
-            cotangent, d_tape = add_chosen(branches(edge), code[edge], (cotangent, d_tape), arguments)
-        d_nodes[node] = cotangent
-    return d_nodes[0], None, None, d_tape
+
+    def add(edge: int, cotangent: jax.Array, x: jax.Array, d_output: jax.Array) -> jax.Array:
+        nonlocal d_tape
+        cotangent, d_tape = add_chosen(branches(edge), code[edge], (cotangent, d_tape), (x, weights[edge], tape, d_output))
+        return cotangent
+
+    return _reversed_nodes(nodes, code, cotangents[0], add), None, None, d_tape
 
 
 _tapped_cell.defvjp(_tapped_cell_fwd, _tapped_cell_bwd)

@@ -169,69 +169,50 @@ _TENAS = "Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.1.1"
 _KNAS = "Xu et al., KNAS, ICML 2021, arXiv:2111.13293"
 _MOK = "Mok et al., CVPR 2022, arXiv:2203.14577"
 
+_spectral = functools.partial(Proxy, score=ntk_matrix, cost=_COST, needs_labels=False, settings=_SETTINGS)
+"""A proxy that reads one number off the spectrum."""
+
 PROXIES = (
-    Proxy(
+    _spectral(
         name="ntk_condition",
-        score=ntk_matrix,
         summary="condition number of the tangent kernel",
         reference=_TENAS,
-        cost=_COST,
         higher_is_better=False,
-        needs_labels=False,
-        settings=_SETTINGS,
         finish=_finisher("condition_number", needs_lambda_min=True),
     ),
-    Proxy(
+    _spectral(
         name="tenas_condition",
-        score=ntk_matrix,
         summary="condition number on TE-NAS's own small network (3 channels, 1 cell), training-mode normalisation",
         reference=f"{_TENAS}, sizes as released",
         cost="72 backward passes of a network of 3 channels",
         higher_is_better=False,
-        needs_labels=False,
         batch_size=72,
         settings={**_SETTINGS, "statistics": "batch"},
         finish=_finisher("condition_number", needs_lambda_min=True),
         subject=Subject(sizes={"channels": 3, "cells": 1}),
     ),
-    Proxy(
+    _spectral(
         name="ntk_lambda_min",
-        score=ntk_matrix,
         summary="smallest eigenvalue of the tangent kernel: the rate that bounds training under gradient flow",
         reference=f"{_KNAS}, Eq. (13)",
-        cost=_COST,
-        needs_labels=False,
-        settings=_SETTINGS,
         finish=_finisher("lambda_min", needs_lambda_min=True),
     ),
-    Proxy(
+    _spectral(
         name="ntk_trace",
-        score=ntk_matrix,
         summary="trace of the tangent kernel: the sum of squared per-example gradient norms",
         reference="Shu et al., NASI, ICLR 2022, arXiv:2109.00817 (trace norm; there of the loss gradients, approximated)",
-        cost=_COST,
-        needs_labels=False,
-        settings=_SETTINGS,
         finish=_finisher("trace", needs_lambda_min=False),
     ),
-    Proxy(
+    _spectral(
         name="ntk_frobenius",
-        score=ntk_matrix,
         summary="Frobenius norm of the tangent kernel: bounds its smallest eigenvalue from above",
         reference=f"{_KNAS}, Eq. (14)",
-        cost=_COST,
-        needs_labels=False,
-        settings=_SETTINGS,
         finish=_finisher("frobenius", needs_lambda_min=False),
     ),
-    Proxy(
+    _spectral(
         name="ntk_effective_rank",
-        score=ntk_matrix,
         summary="effective rank of the tangent kernel: the exponential of its spectrum's entropy",
         reference="Roy and Vetterli, The effective rank, EUSIPCO 2007",
-        cost=_COST,
-        needs_labels=False,
-        settings=_SETTINGS,
         finish=_finisher("effective_rank", needs_lambda_min=False),
     ),
     Proxy(

@@ -14,7 +14,8 @@ from jknas.report.cell_drawing import DrawingError
 
 __all__ = ["draw_kernel"]
 
-_SUFFIXES = (".png", ".svg", ".pdf")
+_UNDATED: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""The file types, and what each is told so that a file depends on the kernel alone."""
 
 
 def draw_kernel(kernel: Any, path: str | Path, *, order: Any = None, title: str = "") -> Spectrum:
@@ -35,8 +36,8 @@ def draw_kernel(kernel: Any, path: str | Path, *, order: Any = None, title: str 
         ValueError: what :func:`jknas.kernels.spectrum.spectrum` refuses.
     """
     path = Path(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise DrawingError(f"cannot draw into {path.name!r}: the name must end in one of {', '.join(_SUFFIXES)}")
+    if path.suffix.lower() not in _UNDATED:
+        raise DrawingError(f"cannot draw into {path.name!r}: the name must end in one of {', '.join(_UNDATED)}")
     found = spectrum(kernel)
     matrix = np.asarray(getattr(kernel, "matrix", kernel), np.float64)
     chosen = np.arange(len(matrix)) if order is None else np.asarray(order)
@@ -50,8 +51,7 @@ def draw_kernel(kernel: Any, path: str | Path, *, order: Any = None, title: str 
         _eigenvalues(lines, found)
         if title:
             figure.suptitle(title)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"CreationDate": None} if path.suffix.lower() == ".pdf" else {}
-        figure.savefig(path, dpi=150, metadata=metadata)
+        figure.savefig(path, dpi=150, metadata=_UNDATED[path.suffix.lower()])
     return found
 
 

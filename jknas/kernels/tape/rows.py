@@ -100,8 +100,13 @@ def _flat(gradients: list[jax.Array]) -> jax.Array:
 
 def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """Contract a dense layer's inputs ``[n, k, b, t, c]`` and cotangents ``[n, k, b, t, f]`` through its per-example weight gradients."""
-    gradients = [product("nkbtc,nkbtf->nkbcf", *side) for side in ((first,) if first is second else (first, second))]
-    return inner_products([gradients[0]], [gradients[-1]])
+    return _by_gradients(functools.partial(product, "nkbtc,nkbtf->nkbcf"), first, second)
+
+
+def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
+    """Contract through the gradients ``gradient(*side)``, formed once where both sides are the same examples."""
+    left = gradient(*first)
+    return inner_products([left], [left if first is second else gradient(*second)])
 
 
 def dense_pairwise(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
@@ -131,8 +136,7 @@ def scattered(first: list[jax.Array], second: list[jax.Array], *, rows: int) -> 
         table = jnp.zeros((rows, d.shape[-1]), wide)
         return table.at[jnp.where(index < 0, rows, index)].add(d.astype(wide), mode="drop")
 
-    gradients = [jax.vmap(jax.vmap(gradient))(*side) for side in ((first,) if first is second else (first, second))]
-    return inner_products([gradients[0]], [gradients[-1]])
+    return _by_gradients(jax.vmap(jax.vmap(gradient)), first, second)
 
 
 def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple[str, Contract]:
