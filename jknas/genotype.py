@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import functools
-import operator
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, SupportsIndex
+
+from jknas.integer_code import read_digits
 
 __all__ = ["EDGES", "OPERATIONS", "CellGenotype", "GenotypeError"]
 
@@ -24,6 +24,7 @@ EDGES: tuple[tuple[int, int], ...] = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3
 """The six edges as (node, source), in the order of the string and of the code. Node 0 is the input, node 3 the output."""
 
 _DIGIT = {name: digit for digit, name in enumerate(OPERATIONS)}
+_PLACES = tuple(f"edge {node}<-{source}" for node, source in EDGES)
 _TEMPLATE = "+".join("|" + "".join(f"op~{source}|" for source in range(node)) for node in range(1, 4))
 _LONGEST = 200  # the longest valid string has 97 characters
 
@@ -114,29 +115,14 @@ class CellGenotype:
         Raises:
             GenotypeError: not six integers, or an integer out of range.
         """
-        expected = f"expected six integers in 0..{len(OPERATIONS) - 1}, one for each edge"
-        if isinstance(code, (str, bytes, Set, Mapping)):
-            hint = " To read an architecture string, use CellGenotype.parse." if isinstance(code, str) else ""
-            raise GenotypeError(f"The code is a {type(code).__name__}; {expected}.{hint}")
-        try:
-            items = list(islice(iter(code), len(EDGES) + 1))
-        except TypeError:
-            raise GenotypeError(f"The code is a {type(code).__name__}; {expected}. Pass a list, a tuple or a 1-D array.") from None
-        if len(items) != len(EDGES):
-            found = f"more than {len(EDGES)}" if len(items) > len(EDGES) else str(len(items))
-            raise GenotypeError(f"The code has {found} entries; {expected}. Index one row if the array holds several codes.")
-        digits = []
-        for item, (node, source) in zip(items, EDGES, strict=True):
-            digit = _integer(item)
-            if digit is None:
-                raise GenotypeError(
-                    f"The code has a {type(item).__name__} on edge {node}<-{source}; {expected}. Convert it to integers, or index one row."
-                )
-            if not 0 <= digit < len(OPERATIONS):
-                shown = str(digit) if digit.bit_length() < 64 else f"an integer of {digit.bit_length()} bits"
-                choices = ", ".join(f"{number} {name}" for number, name in enumerate(OPERATIONS))
-                raise GenotypeError(f"The code has {shown} on edge {node}<-{source}; {expected}: {choices}.")
-            digits.append(digit)
+        digits = read_digits(
+            code,
+            places=_PLACES,
+            operations=OPERATIONS,
+            expected=f"expected six integers in 0..{len(OPERATIONS) - 1}, one for each edge",
+            parser="CellGenotype.parse",
+            error=GenotypeError,
+        )
         return cls(tuple(OPERATIONS[digit] for digit in digits))
 
     @property
@@ -192,16 +178,6 @@ def _digit(name: Any, edge: tuple[int, int]) -> int:
     else:
         hint, came = "", f"operation of type {type(name).__name__}"
     raise GenotypeError(f"Unknown {came} on edge {edge[0]}<-{edge[1]}; expected one of {', '.join(OPERATIONS)}.{hint}")
-
-
-def _integer(item: Any) -> int | None:
-    """An item as a Python integer; None for booleans, floats, text and arrays."""
-    if isinstance(item, bool):
-        return None
-    try:
-        return operator.index(item)
-    except TypeError:
-        return None
 
 
 def _malformed(text: str, reason: str) -> GenotypeError:
