@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jknas.darts_genotype import DartsGenotype as DartsGenotype
     from jknas.data import Dataset as Dataset
     from jknas.data import load as load
     from jknas.genotype import CellGenotype as CellGenotype
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CellGenotype": ("jknas.genotype", "CellGenotype"),
     "CellNetwork": ("jknas.networks.cell_network", "CellNetwork"),
+    "DartsGenotype": ("jknas.darts_genotype", "DartsGenotype"),
     "Dataset": ("jknas.data", "Dataset"),
     "Problem": ("jknas.search", "Problem"),
     "Recipe": ("jknas.training", "Recipe"),
@@ -54,6 +56,7 @@ _HOMES = {
 __all__ = [
     "CellGenotype",
     "CellNetwork",
+    "DartsGenotype",
     "Dataset",
     "Problem",
     "Recipe",

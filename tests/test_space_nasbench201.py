@@ -34,7 +34,7 @@ def within_five_sigma(counts, probabilities):
 
 
 def test_registry():
-    assert spaces.names() == ("nasbench201",)
+    assert spaces.names() == ("nasbench201", "darts")
     assert spaces.get("nasbench201") is NASBENCH201
     assert repr(NASBENCH201) == "Space('nasbench201', size=15625)"
 
@@ -42,7 +42,7 @@ def test_registry():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nasbench101", "Unknown search space 'nasbench101'; expected one of nasbench201. Did you mean 'nasbench201'"),
+        ("nasbench101", "Unknown search space 'nasbench101'; expected one of nasbench201, darts. Did you mean 'nasbench201'"),
         ("", "Unknown search space ''"),
         (None, "Unknown search space of type NoneType"),
         ("x" * 10**5, "x{60}'; expected one of"),
@@ -68,6 +68,8 @@ def test_every_space_keeps_the_contract(space):
         assert isinstance(space.is_dead(genotype), bool)
         assert space.parameters(genotype) > 0
         assert space.macs(genotype) > 0
+        assert space.parameters(genotype, cells=space.cells) == space.parameters(genotype)
+    assert all(space.parse(str(genotype)) == genotype for genotype in space.named.values())
 
 
 def test_enumeration_is_the_order_of_codes():

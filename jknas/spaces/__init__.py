@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from jknas.choosing import choose
+from jknas.spaces.darts import DARTS
 from jknas.spaces.nasbench201 import NASBENCH201
 from jknas.spaces.space import Space, SpaceError
 
 __all__ = ["Space", "SpaceError", "get", "names"]
 
-_SPACES: dict[str, Space[Any]] = {space.name: space for space in (NASBENCH201,)}
+_SPACES: dict[str, Space[Any]] = {space.name: space for space in (NASBENCH201, DARTS)}
 
 
 def names() -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from jknas.choosing import choose
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.spaces.nasbench201_canonical import RULES, canonical
 from jknas.spaces.nasbench201_cost import macs, parameters
+from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Space, SpaceError
 
 __all__ = ["MUTATION_RULES", "NAMED", "NASBENCH201", "is_dead", "mutate", "neighbours", "sample"]
@@ -94,7 +95,7 @@ def mutate(genotype: CellGenotype, rng: np.random.Generator, *, rule: str = "nod
         TypeError: ``rng`` is not a ``numpy.random.Generator``.
     """
     choose("mutation rule", rule, MUTATION_RULES, error=SpaceError)
-    _check_generator(rng)
+    check_generator(rng)
     if rule == "node":
         node = int(rng.integers(1, 4))
         edge = EDGES.index((node, int(rng.integers(node))))
@@ -123,17 +124,8 @@ def sample(rng: np.random.Generator, n: int | None = None, *, unique: bool = Fal
         SpaceError: n is negative, or ``unique`` is asked for with more than 15,625.
         TypeError: ``rng`` is not a ``numpy.random.Generator``.
     """
-    _check_generator(rng)
-    if n is None:
-        return _at_rank(int(rng.integers(SIZE)))
-    if n < 0:
-        raise SpaceError(f"n = {n} cells asked for; expected n >= 0. Leave n out to draw a single cell.")
-    if unique and n > SIZE:
-        raise SpaceError(
-            f"n = {n} unique cells asked for, and the space has {SIZE}. Ask for fewer, enumerate the space, or pass unique=False."
-        )
-    ranks = rng.choice(SIZE, size=n, replace=False) if unique else rng.integers(SIZE, size=n)
-    return tuple(_at_rank(int(rank)) for rank in ranks)
+    cells = tuple(map(_at_rank, sample_ranks(rng, 1 if n is None else n, size=SIZE, unique=unique and n is not None)))
+    return cells[0] if n is None else cells
 
 
 def _at_rank(rank: int) -> CellGenotype:
@@ -149,16 +141,13 @@ def _with_operation(genotype: CellGenotype, edge: int, name: str) -> CellGenotyp
     return CellGenotype((*genotype.operations[:edge], name, *genotype.operations[edge + 1 :]))
 
 
-def _check_generator(rng: np.random.Generator) -> None:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is a {type(rng).__name__}; expected a numpy.random.Generator. Make one with numpy.random.default_rng(seed).")
-
-
 NASBENCH201: Space[CellGenotype] = Space(
     name="nasbench201",
     operations=OPERATIONS,
     num_edges=len(EDGES),
     size=SIZE,
+    cells=5,
+    named=NAMED,
     mutation_rules=MUTATION_RULES,
     canonical_rules=RULES,
     parse=CellGenotype.parse,

@@ -7,33 +7,13 @@ average pooling; a linear layer with bias. Convolutions have no bias; every batc
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from jknas.genotype import CellGenotype
+from jknas.spaces.layer_cost import Convolution, check_sizes
 from jknas.spaces.space import SpaceError
 
 __all__ = ["macs", "parameters"]
 
 _KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
-
-
-class _Convolution(NamedTuple):
-    """Equal convolutions without bias; ``stride`` counts from the network's input, ``normalised`` says if batch normalisation follows."""
-
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int
-    normalised: bool = True
-    repeats: int = 1
-
-    @property
-    def weights(self) -> int:
-        return self.repeats * self.inputs * self.outputs * self.kernel**2
-
-    @property
-    def parameters(self) -> int:
-        return self.weights + (2 * self.repeats * self.outputs if self.normalised else 0)
 
 
 def parameters(genotype: CellGenotype, *, channels: int = 16, cells: int = 5, classes: int = 10, image_channels: int = 3) -> int:
@@ -54,7 +34,7 @@ def parameters(genotype: CellGenotype, *, channels: int = 16, cells: int = 5, cl
     Raises:
         SpaceError: a size that is not a positive integer.
     """
-    _check_sizes(channels=channels, cells=cells, classes=classes, image_channels=image_channels)
+    check_sizes(channels=channels, cells=cells, classes=classes, image_channels=image_channels)
     width = 4 * channels
     convolutions = sum(layer.parameters for layer in _convolutions(genotype, channels, cells, image_channels))
     return convolutions + 2 * width + (width + 1) * classes
@@ -82,33 +62,25 @@ def macs(
     Raises:
         SpaceError: a size that is not a positive integer, or a resolution that is not a multiple of 4.
     """
-    _check_sizes(channels=channels, cells=cells, classes=classes, resolution=resolution, image_channels=image_channels)
+    check_sizes(channels=channels, cells=cells, classes=classes, resolution=resolution, image_channels=image_channels)
     if resolution % 4:
         raise SpaceError(
             f"resolution = {resolution} pixels; expected a multiple of 4, since two reductions halve it. Resize or pad the images."
         )
-    convolutions = sum(
-        layer.weights * (resolution // layer.stride) ** 2 for layer in _convolutions(genotype, channels, cells, image_channels)
-    )
+    convolutions = sum(layer.macs(resolution) for layer in _convolutions(genotype, channels, cells, image_channels))
     return convolutions + (4 * channels + 1) * classes
 
 
-def _convolutions(genotype: CellGenotype, channels: int, cells: int, image_channels: int) -> list[_Convolution]:
+def _convolutions(genotype: CellGenotype, channels: int, cells: int, image_channels: int) -> list[Convolution]:
     """Every convolution of the network."""
-    layers = [_Convolution(image_channels, channels, 3, 1)]
+    layers = [Convolution(image_channels, channels, 3, 1)]
     for stride in (1, 2, 4):
         width = channels * stride  # width doubles where resolution halves
         if stride > 1:
             layers += [
-                _Convolution(width // 2, width, 3, stride),
-                _Convolution(width, width, 3, stride),
-                _Convolution(width // 2, width, 1, stride, normalised=False),  # the shortcut, after a 2x2 average pooling
+                Convolution(width // 2, width, 3, stride),
+                Convolution(width, width, 3, stride),
+                Convolution(width // 2, width, 1, stride, normalised=False),  # the shortcut, after a 2x2 average pooling
             ]
-        layers += [_Convolution(width, width, _KERNEL[name], stride, repeats=cells) for name in genotype.operations if name in _KERNEL]
+        layers += [Convolution(width, width, _KERNEL[name], stride, repeats=cells) for name in genotype.operations if name in _KERNEL]
     return layers
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise SpaceError(f"{name} = {size!r}; expected a positive integer.")

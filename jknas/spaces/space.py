@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, SupportsIndex, TypeVar, overload
 
@@ -79,15 +79,17 @@ class Space(Generic[G]):
     Attributes:
         name: the name under which the space is registered.
         operations: the operation names; the place of a name is its digit in a code.
-        num_edges: the number of edges that carry an operation, and the length of a code.
-        size: the number of genotypes (strings, not classes).
+        num_edges: the number of edges that can carry an operation, and the length of a code.
+        size: the number of genotypes (codes, not classes).
+        cells: the usual depth of the macro network, which ``parameters`` and ``macs`` take as ``cells``.
+        named: well-known genotypes by name.
         mutation_rules: the names that ``mutate`` takes as ``rule``; the first is the default.
         canonical_rules: the names that ``canonical`` takes as ``rule``; the first is the default.
         parse: text to genotype.
         from_code: ``num_edges`` integers to genotype.
         sample: ``(rng, n=None, *, unique=False)``: one genotype, or a tuple of n; ``unique`` draws without replacement.
         mutate: ``(genotype, rng, *, rule)``: a genotype that differs on exactly one edge.
-        neighbours: all genotypes that differ on exactly one edge, in the order of edges, then of codes.
+        neighbours: all genotypes that differ on exactly one edge, each once.
         enumerate: every genotype, in the order of codes.
         canonical: ``(genotype, *, rule="function")``: the member with the smallest code of the genotype's class.
         is_dead: whether the output of the cell does not depend on its input.
@@ -99,6 +101,8 @@ class Space(Generic[G]):
     operations: tuple[str, ...]
     num_edges: int
     size: int
+    cells: int
+    named: Mapping[str, G]
     mutation_rules: tuple[str, ...]
     canonical_rules: tuple[str, ...]
     parse: Callable[[str], G]
