@@ -44,6 +44,7 @@ EDGES: tuple[tuple[int, int], ...] = tuple((node, source) for node in NODES for 
 """The 14 edges of one cell as (node, source): (2, 0), (2, 1), (3, 0), ..., (5, 4); a genotype has operations on eight of them."""
 
 _DIGIT = {name: digit for digit, name in enumerate(OPERATIONS)}
+_EDGE = {edge: place for place, edge in enumerate(EDGES)}
 _PLACES = tuple(f"{cell} edge {node}<-{source}" for cell in ("normal", "reduction") for node, source in EDGES)
 _PAIRS = 2 * len(NODES)
 
@@ -177,7 +178,7 @@ def _check_pair(pair: Any, cell: str, node: int) -> Pair:
 def _digits(pairs: tuple[Pair, ...]) -> list[int]:
     digits = [0] * len(EDGES)
     for place, (name, source) in enumerate(pairs):
-        digits[EDGES.index((NODES[place // 2], source))] = _DIGIT[name]
+        digits[_EDGE[NODES[place // 2], source]] = _DIGIT[name]
     return digits
 
 

@@ -105,7 +105,8 @@ class _Reader:
                 cells.append(self._cell(field))
             if field != _FIELDS[-1]:
                 self._expect(",")
-        self._closes(")")
+        self._comma_or(")")
+        self._expect(")")
         if self._token.kind != "end":
             self._refuse(self._token.place, f"expected the end, found {self._token.content!r}")
         return cells[0], cells[1]
@@ -120,7 +121,7 @@ class _Reader:
             self._expect("[")
             node = self._pairs(field)
             if len(node) != 2:
-                self._refuse(place, f"a group of {len(node)} pairs in {field}, and a node has 2")
+                self._refuse(place, f"a group of {len(node)} in {field}, and a node has 2 pairs")
             pairs.extend(node)
             self._comma_or("]")
         return tuple(pairs)
