@@ -85,6 +85,14 @@ class TestShow:
     def test_an_index_and_a_name_are_the_same_cell(self, run):
         assert run.json("show", "#11472") == run.json("show", "resnet") == run.json("show", stubs.RESNET)
 
+    def test_a_darts_genotype(self, run, tmp_path):
+        arguments = ("--space", "darts", "--channels", "36", "--cells", "20", "--out", tmp_path / "cells.svg")
+        (facts,) = run.json("show", "DARTS_V2", *arguments)
+        assert (facts["parameters"], facts["macs"], facts["dead"]) == (3_349_342, 528_359_040, False)
+        assert "index" not in facts
+        assert facts["genotype"] in (tmp_path / "cells.svg").read_text()
+        assert run.json("show", facts["genotype"], "--space", "darts")[0]["network"]["cells"] == 8
+
     @pytest.mark.parametrize("name", ["cell.svg", "cell.png"])
     def test_a_drawing(self, run, tmp_path, name):
         run.json("show", "resnet", "--out", tmp_path / name)
@@ -104,7 +112,10 @@ class TestShow:
             ([""], "empty string"),
             (["|conv~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "Unknown operation 'conv' on edge 1<-0"),
             (["resnet", "--out", "cell.pdf"], "must end in .svg or .png"),
-            (["resnet", "--space", "darts"], "Unknown search space 'darts'"),
+            (["resnet", "--space", "dart"], "Unknown search space 'dart'"),
+            (["resnet", "--space", "darts"], "no cell is called 'resnet'; expected one of DARTS_V1, DARTS_V2"),
+            (["#3", "--space", "darts"], "the space 'darts' has no published index; expected one of DARTS_V1"),
+            (["Genotype(normal=[])", "--space", "darts"], "expected ',', found ')'"),
             (["resnet", "--channels", "0"], "--channels"),
             (["resnet", "--chanels", "4"], "--chanels"),
             ([], "ARCH"),

@@ -27,7 +27,7 @@ def is_bad_input(error: BaseException) -> bool:
     from jknas.genotype import GenotypeError
     from jknas.json_text import JsonTextError
     from jknas.proxies import ProxyError
-    from jknas.report.cell_drawing import DrawingError
+    from jknas.report.page import DrawingError
     from jknas.search import SearchError
     from jknas.spaces import SpaceError
     from jknas.store import StoreError

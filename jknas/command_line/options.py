@@ -151,19 +151,24 @@ def _typed(name: str, text: str, default: Any) -> Any:
 
 
 def architecture(space: SearchSpace[Any], text: str) -> Any:
-    """Return the genotype that a string, a published index (#1462) or a name (resnet) means."""
-    from jknas.spaces.nasbench201 import NAMED
-    from jknas.spaces.nasbench201_index import genotype_at
-
+    """Return the genotype that a string, a name (resnet, DARTS_V2) or, in NAS-Bench-201, a published index (#1462) means."""
     text = text.strip()
-    if text.startswith("#"):
+    indexed = space.name == "nasbench201"
+    if text.startswith("#") and indexed:
+        from jknas.spaces.nasbench201_index import genotype_at
+
         if not text[1:].isdecimal():
             raise CommandError(f"{text!r} is no index; expected # and a whole number, as in '#1462' (in quotes, for the shell).")
         return genotype_at(int(text[1:]))
-    if text in NAMED:
-        return NAMED[text]
+    if text in space.named:
+        return space.named[text]
+    index = "an index such as '#1462', " if indexed else ""
     if text.isidentifier():
-        raise CommandError(f"no cell is called {text[:60]!r}; expected one of {', '.join(NAMED)}, an index such as '#1462', or a string.")
+        raise CommandError(f"no cell is called {text[:60]!r}; expected one of {', '.join(space.named)}, {index}or a string.")
+    if text.startswith("#"):
+        raise CommandError(
+            f"{text[:60]!r}: the space {space.name!r} has no published index; expected one of {', '.join(space.named)}, or a string."
+        )
     return space.parse(text)
 
 

@@ -11,13 +11,16 @@ from jknas.command_line.output import print_json, show, table
 
 def describe(space: Any, genotype: Any, *, channels: int, cells: int, classes: int, resolution: int) -> dict[str, Any]:
     """Return the facts about a genotype, as plain data."""
-    from jknas.spaces.nasbench201_index import index_of
-
     size = {"channels": channels, "cells": cells, "classes": classes}
+    index = {}
+    if space.name == "nasbench201":
+        from jknas.spaces.nasbench201_index import index_of
+
+        index = {"index": index_of(genotype)}
     return {
         "genotype": str(genotype),
         "space": space.name,
-        "index": index_of(genotype),
+        **index,
         "code": list(genotype.code),
         "canonical": str(space.canonical(genotype)),
         "dead": space.is_dead(genotype),
@@ -29,37 +32,47 @@ def describe(space: Any, genotype: Any, *, channels: int, cells: int, classes: i
 
 def command(
     *,
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="an architecture string, a published index ('#1462'), or a name (resnet)")],
+    arch: Annotated[
+        str, typer.Argument(metavar="ARCH", help="an architecture string, a published index ('#1462'), or a name (resnet, DARTS_V2)")
+    ],
     space: options.Space = "nasbench201",
     out: Annotated[Path | None, typer.Option("--out", help="draw the cell into this file, .svg or .png")] = None,
     channels: options.Channels = 16,
-    cells: options.Cells = 5,
+    cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells in each stage (5 by default); of darts, in all (8)")] = None,
     classes: Annotated[int, typer.Option("--classes", min=1, help="classes of the classifier")] = 10,
     resolution: Annotated[int, typer.Option("--resolution", min=1, help="height and width of the images, for the MACs")] = 32,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Print parameters, MACs, canonical form and index of a cell, and draw it."""
+    """Print parameters, MACs, canonical form and published index of a cell, and draw it."""
     del seed  # nothing is drawn at random; taken so that every command takes it
     from jknas import spaces
 
     chosen = spaces.get(space)
     genotype = options.architecture(chosen, arch)
-    facts = describe(chosen, genotype, channels=channels, cells=cells, classes=classes, resolution=resolution)
+    depth = chosen.cells if cells is None else cells
+    facts = describe(chosen, genotype, channels=channels, cells=depth, classes=classes, resolution=resolution)
     if out is not None:
         from jknas.report.cell_drawing import draw_cell
 
-        facts["drawing"] = str(draw_cell(genotype, out, title=f"#{facts['index']}"))
+        facts["drawing"] = str(draw_cell(genotype, out, title=_title(arch, facts)))
     if json:
         print_json(facts)
         return
     rows = {
         "genotype": facts["genotype"],
-        "index": f"#{facts['index']}",
+        **({"index": f"#{facts['index']}"} if "index" in facts else {}),
         "canonical": facts["canonical"],
         "dead": "yes: the output does not depend on the input" if facts["dead"] else "no",
         "parameters": f"{facts['parameters']:,}",
         "MACs": f"{facts['macs']:,} at {resolution}x{resolution}",
-        "network": f"{channels} channels, {cells} cells a stage, {classes} classes",
+        "network": f"{channels} channels, {depth} cells{' a stage' if 'index' in facts else ''}, {classes} classes",
     }
     show(table(space, rows | ({"drawing": facts["drawing"]} if out is not None else {})))
+
+
+def _title(arch: str, facts: dict[str, Any]) -> str:
+    """The published index; without one, the name under which the genotype was asked for."""
+    if "index" in facts:
+        return f"#{facts['index']}"
+    return arch.strip() if arch.strip().isidentifier() else facts["space"]

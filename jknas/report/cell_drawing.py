@@ -1,13 +1,12 @@
-"""Draw a NAS-Bench-201 cell: four nodes, six labelled edges, and at a glance which of them reach the output.
+"""Draw the cells of a genotype.
 
-Colours are those of Okabe and Ito, which stay apart for colour-blind readers; every edge also carries its name. The file depends on the
-genotype and the title alone: no date, no random identifiers.
+A NAS-Bench-201 cell has four nodes, six labelled edges, and shows at a glance which of them reach the output; for a DARTS genotype see
+``jknas.report.darts_drawing``.
 """
 
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,16 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
+from jknas.darts_genotype import DartsGenotype
 from jknas.genotype import EDGES
+from jknas.report import darts_drawing
+from jknas.report.page import FADED, FAINT, FONT, INK, NODE, DrawingError, check_target, fit, save
 
 __all__ = ["DrawingError", "draw_cell"]
 
-_SUFFIXES = (".svg", ".png")
 _WIDTH, _HEIGHT, _TITLE_HEIGHT, _NOTE_HEIGHT = 9.0, 3.85, 0.45, 0.35  # inches, and the unit of all coordinates below
 _RADIUS = 0.33
 _NODES = np.array([(0.75, 1.4), (3.3, 2.12), (5.7, 0.68), (8.25, 1.4)])
-_FONT = "DejaVu Sans"  # comes with matplotlib, so that the file is the same on every machine
-_INK, _FADED, _FAINT = "#222222", "#9A9A9A", "#C8C8C8"
 
 
 class _Style(NamedTuple):
@@ -34,7 +33,7 @@ class _Style(NamedTuple):
 
 
 _STYLES = {
-    "none": _Style("none", _FAINT),
+    "none": _Style("none", FAINT),
     "skip_connect": _Style("skip", "#009E73"),
     "nor_conv_1x1": _Style("conv 1\u00d71", "#CC79A7"),
     "nor_conv_3x3": _Style("conv 3\u00d73", "#0072B2"),
@@ -59,10 +58,6 @@ _BENDS = {
 }
 
 
-class DrawingError(ValueError):
-    """A genotype that is no NAS-Bench-201 cell, or a path that cannot hold a drawing."""
-
-
 class Cell(Protocol):
     """Anything with the six operations of a NAS-Bench-201 cell, for example `jknas.genotype.CellGenotype`."""
 
@@ -72,14 +67,14 @@ class Cell(Protocol):
         ...
 
 
-def draw_cell(genotype: Cell, path: str | Path, *, title: str | None = None) -> Path:
-    """Draw a cell into an SVG or PNG file.
+def draw_cell(genotype: Cell | DartsGenotype, path: str | Path, *, title: str | None = None) -> Path:
+    """Draw a cell, or the two cells of a DARTS genotype, into an SVG or PNG file.
 
-    Edges whose operation is "none" are faint and dashed. Nodes and edges that lie on no way from the input to the output are pale, and a
-    note says so when this is true of all of them.
+    In a NAS-Bench-201 cell, edges whose operation is "none" are faint and dashed. Nodes and edges that lie on no way from the input to the
+    output are pale, and a note says so when this is true of all of them.
 
     Args:
-        genotype: the cell.
+        genotype: the cell, or a DARTS genotype.
         path: the file, which ends in .svg or .png; its folder must be there. A file of that name is replaced.
         title: a line above the drawing, shown as it is (no mathematics); made smaller until it fits.
 
@@ -90,9 +85,12 @@ def draw_cell(genotype: Cell, path: str | Path, *, title: str | None = None) -> 
         DrawingError: another suffix, a folder that is not there or cannot be written, or operations that are not six names of
             NAS-Bench-201.
     """
-    target = _check_target(Path(path))
+    target = check_target(Path(path))
+    if isinstance(genotype, DartsGenotype):
+        save(darts_drawing.compose(genotype, title), target, str(genotype))
+        return target
     operations = _check_operations(genotype)
-    _save(_compose(operations, title), target, "+".join(operations))
+    save(_compose(operations, title), target, "+".join(operations))
     return target
 
 
@@ -110,19 +108,11 @@ def _compose(operations: tuple[str, ...], title: str | None) -> Figure:
     for node in range(len(_NODES)):
         _draw_node(axes, node, pale=node not in live)
     if note:
-        axes.text(_WIDTH / 2, -0.1, note, ha="center", va="center", fontsize=11, style="italic", color=_INK, family=_FONT)
+        axes.text(_WIDTH / 2, -0.1, note, ha="center", va="center", fontsize=11, style="italic", color=INK, family=FONT)
     if title:
-        text = axes.text(_WIDTH / 2, _HEIGHT + 0.08, title, ha="center", va="center", color=_INK, family=_FONT, parse_math=False)
-        _fit(text, canvas)
+        text = axes.text(_WIDTH / 2, _HEIGHT + 0.08, title, ha="center", va="center", color=INK, family=FONT, parse_math=False)
+        fit(text, canvas, _WIDTH - 0.5)
     return figure
-
-
-def _check_target(path: Path) -> Path:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise DrawingError(f"cannot draw into {path}: its name must end in .svg or .png, for example {path.with_suffix('.svg').name}.")
-    if not path.parent.is_dir():
-        raise DrawingError(f"cannot draw into {path}: {path.parent} is not a folder; make it first, or correct the path.")
-    return path
 
 
 def _check_operations(genotype: Cell) -> tuple[str, ...]:
@@ -130,7 +120,7 @@ def _check_operations(genotype: Cell) -> tuple[str, ...]:
     if not isinstance(operations, tuple) or len(operations) != len(EDGES):
         raise DrawingError(
             f"a drawing needs the {len(EDGES)} operations of a NAS-Bench-201 cell, got {genotype!r}: "
-            "pass a CellGenotype, for example CellGenotype.parse(text)."
+            "pass a CellGenotype, for example CellGenotype.parse(text), or a DartsGenotype."
         )
     for operation in operations:
         if operation not in _STYLES:
@@ -179,8 +169,8 @@ def _draw_edge(axes: Axes, edge: tuple[int, int], operation: str, *, pale: bool)
         ha="center",
         va="center_baseline",
         fontsize=9.5 if absent else 11,
-        color=_FADED if absent or pale else _INK,
-        family=_FONT,
+        color=FADED if absent or pale else INK,
+        family=FONT,
         zorder=4,
         bbox={
             "boxstyle": "round,pad=0.38,rounding_size=0.7",
@@ -193,23 +183,14 @@ def _draw_edge(axes: Axes, edge: tuple[int, int], operation: str, *, pale: bool)
 
 def _draw_node(axes: Axes, node: int, *, pale: bool) -> None:
     x, y = _NODES[node]
-    ink = _FADED if pale else "white"
+    ink = FADED if pale else "white"
     axes.add_patch(
-        Circle(
-            (x, y), _RADIUS, facecolor="#EFEFEF" if pale else "#33414E", edgecolor=_FAINT if pale else "#33414E", linewidth=1.5, zorder=5
-        )
+        Circle((x, y), _RADIUS, facecolor="#EFEFEF" if pale else NODE, edgecolor=FAINT if pale else NODE, linewidth=1.5, zorder=5)
     )
-    axes.text(x, y, str(node), ha="center", va="center_baseline", fontsize=15, weight="bold", color=ink, family=_FONT, zorder=6)
+    axes.text(x, y, str(node), ha="center", va="center_baseline", fontsize=15, weight="bold", color=ink, family=FONT, zorder=6)
     role = {0: "input", 3: "output"}.get(node)
     if role:
-        axes.text(
-            x, y - _RADIUS - 0.22, role, ha="center", va="center", fontsize=11, color=_FADED if pale else _INK, family=_FONT, zorder=6
-        )
-
-
-def _pale(colour: str) -> tuple[float, ...]:
-    # Mixed with white, not made transparent: where an arrow's head covers its shaft, transparency would add up.
-    return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
+        axes.text(x, y - _RADIUS - 0.22, role, ha="center", va="center", fontsize=11, color=FADED if pale else INK, family=FONT, zorder=6)
 
 
 def _on_curve(curve: np.ndarray, t: float | np.ndarray) -> np.ndarray:
@@ -227,19 +208,6 @@ def _between_circles(curve: np.ndarray) -> np.ndarray:
     return np.array([_on_curve(curve, first), blend, _on_curve(curve, last)])
 
 
-def _fit(text: mpl.text.Text, canvas: FigureCanvasAgg) -> None:
-    size = 15.0
-    text.set_fontsize(size)
-    width = text.get_window_extent(canvas.get_renderer()).width / canvas.figure.dpi
-    text.set_fontsize(min(size, size * (_WIDTH - 0.5) / width) if width else size)
-
-
-def _save(figure: Figure, target: Path, name: str) -> None:
-    kind = target.suffix.lower()[1:]
-    metadata = {"Title": name, "Date": None, "Creator": "jknas"} if kind == "svg" else {"Title": name, "Software": "jknas"}
-    try:
-        # The salt of the SVG's identifiers can be set in no other way; the setting is put back at once.
-        with mpl.rc_context({"svg.hashsalt": "jknas", "svg.fonttype": "path"}):
-            figure.savefig(target, format=kind, metadata=metadata)
-    except OSError as error:
-        raise DrawingError(f"cannot draw into {target} ({error.strerror}): choose a file in a folder that is writable.") from error
+def _pale(colour: str) -> tuple[float, ...]:
+    # Mixed with white, not made transparent: where an arrow's head covers its shaft, transparency would add up.
+    return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))

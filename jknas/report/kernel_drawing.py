@@ -10,7 +10,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from jknas.kernels.spectrum import Spectrum, spectrum
-from jknas.report.cell_drawing import DrawingError
+from jknas.report.page import DrawingError
 
 __all__ = ["draw_kernel"]
 
