@@ -3,7 +3,6 @@
 import copy
 import csv
 import dataclasses
-import doctest
 import os
 import pickle
 from itertools import chain, count
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jknas.darts_genotype
 from jknas.darts_genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype
 from jknas.genotype import GenotypeError
 
@@ -293,9 +291,3 @@ def test_the_214_random_genotypes():
     read = [DartsGenotype.parse(text) for text in texts]
     assert len({genotype.code for genotype in read}) == 214
     assert [nested(genotype) for genotype in read] == texts
-
-
-def test_the_example_in_the_documentation_is_true():
-    result = doctest.testmod(jknas.darts_genotype)
-    assert result.attempted >= 4
-    assert result.failed == 0
