@@ -1,0 +1,52 @@
+"""The auxiliary classifier behind the second reduction, which only training runs.
+
+    ReLU, 5x5 average pooling, 1x1 convolution to 128, BN, ReLU, 2x2 convolution to 768, BN, ReLU, linear classifier
+
+The pooling has stride 3 for the CIFAR networks and 2 for the ImageNet ones, which have no second BN: the released code leaves it out.
+"""
+
+import jax
+
+from jknas.networks.convolution import convolution
+from jknas.networks.darts.operations import Weights, pointwise
+from jknas.networks.darts.parameters import Averages, Shapes, array, conv_shapes, moved
+from jknas.networks.darts.pooling import average_pool
+from jknas.networks.darts.stem import Stem
+from jknas.networks.layers import batch_norm
+
+_POOL = 5
+_STRIDES: dict[Stem, int] = {"cifar": 3, "imagenet": 2}
+
+
+def auxiliary_shapes(stem: Stem, inputs: int, classes: int) -> Shapes:
+    """Return the places of the head's arrays."""
+    second = conv_shapes(2, 128, 768)
+    if stem == "imagenet":
+        del second["norm"]
+    head = {"classifier": array(768, classes), "classifier_bias": array(classes)}
+    return {"first": conv_shapes(1, inputs, 128), "second": second, **head}
+
+
+def run_auxiliary(stem: Stem, weights: Weights, x: jax.Array) -> tuple[jax.Array, Averages]:
+    """Compute the auxiliary logits ``[n, k]`` in training mode, and the moved running averages.
+
+    Raises:
+        ValueError: unless the pooled image has 2x2 pixels.
+    """
+    pooled = [(extent - _POOL) // _STRIDES[stem] + 1 for extent in x.shape[1:3]]
+    if pooled != [2, 2]:
+        typical = {"cifar": "8x8 for images of 32x32", "imagenet": "7x7 for images of 224x224"}[stem]
+        raise ValueError(
+            f"the auxiliary head pools its input to 2x2 pixels ({typical}), but got {x.shape[1]}x{x.shape[2]}; "
+            "resize the images or use auxiliary=False"
+        )
+    averages: Averages = {}
+    y = pointwise(average_pool(jax.nn.relu(x), _POOL, _STRIDES[stem]), weights["first"]["kernel"])
+    y, moments = batch_norm(y, weights["first"]["norm"], "batch")
+    averages["first"] = {"norm": moved(weights["first"]["norm"], moments)}
+    y = convolution(jax.nn.relu(y), weights["second"]["kernel"].astype(x.dtype))
+    if "norm" in weights["second"]:
+        y, moments = batch_norm(y, weights["second"]["norm"], "batch")
+        averages["second"] = {"norm": moved(weights["second"]["norm"], moments)}
+    y = jax.nn.relu(y)[:, 0, 0]
+    return y @ weights["classifier"].astype(x.dtype) + weights["classifier_bias"].astype(x.dtype), averages

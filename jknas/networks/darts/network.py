@@ -1,0 +1,339 @@
+"""The DARTS macro networks as pure functions: stacks of normal and reduction cells for CIFAR and for ImageNet.
+
+    stem
+    cells; those with index floor(L / 3) and floor(2 L / 3) are reduction cells, which halve the resolution and double the channels
+    global average, linear classifier; for training, an auxiliary classifier behind the second reduction
+
+The wiring is an argument of ``apply``, in one of the three kinds of :mod:`jknas.networks.darts.wiring`.
+
+References:
+    Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", arXiv:1806.09055, section 3 and appendix A, and its released code,
+    github.com/quark0/darts (``cnn/model.py``).
+    Larsson, Maire and Shakhnarovich, "FractalNet", arXiv:1605.07648 (drop path).
+
+Deviations:
+    The networks that the released search differentiates have no affine normalisations, and one behind each pooling; here a code or a
+    mixture runs the operations of the networks that are trained in the end. Equal cells in a row are one loop over their stacked
+    parameters.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jknas.darts_genotype import DartsGenotype
+from jknas.networks.darts.auxiliary import auxiliary_shapes, run_auxiliary
+from jknas.networks.darts.cell import Drop, cell
+from jknas.networks.darts.parameters import (
+    Averages,
+    CellPlan,
+    Run,
+    array,
+    is_complete,
+    joined,
+    replaced_in_cell,
+    restrict,
+    restrict_cell,
+    run_shapes,
+    unit_averages,
+    used_operations,
+)
+from jknas.networks.darts.stem import Stem, run_stem, stem_shapes
+from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
+from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.normalisation import Statistics, check_statistics
+
+Variables = dict[str, Any]
+"""``{"params": ..., "batch_stats": ...}``, nested dictionaries of arrays."""
+
+_EDGES_OF_A_CELL = 8
+
+
+@dataclass(frozen=True)
+class DartsNetwork:
+    """The macro network's size; its methods are pure functions of their arguments.
+
+    Attributes:
+        channels: channels of a node in the first cells, C (16 in the published search, 36 in training on CIFAR, 48 on ImageNet).
+        cells: number of cells, L (8, 20, 14).
+        classes: number of outputs, K.
+        input_channels: channels of the images.
+        stem: ``"cifar"`` or ``"imagenet"``.
+        auxiliary: whether there is an auxiliary classifier; :meth:`train_apply` alone runs it.
+    """
+
+    channels: int = 16
+    cells: int = 8
+    classes: int = 10
+    input_channels: int = 3
+    stem: Stem = "cifar"
+    auxiliary: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "cells", "classes", "input_channels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if self.stem not in get_args(Stem):
+            raise ValueError(f"stem={self.stem!r} is not known; choose one of {', '.join(map(repr, get_args(Stem)))}")
+        if self.stem == "imagenet" and self.channels % 2:
+            raise ValueError(f'stem="imagenet" begins with channels / 2 channels, so channels must be even, got {self.channels}')
+
+    # ---- structure
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """Indices of the reduction cells: floor(L / 3) and floor(2 L / 3), which are the same for a single cell."""
+        return tuple(sorted({self.cells // 3, 2 * self.cells // 3}))
+
+    def plans(self) -> tuple[CellPlan, ...]:
+        """Return what each cell is."""
+        wide, features = (3 if self.stem == "cifar" else 1) * self.channels, self.channels
+        before_last, last, halved, plans = wide, wide, self.stem == "imagenet", []
+        for index in range(self.cells):
+            reduction = index in self.reductions
+            features *= 2 if reduction else 1
+            plans.append(CellPlan(before_last, last, features, reduction, halved))
+            before_last, last, halved = last, 4 * features, reduction
+        return tuple(plans)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return the cells as runs of equal ones; a reduction cell is always a run of its own."""
+        runs: list[Run] = []
+        for index, plan in enumerate(self.plans()):
+            if runs and runs[-1].plan == plan:
+                runs[-1] = runs[-1]._replace(last=index)
+            else:
+                runs.append(Run(index, index, plan))
+        return tuple(runs)
+
+    def _shapes(self) -> PyTree:
+        return {
+            "stem": stem_shapes(self.stem, self.input_channels, self.channels),
+            "cells": {run.name: run_shapes(run) for run in self.runs()},
+            "classifier": array(4 * self.plans()[-1].features, self.classes),
+            "classifier_bias": array(self.classes),
+        }
+
+    # ---- functions
+
+    def init(self, key: PRNGKeyArray, genotype: DartsGenotype | None = None, *, scheme: Scheme = "pytorch") -> Variables:
+        """Draw parameters.
+
+        Args:
+            key: a JAX random key.
+            genotype: draw only this architecture's parameters; None draws those of every candidate operation, for code and mixture
+                wirings. The full set is drawn all the same and cut, so that a genotype's parameters equal its part of it.
+            scheme: see :mod:`jknas.networks.initialisation`.
+
+        Returns:
+            ``{"params", "batch_stats"}``, structured as :mod:`jknas.networks.darts.parameters` says. The auxiliary classifier's draw does
+            not influence the others'.
+
+        Raises:
+            ValueError: for an unknown scheme.
+            TypeError: if ``genotype`` is neither a genotype nor None.
+        """
+        check_scheme(scheme)
+        if genotype is not None and not isinstance(genotype, DartsGenotype):
+            raise TypeError(f"init takes a DartsGenotype or None, got {type(genotype).__name__}; parse strings with DartsGenotype.parse")
+        params = draw_parameters(key, self._shapes(), scheme)
+        if self.auxiliary:
+            shapes = auxiliary_shapes(self.stem, 4 * self.plans()[self.reductions[-1]].features, self.classes)
+            params = {**params, "auxiliary": draw_parameters(jax.random.fold_in(key, 1), shapes, scheme)}
+        if genotype is not None:
+            params = restrict(params, genotype)
+        return {"params": params, "batch_stats": unit_averages(params)}
+
+    def apply(
+        self,
+        params: PyTree,
+        x: Float[Array, "n h w c"],
+        wiring: Wiring,
+        *,
+        statistics: Statistics = "example",
+        batch_stats: PyTree | None = None,
+    ) -> Float[Array, "n k"]:
+        """Compute the logits.
+
+        Args:
+            params: parameters from :meth:`init`; a genotype also runs on the full set.
+            x: images, channels last; at least 8 pixels high and wide (64 with the ImageNet stem) unless ``statistics="running"``.
+            wiring: genotype, code, or mixture weights (see :mod:`jknas.networks.darts.wiring`). Each new genotype is a compilation, all
+                codes share one, all mixtures another.
+            statistics: what batch normalisation normalises over; ``"running"`` needs ``batch_stats``.
+            batch_stats: running averages.
+
+        Raises:
+            ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, an array that is no wiring, or
+                parameters without an operation that the wiring may use.
+            TypeError: if the wiring is a string.
+        """
+        check_statistics(statistics)
+        if statistics == "running" and batch_stats is None:
+            raise ValueError('statistics="running" needs batch_stats=..., the running averages that init and training return')
+        stats = unit_averages(params) if batch_stats is None else batch_stats
+        return self._run(params, stats, x, wiring, statistics)[0]
+
+    def apply_and_update(
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], wiring: Wiring
+    ) -> tuple[Float[Array, "n k"], PyTree]:
+        """Compute the logits in training mode (batch statistics), and return them with the moved running averages.
+
+        As in PyTorch the averages keep nine tenths of their value and take the *unbiased* batch variance. With a genotype or a code,
+        operations that are not chosen keep theirs, and so does the auxiliary classifier, which is not run.
+        """
+        logits, _, averages = self._run(params, batch_stats, x, wiring, "batch")
+        return logits, averages
+
+    def train_apply(
+        self,
+        params: PyTree,
+        batch_stats: PyTree,
+        x: Float[Array, "n h w c"],
+        wiring: Wiring,
+        *,
+        key: PRNGKeyArray | None = None,
+        drop_path: float | Float[Array, ""] = 0.0,
+    ) -> tuple[Float[Array, "n k"], Float[Array, "n k"] | None, PyTree]:
+        """Compute the logits in training mode with auxiliary classifier and drop path.
+
+        Args:
+            params: parameters from :meth:`init`.
+            batch_stats: running averages.
+            x: images; with the auxiliary classifier, of a size that the second reduction brings to 8x8 to 10x10 (CIFAR stem) or 7x7 to 8x8
+                (ImageNet stem) pixels.
+            wiring: as :meth:`apply`; drop path is defined for genotypes only.
+            key: random key of the drop path; needed unless ``drop_path`` is the number 0.
+            drop_path: probability with which the output of an edge is zero for an example; else it is divided by ``1 - drop_path``.
+                Identities are never dropped. It may be traced, so that a schedule compiles once.
+
+        Returns:
+            Logits, auxiliary logits (None without auxiliary classifier), moved running averages.
+
+        Raises:
+            ValueError: a missing key, drop path without a genotype, images whose size does not suit the auxiliary classifier, and as
+                :meth:`apply`.
+        """
+        dropping = not (isinstance(drop_path, (int, float)) and drop_path == 0)
+        if dropping and not isinstance(wiring, DartsGenotype):
+            raise ValueError(
+                "drop path drops the edges of a genotype; pass a DartsGenotype, or drop_path=0.0 with a code or mixture weights"
+            )
+        if dropping and key is None:
+            raise ValueError("drop_path > 0 needs key=..., a JAX random key that is new in every step")
+        drop = (key, drop_path) if dropping else None
+        return self._run(params, batch_stats, x, wiring, "batch", drop=drop, auxiliary=self.auxiliary)
+
+    def _run(
+        self,
+        params: PyTree,
+        batch_stats: PyTree,
+        x: jax.Array,
+        wiring: Wiring,
+        statistics: Statistics,
+        *,
+        drop: Any = None,
+        auxiliary: bool = False,
+    ) -> tuple[jax.Array, jax.Array | None, PyTree]:
+        self._check_images(x, statistics)
+        genotype, traced = resolve_wiring(wiring)
+        self._check_operations("params", params, genotype)
+        self._check_operations("batch_stats", batch_stats, genotype)
+        if traced is not None and traced.ndim == 2:
+            traced = live_mixture(traced)
+        own = genotype if genotype is not None else traced
+        assert own is not None
+        outside = {name: value for name, value in params.items() if name != "cells"}
+        weights = joined(outside, batch_stats)
+        averages: Averages = {"cells": {}}
+        (before_last, last), averages["stem"] = run_stem(self.stem, weights["stem"], x, statistics)
+        side = None
+        for run in self.runs():
+            cells, stats = params["cells"][run.name], batch_stats["cells"][run.name]
+            if genotype is not None:
+                cells, kept = (restrict_cell(tree, genotype, reduction=run.plan.reduction) for tree in (cells, stats))
+            else:
+                kept = stats
+            keys = None if drop is None else jax.vmap(functools.partial(jax.random.fold_in, drop[0]))(jnp.arange(run.first, run.last + 1))
+            operands = joined(cells, kept), keys
+            (before_last, last), found = _run_cells(run, operands, (before_last, last), own, statistics, None if drop is None else drop[1])
+            if genotype is not None:
+                found = replaced_in_cell(stats, found, genotype, reduction=run.plan.reduction)
+            averages["cells"][run.name] = found
+            if auxiliary and run.last == self.reductions[-1]:
+                side, averages["auxiliary"] = run_auxiliary(self.stem, weights["auxiliary"], last)
+        logits = last.mean((1, 2)) @ params["classifier"].astype(x.dtype) + params["classifier_bias"].astype(x.dtype)
+        return logits, side, {**batch_stats, **averages}
+
+    # ---- checks
+
+    def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
+        if x.ndim != 4 or x.shape[-1] != self.input_channels:
+            raise ValueError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
+        smallest = 1 if statistics == "running" else 8 if self.stem == "cifar" else 64
+        if min(x.shape[1:3]) < smallest:
+            raise ValueError(
+                f'with stem="{self.stem}" and statistics={statistics!r} images must be at least {smallest} pixels high and wide, so that '
+                f"there is something to normalise over behind the last reduction, got {x.shape[1]}x{x.shape[2]}; enlarge the images"
+            )
+
+    def _check_operations(self, what: str, tree: Mapping[str, Any], genotype: DartsGenotype | None) -> None:
+        """Refuse variables that are not this network's, or lack an operation that the wiring may use."""
+        for run in self.runs():
+            cells = tree.get("cells", {}).get(run.name)
+            if cells is None:
+                raise ValueError(f"{what} hold no cells {run.name!r}: they are those of another network; draw them with this one's init")
+            if is_complete(cells):
+                continue
+            if genotype is None:
+                raise ValueError(
+                    f"a code or mixture weights choose among all operations, and the {what} of {run.name} are those of one genotype; draw "
+                    "all with init(key), without a genotype, or give that genotype as the wiring"
+                )
+            needed = [key for key, *_ in used_operations(genotype, reduction=run.plan.reduction)]
+            missing = [key for key in needed if key not in cells]
+            if missing:
+                raise ValueError(
+                    f"{what} hold no {missing[0]} in {run.name}, which the genotype uses: they are those of another one; "
+                    "draw them with init(key, genotype), or those of all operations with init(key)"
+                )
+
+
+def _run_cells(  # noqa: PLR0917
+    run: Run,
+    operands: tuple[Any, Any],
+    inputs: tuple[jax.Array, jax.Array],
+    wiring: DartsGenotype | jax.Array,
+    statistics: Statistics,
+    drop_path: Any,
+) -> tuple[tuple[jax.Array, jax.Array], Averages]:
+    """Run equal cells; return the last two outputs, and the running averages stacked as the parameters are."""
+
+    def one(inputs: tuple[jax.Array, jax.Array], operands: tuple[Any, Any]) -> tuple[tuple[jax.Array, jax.Array], Averages]:
+        weights, key = operands
+        drop = None if key is None else _drop(key, drop_path)
+        y, averages = cell(weights, *inputs, wiring, run.plan, statistics, drop)
+        return (inputs[1], y), averages
+
+    if run.length > 1:
+        return jax.lax.scan(one, inputs, operands)
+    outputs, averages = one(inputs, jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), operands))
+    return outputs, jax.tree.map(lambda leaf: leaf[None], averages)
+
+
+def _drop(key: jax.Array, probability: Any) -> Drop:
+    """Return drop path with one key a cell."""
+    keys = jax.random.split(key, _EDGES_OF_A_CELL)
+
+    def drop(place: int, y: jax.Array) -> jax.Array:
+        keep = 1 - jnp.asarray(probability, y.dtype)
+        kept = jax.random.bernoulli(keys[place], keep, (y.shape[0], 1, 1, 1))
+        return jnp.where(kept, y / keep, jnp.zeros_like(y))
+
+    return drop
