@@ -17,8 +17,10 @@ from tolerances import assert_close, tolerances
 from jknas.darts_genotype import NAMED, OPERATIONS, DartsGenotype
 from jknas.kernels.gram import gram
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork, restrict
+from jknas.networks.darts import network as network_module
 
 NETWORK = DartsNetwork(channels=2, cells=3, classes=3)
+REDUCTION = DartsNetwork(channels=2, cells=1, classes=3)
 GENOTYPE = DartsGenotype.from_code(
     [4, 6, 3, 0, 1, 0, 7, 0, 5, 0, 2, 0, 0, 4, 3, 7, 0, 5, 4, 1, 0, 0, 6, 2, 0, 0, 3, 0]
 )  # every operation somewhere, at stride 1 and 2
@@ -38,57 +40,63 @@ def as_code(genotype):
     return jnp.asarray(genotype.code, jnp.int32)
 
 
-def outcome(variables, x, wiring):
-    """Logits, gradient of a function of them and moved averages, in training mode."""
-    TRACES[getattr(wiring, "ndim", 0)] += 1
+def outcome(network, variables, x, wiring, *, gradient):
+    """Return logits and moved averages in training mode, and the gradient of a function that treats every logit differently."""
+    TRACES[network, gradient, getattr(wiring, "ndim", 0)] += 1
 
     def objective(params):
-        logits, moved = NETWORK.apply_and_update(params, variables["batch_stats"], x, wiring)
+        logits, moved = network.apply_and_update(params, variables["batch_stats"], x, wiring)
         return jnp.sum(jnp.sin(logits) * jnp.cos(jnp.arange(logits.size, dtype=x.dtype)).reshape(logits.shape)), (logits, moved)
 
+    if not gradient:
+        _, (logits, moved) = objective(variables["params"])
+        return {"logits": logits, "batch_stats": moved}
     slope, (logits, moved) = jax.grad(objective, has_aux=True)(variables["params"])
     return {"logits": logits, "batch_stats": moved, "gradient": slope}
 
 
-traced_outcome = quick_jit(outcome)
+traced_outcome = quick_jit(outcome, static_argnums=0, static_argnames="gradient")
 
 
 def part(tree, genotype):
     return {name: value if name == "logits" else restrict(value, genotype) for name, value in tree.items()}
 
 
-@functools.cache
-def genotype_outcome():
+def assert_wiring_agrees(network, wiring, *, gradient, parts):
     assert jax.config.jax_enable_x64
-    variables = part(random_variables(NETWORK), GENOTYPE)
-    return quick_jit(lambda v, x: outcome(v, x, GENOTYPE))(variables, images())
+    variables = random_variables(network)
+    compute = quick_jit(lambda v, x: outcome(network, v, x, GENOTYPE, gradient=gradient))
+    expected = compute(part(variables, GENOTYPE), images())
+    found = traced_outcome(network, variables, images(), wiring, gradient=gradient)
+    own = part(found, GENOTYPE)
+    assert_close({name: own[name] for name in parts}, {name: expected[name] for name in parts}, tolerances().wiring)
+    if gradient:  # what is not chosen has none
+        everything, chosen = (sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(t["gradient"])) for t in (found, own))
+        assert everything == pytest.approx(chosen, rel=1e-9)
+    return variables, found
 
 
 def test_a_code_is_its_genotype_and_every_code_is_one_compilation(float64):
-    variables = random_variables(NETWORK)
-    found = traced_outcome(variables, images(), as_code(GENOTYPE))
-    assert_close(part(found, GENOTYPE), genotype_outcome(), tolerances().wiring)
-    everything, chosen = (
-        sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(t["gradient"])) for t in (found, part(found, GENOTYPE))
-    )
-    assert everything == pytest.approx(chosen, rel=1e-9)  # what is not chosen has no gradient
+    old, new = assert_wiring_agrees(NETWORK, as_code(GENOTYPE), gradient=False, parts=["logits", "batch_stats"])
     # What is not chosen keeps its averages: normal edge 2<-0 has a separable 3x3 convolution and no other.
-    old, new = (tree["batch_stats"]["cells"]["normal0"]["outer"] for tree in (variables, found))
-    for name in old:
-        same = [bool((a[0, 0] == b[0, 0]).all()) for a, b in zip(jax.tree.leaves(old[name]), jax.tree.leaves(new[name]), strict=True)]
+    before, after = (tree["batch_stats"]["cells"]["normal0"]["outer"] for tree in (old, new))
+    for name in before:
+        pairs = zip(jax.tree.leaves(before[name]), jax.tree.leaves(after[name]), strict=True)
+        same = [bool((a[0, 0] == b[0, 0]).all()) for a, b in pairs]
         assert same == [name != "sep_conv_3x3"] * len(same), name
-    traces = TRACES[1]
     for genotype in NAMED.values():
-        traced_outcome(variables, images(), as_code(genotype))
-    assert TRACES[1] == traces == 1
+        traced_outcome(NETWORK, old, images(), as_code(genotype), gradient=False)
+    assert TRACES[NETWORK, False, 1] == 1
 
 
-@pytest.mark.slow
-def test_a_one_hot_mixture_is_its_genotype(float64):
-    found = traced_outcome(random_variables(NETWORK), images(), one_hot(GENOTYPE))
-    expected = genotype_outcome()
-    for name in ("logits", "gradient"):
-        assert_close(part(found, GENOTYPE)[name], expected[name], tolerances().wiring)
+@pytest.mark.parametrize("network", [REDUCTION, pytest.param(NETWORK, marks=pytest.mark.slow)], ids=["one cell", "three cells"])
+def test_a_code_has_the_gradient_of_its_genotype(float64, network):
+    assert_wiring_agrees(network, as_code(GENOTYPE), gradient=True, parts=["logits", "batch_stats", "gradient"])
+
+
+@pytest.mark.parametrize("network", [REDUCTION, pytest.param(NETWORK, marks=pytest.mark.slow)], ids=["one cell", "three cells"])
+def test_a_one_hot_mixture_is_its_genotype(float64, network):
+    assert_wiring_agrees(network, one_hot(GENOTYPE), gradient=True, parts=["logits", "gradient"])
 
 
 @pytest.mark.slow
@@ -118,24 +126,33 @@ def test_a_genotype_draws_its_part_of_the_full_set_and_runs_on_either():
 
 def test_equal_cells_in_a_row_are_one_stack():
     network = DartsNetwork(channels=36, cells=20)
-    assert [run.name for run in network.runs()] == [
-        *("normal0", "normal1", "normal2to5", "reduction6", "normal7", "normal8"),
-        *("normal9to12", "reduction13", "normal14", "normal15", "normal16to19"),
-    ]
+    names = "normal0 normal1 normal2to5 reduction6 normal7 normal8to12 reduction13 normal14 normal15to19"
+    assert [run.name for run in network.runs()] == names.split()
     assert [run.name for run in DartsNetwork(cells=1).runs()] == ["reduction0"]
 
 
 @pytest.mark.slow
-def test_stacked_cells_are_run_in_their_order(float64):
-    """Seven cells, of which 4 to 6 are three equal ones behind a reduction... against the same cells one by one."""
-    network = DartsNetwork(channels=1, cells=3, classes=2)
-    variables = random_variables(network)
-    x = images(side=16)
-    training = quick_jit(lambda v, x: network.train_apply(v["params"], v["batch_stats"], x, OTHER))
-    logits, side, moved = training(part(variables, OTHER), x)
-    assert side is None
-    evaluate = quick_jit(lambda p, s, x: network.apply(p, x, OTHER, statistics="running", batch_stats=s))
-    assert evaluate(restrict(variables["params"], OTHER), moved, x).shape == logits.shape
+def test_running_averages_are_used_and_stacked_cells_run_in_their_order(float64, monkeypatch):
+    network = DartsNetwork(channels=1, cells=12, classes=2)
+    assert max(run.length for run in network.runs()) > 1
+    variables = random_variables(network, OTHER)
+
+    def compute(v, x):
+        return network.apply(v["params"], x, OTHER, statistics="running", batch_stats=v["batch_stats"])
+
+    stacked = quick_jit(compute)(variables, images())
+
+    def one_by_one(run, operands, inputs, *rest):
+        found = []
+        for at in range(run.length):
+            single = jax.tree.map(lambda leaf, at=at: leaf[at : at + 1], operands)
+            inputs, averages = run_cells(run._replace(last=run.first), single, inputs, *rest)
+            found.append(averages)
+        return inputs, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
+
+    run_cells = network_module._run_cells
+    monkeypatch.setattr(network_module, "_run_cells", one_by_one)
+    assert_close(quick_jit(functools.partial(compute))(variables, images()), stacked, tolerances().wiring)
 
 
 @pytest.mark.parametrize(("wiring", "name"), [(GENOTYPE, "genotype"), pytest.param(as_code(GENOTYPE), "code", marks=pytest.mark.slow)])
@@ -143,7 +160,8 @@ def test_the_one_pass_kernel_is_that_of_the_jacobian(float64, wiring, name):
     network = DartsNetwork(channels=2, cells=1, classes=2)
     params = random_variables(network, GENOTYPE if name == "genotype" else None)["params"]
     apply = functools.partial(_apply, network, wiring if name == "genotype" else tuple(GENOTYPE.code))
-    one, other = (gram(apply, params, images(3), method=method).matrix for method in ("auto", "jacobian"))
+    compute = quick_jit(lambda params, x: [gram(apply, params, x, method=method).matrix for method in ("auto", "jacobian")])
+    one, other = compute(params, images(2))
     assert_close(one, other, tolerances().gram)
 
 
@@ -152,14 +170,12 @@ def _apply(network, wiring, params, x):
 
 
 def test_drop_path_drops_edges_of_examples_and_keeps_the_mean(float64):
-    from jknas.networks.darts.network import _drop
-
     y = jnp.ones((4000, 1, 1, 2))
-    dropped = np.asarray(_drop(jax.random.key(0), 0.25)(3, y))
+    dropped = np.asarray(network_module._drop(jax.random.key(0), 0.25)(3, y))
     assert set(np.unique(dropped)) == {0.0, 1 / 0.75}
     assert dropped.mean() == pytest.approx(1, abs=0.03)
     np.testing.assert_array_equal(dropped[..., 0], dropped[..., 1])
-    assert (np.asarray(_drop(jax.random.key(0), 0.25)(4, y)) != dropped).any()
+    assert (np.asarray(network_module._drop(jax.random.key(0), 0.25)(4, y)) != dropped).any()
 
 
 @pytest.mark.slow

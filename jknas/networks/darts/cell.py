@@ -19,6 +19,7 @@ from jknas.networks.darts.operations import Weights, factorized_reduce, operate
 from jknas.networks.darts.parameters import GROUPS, INNER, ROWS, Averages, CellPlan, chosen_edges, edge_name, moved
 from jknas.networks.layers import ConvNormWeights, Moments, relu_conv_norm
 from jknas.networks.normalisation import Statistics
+from jknas.networks.relu_conv_norm import at_least_float32
 
 Drop = Callable[[int, jax.Array], jax.Array]
 """``drop(place, y)`` drops the output of the edge at ``place`` of the genotype for some examples."""
@@ -91,7 +92,7 @@ def _looped(  # noqa: PLR0917
     edges = GROUPS[group]
     targets, origins = (np.array([edge[end] for edge in edges], np.int32) for end in (0, 1))
     digits = code[np.array(ROWS[group])]
-    floats = jnp.zeros((2, nodes.shape[-1]), jnp.promote_types(nodes.dtype, jnp.float32))
+    floats = at_least_float32(jnp.zeros((2, nodes.shape[-1]), nodes.dtype))
 
     def turn(nodes: jax.Array, edge: tuple[Any, ...]) -> tuple[jax.Array, Any]:
         weights, digit, target, origin = edge
@@ -119,7 +120,7 @@ def _branch(name: str, statistics: Statistics, stride: int) -> Branch | None:
 
     def run(x: jax.Array, weights: Weights) -> tuple[jax.Array, Moments]:
         value, found, _ = operate(name, x, weights.get(name), statistics, stride=stride)
-        zeros = jnp.zeros(value.shape[-1:], jnp.promote_types(value.dtype, jnp.float32))
+        zeros = at_least_float32(jnp.zeros(value.shape[-1:], value.dtype))
         listed = [*found.values(), *(Moments(zeros, zeros) for _ in range(2 - len(found)))]
         return value, Moments(*(jnp.stack(pair) for pair in zip(*listed, strict=True)))
 
