@@ -1,10 +1,30 @@
-"""Whether a network can be given the images of a data set."""
+"""Which network fits a search space and a data set, and whether a network can be given the images of one."""
 
 from jknas.data import Dataset
-from jknas.networks.cell_network import CellNetwork
+from jknas.networks.families import family_for
+from jknas.networks.network import Network
+from jknas.spaces.space import Space
 
 
-def check_fit(network: CellNetwork, dataset: Dataset, *, error: type[ValueError]) -> None:
+def network_for(space: Space, dataset: Dataset, *, channels: int = 16, cells: int | None = None) -> Network:
+    """Return the network on which the architectures of a space are scored and trained, for the classes and images of a data set.
+
+    Args:
+        space: the search space.
+        dataset: the data set.
+        channels: channels of the first cells.
+        cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS); by default the space's
+            usual number.
+
+    Raises:
+        ValueError: a size that is not positive, or a space without a network.
+    """
+    macro = family_for(space.name).macro
+    depth = space.cells if cells is None else cells
+    return macro(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels)
+
+
+def check_fit(network: Network, dataset: Dataset, *, error: type[ValueError]) -> None:
     """Raise an ``error`` unless the network has the data set's classes and channels, and the images can be halved twice.
 
     Raises:

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from jknas.data import Dataset
 from jknas.environment import device, versions
-from jknas.fitting import check_fit
-from jknas.networks.cell_network import CellNetwork
+from jknas.fitting import check_fit, network_for
 from jknas.networks.initialisation import Scheme, check_scheme
+from jknas.networks.network import Network
 from jknas.proxies import Batch, Proxy, ProxyError
 from jknas.proxies.proxy import Setting
 from jknas.spaces.space import Space
@@ -51,7 +51,7 @@ class Scorer:
     space: Space
     proxy: Proxy
     settings: Mapping[str, Setting]
-    network: CellNetwork
+    network: Network
     resolution: int
     scheme: Scheme
     dataset: str
@@ -123,7 +123,7 @@ def make_scorer(
     space: Space,
     *,
     channels: int = 16,
-    cells: int = 5,
+    cells: int | None = None,
     seed: int = 0,
     scheme: Scheme = "pytorch",
     batch_size: int | None = None,
@@ -137,25 +137,26 @@ def make_scorer(
         dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented (unless the proxy is
             defined over other inputs).
         space: the search space.
-        channels: channels of the first stage, unless the proxy is defined for one number of them.
-        cells: cells a stage, unless the proxy is defined for one number of them.
+        channels: channels of the first cells, unless the proxy is defined for one number of them.
+        cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS), unless the proxy is
+            defined for one number of them; by default the space's usual number.
         seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
             same operation on the same edge.
         scheme: initialisation, see :mod:`jknas.networks.initialisation`.
-        batch_size: examples; the proxy's published number by default.
+        batch_size: examples; the proxy's published number for the space by default.
         settings: overrides of the proxy's settings.
         on_compile: called before the scoring program is compiled: by the first score that no store holds, if it needs a network.
 
     Raises:
-        ProxyError: a setting that the proxy does not have, or images that the network cannot take.
+        ProxyError: a setting that the proxy does not have, a space for which it is not defined, or images that the network cannot take.
         DataError: a batch larger than the training part.
         ValueError: an unknown scheme, or a network size that is not positive.
     """
     check_scheme(scheme)
     chosen = proxy.with_settings(settings or {})
-    sizes = {"channels": channels, "cells": cells, **proxy.subject.sizes}
-    network = CellNetwork(**sizes, classes=dataset.num_classes, input_channels=dataset.channels)
-    size = proxy.batch_size if batch_size is None else batch_size
+    proxy.check(space.name, chosen)
+    network = proxy.subject.network(network_for(space, dataset, channels=channels, cells=cells))
+    size = proxy.examples(space.name) if batch_size is None else batch_size
     images = labels = None
     if proxy.needs_network:
         check_fit(network, dataset, error=ProxyError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +13,9 @@ from jknas.command_line.errors import CommandError
 
 if TYPE_CHECKING:
     from jknas.data import Dataset
-    from jknas.networks.cell_network import CellNetwork
     from jknas.proxies import Proxy
     from jknas.spaces import Space as SearchSpace
+    from jknas.training import Recipe as TrainingRecipe
 
 MAX_SEED = 2**32 - 1
 
@@ -27,24 +28,40 @@ PROXY_NAMES = (
 Space = Annotated[str, typer.Option("--space", help="search space")]
 Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]
-Resolution = Annotated[int | None, typer.Option("--resolution", help="resize images to this; 16 for digits, otherwise as stored")]
+Resolution = Annotated[
+    int | None, typer.Option("--resolution", help="resize images to this; 16 (for DARTS recipes 32) for digits, otherwise as stored")
+]
 Limit = Annotated[str | None, typer.Option("--limit", help="N_TRAIN,N_TEST: only the first images of the splits")]
 Channels = Annotated[int, typer.Option("--channels", min=1, help="channels of the first stage")]
-Cells = Annotated[int, typer.Option("--cells", min=1, help="cells in each of the three stages")]
+Cells = Annotated[
+    int | None,
+    typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]"),
+]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal or he_normal_out")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the proxy; repeatable")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON to standard output, and no progress")]
 CompileCache = Annotated[Path | None, typer.Option("--compile-cache", help="keep compiled programs in this folder for later runs")]
-Epochs = Annotated[int, typer.Option("--epochs", help="epochs of training")]
-TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images a training step; 25 for digits, otherwise 256")]
-LearningRate = Annotated[float, typer.Option("--learning-rate", help="of the first epoch; falls to zero along a cosine")]
-WeightDecay = Annotated[float, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
+Recipe = Annotated[
+    str | None,
+    typer.Option("--recipe", help="published recipe: nasbench201-12, nasbench201-200, darts, tenas [nasbench201-12; for DARTS darts]"),
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="epochs of training; the recipe's by default")]
+TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images a training step; 25 for digits, otherwise the recipe's")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero along a cosine")]
+WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
+Auxiliary = Annotated[bool | None, typer.Option("--auxiliary/--no-auxiliary", help="train with an auxiliary classifier (DARTS)")]
+Cutout = Annotated[int | None, typer.Option("--cutout", help="side of the square cut out of training images; 0 for none")]
+DropPath = Annotated[float | None, typer.Option("--drop-path", help="probability that drop path grows to (DARTS); 0 for none")]
 Precision = Annotated[str, typer.Option("--precision", help="of training: float32 or bfloat16")]
 
 # Two reductions halve an image: at 8x8 the last stage would normalise over four pixels. And 256 images a step leave four steps an epoch.
-_DIGITS_RESOLUTION, _DIGITS_TRAIN_BATCH, _TRAIN_BATCH = 16, 25, 256
+_DIGITS_RESOLUTION, _DIGITS_TRAIN_BATCH = 16, 25
+# The auxiliary classifier is made for CIFAR's 32x32, and so is the size of the squares that are cut out.
+_DIGITS_DARTS_RESOLUTION = 32
+_RECIPES = {"darts": "darts"}
+_DEFAULT_RECIPE = "nasbench201-12"
 
 
 @dataclass(frozen=True)
@@ -56,18 +73,19 @@ class DataChoice:
     resolution: int | None
     limit: str | None
 
-    def load(self) -> Dataset:
-        """Load the data set."""
+    def load(self, recipe: TrainingRecipe | None = None) -> Dataset:
+        """Load the data set, for a training recipe if one is given."""
         from jknas.data import load
 
-        resolution = _DIGITS_RESOLUTION if self.resolution is None and self.name == "digits" else self.resolution
+        resolution = self.resolution
+        if resolution is None and self.name == "digits":
+            like_cifar = recipe is not None and (recipe.auxiliary_weight or recipe.cutout)
+            resolution = _DIGITS_DARTS_RESOLUTION if like_cifar else _DIGITS_RESOLUTION
         return load(self.name, folder=self.folder, resolution=resolution, limit=_limit(self.limit))
 
-    def train_batch(self, given: int | None) -> int:
-        """Return the images of a training step."""
-        if given is not None:
-            return given
-        return _DIGITS_TRAIN_BATCH if self.name == "digits" else _TRAIN_BATCH
+    def train_batch(self, given: int | None) -> int | None:
+        """Return the images of a training step; None for the recipe's."""
+        return _DIGITS_TRAIN_BATCH if given is None and self.name == "digits" else given
 
 
 def _limit(text: str | None) -> tuple[int, int] | None:
@@ -95,11 +113,12 @@ def use_compile_cache(folder: Path | None) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def network_for(dataset: Dataset, channels: int, cells: int) -> CellNetwork:
-    """Return the macro network for a data set."""
-    from jknas.networks.cell_network import CellNetwork
+def network_for(*given: Any) -> Any:
+    """Return the network of ``(space, dataset, channels, cells)``; without a space, that of NAS-Bench-201."""
+    from jknas import fitting, spaces
 
-    return CellNetwork(channels, cells, dataset.num_classes, dataset.channels)
+    space, dataset, channels, cells = given if len(given) == 4 else (spaces.get("nasbench201"), *given)
+    return fitting.network_for(space, dataset, channels=channels, cells=cells)
 
 
 def check_init(scheme: str) -> Any:
@@ -172,19 +191,41 @@ def architecture(space: SearchSpace[Any], text: str) -> Any:
     return space.parse(text)
 
 
-def recipe_for(
-    choice: DataChoice, *, epochs: int, train_batch: int | None, learning_rate: float, weight_decay: float, precision: Any
-) -> Any:
-    """Return the training recipe of the options."""
-    from jknas.training import Recipe
+def recipe_name(space: SearchSpace[Any], given: str | None) -> str:
+    """Return the name of the recipe, by default the one that a space's cells are usually trained by."""
+    return _RECIPES.get(space.name, _DEFAULT_RECIPE) if given is None else given
 
-    return Recipe(
-        epochs=epochs,
-        batch_size=choice.train_batch(train_batch),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        precision=precision,
-    )
+
+def recipe_for(
+    choice: DataChoice,
+    name: str = _DEFAULT_RECIPE,
+    *,
+    epochs: int | None,
+    train_batch: int | None,
+    learning_rate: float | None,
+    weight_decay: float | None,
+    precision: Any,
+    auxiliary: bool | None = None,
+    cutout: int | None = None,
+    drop_path: float | None = None,
+) -> TrainingRecipe:
+    """Return the published recipe of that name with the options that were given in place of its values."""
+    from jknas.training import preset
+
+    weight = None
+    if auxiliary is not None:
+        weight = (preset(name).auxiliary_weight or preset("darts").auxiliary_weight) if auxiliary else 0.0
+    changes = {
+        "epochs": epochs,
+        "batch_size": choice.train_batch(train_batch),
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "precision": precision,
+        "auxiliary_weight": weight,
+        "cutout": cutout,
+        "drop_path": drop_path,
+    }
+    return dataclasses.replace(preset(name), **{option: value for option, value in changes.items() if value is not None})
 
 
 def output_folder(folder: Path) -> Path:

@@ -1,7 +1,10 @@
-"""The scores of KNAS: Eq. (15), Eq. (16), and what the released code ranks by.
+"""The scores of KNAS: Eq. (15), Eq. (16), and what the released code ranks by, which is defined for NAS-Bench-201 only.
 
 All use per-example normalisation by default, which is what the released code does by training-mode batch normalisation at batch size one.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +13,19 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jknas.kernels.mgm import mean_gradient, mgm, mgm_layerwise
 from jknas.kernels.mgm_released import ENTRIES, TENSORS, centred_half_product, last_example_norm
 from jknas.kernels.objectives import Objective, Parameters
-from jknas.networks.cell_network import CellNetwork, Wiring
+from jknas.networks.cell_network import CellNetwork
+from jknas.networks.families import family_of
+from jknas.networks.network import Network
 from jknas.networks.normalisation import Statistics
-from jknas.networks.registration import kernel_layers, leading_entries
-from jknas.proxies.proxy import Batch, Proxy, model
+from jknas.networks.registration import leading_entries
+from jknas.proxies.errors import ProxyError
+from jknas.proxies.proxy import Batch, Proxy, Setting, model
 
 
 def mgm_score(
-    network: CellNetwork,
+    network: Network,
     params: PyTree,
-    wiring: Wiring,
+    wiring: Any,
     batch: Batch,
     key: PRNGKeyArray,
     *,
@@ -33,9 +39,9 @@ def mgm_score(
 
 
 def mgm_layerwise_score(
-    network: CellNetwork,
+    network: Network,
     params: PyTree,
-    wiring: Wiring,
+    wiring: Any,
     batch: Batch,
     key: PRNGKeyArray,
     *,
@@ -47,46 +53,70 @@ def mgm_layerwise_score(
     """Return Eq. (16) over the convolutions and the classifier.
 
     Args:
-        network: the cell network.
+        network: the network.
         params: its parameters.
         wiring: genotype or code.
         batch: images and labels.
         key: draws the sampled parameters.
         objective: ``"loss"`` or ``"logits"``.
         entries: ``"sampled"`` draws ``samples`` parameters of every layer (the paper); ``"released"`` takes the tensors and entries of
-            the released code, the first 50 entries of the first eleven eligible tensors, but averages them as Eq. (16) says.
+            the released code, the first 50 entries of the first eleven eligible tensors, but averages them as Eq. (16) says; for
+            NAS-Bench-201 only.
         samples: parameters per layer.
         statistics: what batch normalisation normalises over.
+
+    Raises:
+        ValueError: unknown ``entries``, or those of the released code in another space.
     """
     apply = model(network, wiring, statistics)
     if entries == "sampled":
-        layers = kernel_layers(network, wiring)
+        layers = family_of(network).kernel_layers(network, wiring)
         return mgm_layerwise(apply, params, batch.x, batch.labels, key=key, objective=objective, samples=samples, layers=layers)
     if entries != "released":
         raise ValueError(f"entries={entries!r} is not known; choose 'sampled' or 'released'")
     gradient = mean_gradient(apply, params, batch.x, batch.labels, objective=objective)
-    values, taken = leading_entries(network, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)
+    values, taken = _released_entries(network, gradient, wiring)
     return jnp.sum(jnp.square(values)) / jnp.sum(taken)
 
 
-def _example_entries(network: CellNetwork, params: PyTree, wiring: Wiring, batch: Batch) -> Float[Array, "m e"]:
+_RELEASED_ELSEWHERE = (
+    "the released code of KNAS exists for NAS-Bench-201 only: it takes the first tensors in the order in which that benchmark's networks "
+    "register them, and there is no such order to follow in another space. Choose mgm, or mgm_layerwise with entries=sampled"
+)
+
+
+def _released_entries(network: Network, gradient: PyTree, wiring: Any) -> tuple[Float[Array, "m e"], Float[Array, " m"]]:
+    if not isinstance(network, CellNetwork):
+        raise ProxyError(_RELEASED_ELSEWHERE)
+    return leading_entries(network, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)
+
+
+def _check_released(space: str, settings: Mapping[str, Setting]) -> None:
+    if space != "nasbench201" and settings.get("entries", "released") == "released":
+        raise ProxyError(f"in the space {space!r} this score is not defined: {_RELEASED_ELSEWHERE}.")
+
+
+def _example_entries(network: Network, params: PyTree, wiring: Any, batch: Batch) -> Float[Array, "m e"]:
     apply = model(network, wiring, "example")
     gradient = mean_gradient(apply, params, batch.x, batch.labels, objective="loss")
-    return leading_entries(network, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)[0]
+    return _released_entries(network, gradient, wiring)[0]
 
 
 def mgm_released_score(
-    network: CellNetwork, params: PyTree, wiring: Wiring, batch: Batch, key: PRNGKeyArray, *, aliased: bool = False
+    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, aliased: bool = False
 ) -> Float[Array, ""]:
     """Return the released code's statistic, see :mod:`jknas.kernels.mgm_released`.
 
     Args:
-        network: the cell network.
+        network: the network.
         params: its parameters.
         wiring: genotype or code.
         batch: images and labels, 50 of them in the released code; an even number.
         key: not used.
         aliased: the behaviour under PyTorch before 2 (the squared norm of the last example's entries) instead of the formula as written.
+
+    Raises:
+        ProxyError: in another space than NAS-Bench-201.
     """
     del key
     if aliased:
@@ -124,6 +154,7 @@ PROXIES = (
         reference=f"{_KNAS}, Eq. (16)",
         cost="1 backward pass",
         settings={"objective": "loss", "entries": "sampled", "samples": 50, "statistics": "example"},
+        check=_check_released,
     ),
     Proxy(
         name="mgm_released",
@@ -133,6 +164,7 @@ PROXIES = (
         cost="50 backward passes at batch size one",
         batch_size=50,
         settings={"aliased": False},
+        check=_check_released,
     ),
     Proxy(
         name="mgm_released_aliased",
@@ -142,5 +174,6 @@ PROXIES = (
         cost="1 backward pass at batch size one",
         batch_size=50,
         settings={"aliased": True},
+        check=_check_released,
     ),
 )

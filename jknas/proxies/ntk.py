@@ -44,7 +44,8 @@ from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.objectives import Objective, Parameters
 from jknas.kernels.spectrum import Spectrum, spectrum
-from jknas.networks.cell_network import CellNetwork, Wiring
+from jknas.networks.families import family_of
+from jknas.networks.network import Network
 from jknas.networks.normalisation import Statistics
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Setting, Subject, model
 
@@ -60,9 +61,9 @@ class LabelledKernel(NamedTuple):
 
 
 def ntk_matrix(
-    network: CellNetwork,
+    network: Network,
     params: PyTree,
-    wiring: Wiring,
+    wiring: Any,
     batch: Batch,
     key: PRNGKeyArray,
     *,
@@ -73,7 +74,7 @@ def ntk_matrix(
     """Return the kernel of the batch; the device part of the proxies.
 
     Args:
-        network: the cell network.
+        network: the network.
         params: its parameters.
         wiring: genotype or code.
         batch: images and labels; the labels matter for ``objective="loss"`` only.
@@ -96,7 +97,7 @@ def ntk_matrix(
 
 
 def ntk_matrix_and_labels(
-    network: CellNetwork, params: PyTree, wiring: Wiring, batch: Batch, key: PRNGKeyArray, **settings: Any
+    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, **settings: Any
 ) -> LabelledKernel:
     """Return the kernel of :func:`ntk_matrix` with the labels."""
     return LabelledKernel(ntk_matrix(network, params, wiring, batch, key, **settings), batch.labels)
@@ -182,14 +183,15 @@ PROXIES = (
     ),
     _spectral(
         name="tenas_condition",
-        summary="condition number on TE-NAS's own small network (3 channels, 1 cell), training-mode normalisation",
+        summary="condition number on TE-NAS's own small network (3 channels; DARTS: two cells from 1 channel), training-mode normalisation",
         reference=f"{_TENAS}, sizes as released",
-        cost="72 backward passes of a network of 3 channels",
+        cost="72 backward passes of a network of 3 channels; 14 of one of 1 channel for DARTS",
         higher_is_better=False,
         batch_size=72,
+        batch_sizes={"darts": 14},
         settings={**_SETTINGS, "statistics": "batch"},
         finish=_finisher("condition_number", needs_lambda_min=True),
-        subject=Subject(sizes={"channels": 3, "cells": 1}),
+        subject=Subject(network=lambda network: family_of(network).tenas(network)),
     ),
     _spectral(
         name="ntk_lambda_min",

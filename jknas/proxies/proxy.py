@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
 from jknas.data import batch as training_batch
-from jknas.networks.cell_network import CellNetwork, Wiring
 from jknas.networks.initialisation import Scheme
+from jknas.networks.network import Network, initial_params
 from jknas.proxies.errors import ProxyError
 
 Setting = str | int | float | bool
@@ -53,8 +53,12 @@ def finish_scalar(value: Any) -> Outcome:
     return Outcome(score, "ok" if math.isfinite(score) else "non_finite")
 
 
-def _initial_params(network: CellNetwork, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
-    return network.init(key, scheme=scheme)["params"]
+def _as_asked(network: Network) -> Network:
+    return network
+
+
+def _anywhere(space: str, settings: Mapping[str, Setting]) -> None:
+    del space, settings
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,14 @@ class Subject:
     """What a proxy looks at: the network that was asked for and a batch of training images, unless its definition says otherwise.
 
     Attributes:
-        sizes: fields of the network that the definition fixes (``channels``, ``cells``); the others are as asked for.
+        network: the macro network that was asked for to the one that is scored.
         init: ``init(network, key, scheme) -> params``, those of every candidate operation.
         batch: ``batch(dataset, size, seed) -> (x, labels)``, NumPy arrays, drawn on the host.
         once: whether an image serves at most once, so that the training images limit the batch.
     """
 
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    init: Callable[[CellNetwork, PRNGKeyArray, Scheme], PyTree] = _initial_params
+    network: Callable[[Network], Network] = _as_asked
+    init: Callable[[Network, PRNGKeyArray, Scheme], PyTree] = initial_params
     batch: Callable[[Dataset, int, int], tuple[np.ndarray, np.ndarray]] = training_batch
     once: bool = True
 
@@ -89,9 +93,11 @@ class Proxy:
         needs_labels: whether the labels of the batch matter.
         needs_network: whether a network is drawn and run; otherwise the score is a function of the genotype alone.
         batch_size: examples in the published setting.
+        batch_sizes: of the spaces that have another published setting, by name.
         settings: keyword arguments of ``score`` and their defaults.
         finish: the host part: what ``score`` returned, as NumPy arrays, to an :class:`Outcome`.
         subject: what is scored, where that is not the network and a batch of training images.
+        check: ``check(space name, settings)``, raises ``ProxyError`` where the proxy is not defined.
     """
 
     name: str
@@ -103,9 +109,15 @@ class Proxy:
     needs_labels: bool = True
     needs_network: bool = True
     batch_size: int = 64
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
     finish: Callable[[Any], Outcome] = finish_scalar
     subject: Subject = field(default_factory=Subject)
+    check: Callable[[str, Mapping[str, Setting]], None] = _anywhere
+
+    def examples(self, space: str) -> int:
+        """Return the batch size of the published setting for a space."""
+        return self.batch_sizes.get(space, self.batch_size)
 
     def with_settings(self, given: Mapping[str, Setting]) -> dict[str, Setting]:
         """Return the defaults updated by ``given``.
@@ -125,6 +137,6 @@ class Proxy:
 Model = Callable[[PyTree, Float[Array, "n h w c"]], Float[Array, "n k"]]
 
 
-def model(network: CellNetwork, wiring: Wiring, statistics: Any) -> Model:
+def model(network: Network, wiring: Any, statistics: Any) -> Model:
     """Return the network as ``apply(params, x)``, the form that the kernels take."""
     return lambda params, x: network.apply(params, x, wiring, statistics=statistics)

@@ -1,4 +1,4 @@
-"""The number of linear regions of TE-NAS's thin network: one cell of one channel on 3x3 patches.
+"""The number of linear regions of TE-NAS's thin network on 3x3 patches: one cell of one channel, in the DARTS space two from one channel.
 
 Reference: Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
 arXiv:2102.11535, section 3.1.2, and its released code, github.com/VITA-Group/TENAS (``lib/procedures/linear_region_counter.py``).
@@ -6,12 +6,13 @@ arXiv:2102.11535, section 3.1.2, and its released code, github.com/VITA-Group/TE
 Deviations:
     TE-NAS counts for a supernet, whose pruned edges average their operations; here a single architecture is scored, every edge with its one
     operation. One draw of weights and patches a score, where TE-NAS averages three. The paper samples 5,000 images; the released code, and
-    the default here, 3,000 patches in three batches. See :mod:`jknas.networks.thin_cell` and :mod:`jknas.kernels.linear_regions`.
+    the default here, 3,000 patches in three batches. See :mod:`jknas.networks.thin_cell`,
+    :mod:`jknas.networks.darts.tenas_thin` and :mod:`jknas.kernels.linear_regions`.
 """
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,12 +20,12 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
 from jknas.kernels.linear_regions import LinearRegions, count_patterns, tenas_crops
-from jknas.networks.cell_network import CellNetwork, Wiring
+from jknas.networks.families import family_of
 from jknas.networks.initialisation import Scheme
-from jknas.networks.thin_cell import ThinCellNetwork
+from jknas.networks.network import Network
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject
 
-_SIDE = 3
+_SIDE = 3  # what the thin networks count their units for
 
 
 class RegionCount(NamedTuple):
@@ -36,12 +37,13 @@ class RegionCount(NamedTuple):
     non_finite: Int[Array, ""]
 
 
-def region_count(network: CellNetwork, params: PyTree, wiring: Wiring, batch: Batch, key: PRNGKeyArray, *, batches: int = 3) -> RegionCount:
+def region_count(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, batches: int = 3) -> RegionCount:
     """Count the activation patterns of the thin network; the device part of ``linear_regions``.
 
     Args:
-        network: gives the number of classes, which does not matter for the count.
-        params: parameters of :class:`~jknas.networks.thin_cell.ThinCellNetwork`.
+        network: a macro network of the space; its size does not matter for the count.
+        params: parameters of the space's thin network, :class:`~jknas.networks.thin_cell.ThinCellNetwork` or
+            :class:`~jknas.networks.darts.TenasDartsThinNetwork`.
         wiring: genotype or code.
         batch: patches ``[n, 3, 3, 1]``; the labels are not used.
         key: not used.
@@ -54,11 +56,11 @@ def region_count(network: CellNetwork, params: PyTree, wiring: Wiring, batch: Ba
     n = len(batch.x)
     if batches < 1 or n % batches:
         raise ValueError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")
-    thin = ThinCellNetwork(classes=network.classes)
+    thin = family_of(network).thin(network)
     cut = batch.x.reshape(batches, n // batches, *batch.x.shape[1:])
     activations = jax.vmap(lambda x: thin.activations(params, x, wiring))(cut)
     found = count_patterns(jax.tree.map(lambda a: a.reshape(n, *a.shape[2:]), activations))
-    return RegionCount(found.patterns, n, thin.relu_units(wiring, pixels=_SIDE**2), found.non_finite)
+    return RegionCount(found.patterns, n, thin.relu_units(wiring), found.non_finite)
 
 
 def _finish(found: RegionCount) -> Outcome:
@@ -66,8 +68,13 @@ def _finish(found: RegionCount) -> Outcome:
     return Outcome(math.nan if regions.non_finite else float(regions.count), regions.status, dataclasses.asdict(regions))
 
 
-def _draw_thin(network: CellNetwork, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
-    return ThinCellNetwork(classes=network.classes).init(key, scheme=scheme)
+def _draw_thin(network: Network, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
+    return family_of(network).thin(network).init(key, scheme=scheme)
+
+
+def _thin_size(network: Network) -> Network:
+    family = family_of(network)
+    return family.resized(network, channels=1, cells=family.thin_cells)
 
 
 def _patches(dataset: Dataset, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,13 +86,13 @@ PROXIES = (
     Proxy(
         name="linear_regions",
         score=region_count,
-        summary="distinct ReLU patterns of one cell of one channel among 3,000 patches of 3x3 pixels",
+        summary="distinct ReLU patterns of one cell of one channel (DARTS: of two cells) among 3,000 patches of 3x3 pixels",
         reference="Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.1.2, input as released",
         cost="1 forward pass of a network of 1 channel, and a sort",
         needs_labels=False,
         batch_size=3000,
         settings={"batches": 3},
         finish=_finish,
-        subject=Subject(sizes={"channels": 1, "cells": 1}, init=_draw_thin, batch=_patches, once=False),
+        subject=Subject(network=_thin_size, init=_draw_thin, batch=_patches, once=False),
     ),
 )

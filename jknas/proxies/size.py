@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from jknas.networks.cell_network import CellNetwork
+from jknas.networks.network import Network
 from jknas.proxies.proxy import Proxy
 from jknas.spaces.space import Space
 
 
-def parameter_count(space: Space, genotype: Any, network: CellNetwork, resolution: int) -> int:
+def parameter_count(space: Space, genotype: Any, network: Network, resolution: int) -> int:
     """Return the number of parameters; the resolution does not matter."""
     del resolution
     return space.parameters(
@@ -15,7 +15,7 @@ def parameter_count(space: Space, genotype: Any, network: CellNetwork, resolutio
     )
 
 
-def mac_count(space: Space, genotype: Any, network: CellNetwork, resolution: int) -> int:
+def mac_count(space: Space, genotype: Any, network: Network, resolution: int) -> int:
     """Return the multiply-accumulate operations of one forward pass on one image (the field's "FLOPs")."""
     return space.macs(
         genotype,

@@ -7,8 +7,9 @@ from typing import Any
 from jknas import proxies
 from jknas.data import Dataset
 from jknas.fitting import check_fit
-from jknas.networks.cell_network import CellNetwork
+from jknas.networks.families import family_of
 from jknas.networks.initialisation import Scheme, check_scheme
+from jknas.networks.network import Network
 from jknas.proxies import Proxy
 from jknas.proxies.proxy import Setting
 from jknas.search.errors import SearchError
@@ -29,19 +30,19 @@ class Problem:
         seed: 0 to 2^32 - 1; draws the architectures, the weights, the batch of the proxy and the order of training.
         proxy: what ranks architectures without training.
         settings: overrides of the proxy's settings.
-        batch_size: examples that the proxy sees; the proxy's published number by default.
+        batch_size: examples that the proxy sees; the proxy's published number for the space by default.
         scheme: initialisation, of scoring and of training.
         store: where scores are looked up first and kept; None keeps them in the search's own state only.
 
     Raises:
         SearchError: parts that do not fit each other.
-        ProxyError: a setting that the proxy does not have.
+        ProxyError: a setting that the proxy does not have, or a space for which it is not defined.
         ValueError: an unknown initialisation.
     """
 
     space: Space
     dataset: Dataset
-    network: CellNetwork
+    network: Network
     recipe: Recipe
     seed: int
     proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
@@ -52,9 +53,11 @@ class Problem:
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
-        self.proxy.with_settings(self.settings)
+        self.proxy.check(self.space.name, self.proxy.with_settings(self.settings))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
+        if (scored := family_of(self.network).space) != self.space.name:
+            raise SearchError(f"the network is one of the space {scored!r}, and the space is {self.space.name!r}: use fitting.network_for.")
         check_fit(self.network, self.dataset, error=SearchError)
         size, count = self.examples, len(self.dataset.y_train)
         if size < 1 or (self.proxy.subject.once and size > count):
@@ -63,7 +66,7 @@ class Problem:
     @property
     def examples(self) -> int:
         """How many examples the proxy sees."""
-        return self.proxy.batch_size if self.batch_size is None else self.batch_size
+        return self.proxy.examples(self.space.name) if self.batch_size is None else self.batch_size
 
     @property
     def sign(self) -> int:

@@ -115,6 +115,16 @@ class TenasDartsNetwork:
         if not isinstance(self.input_channels, int) or self.input_channels < 1:
             raise ValueError(f"input_channels must be a positive integer, got {self.input_channels!r}")
 
+    @property
+    def channels(self) -> int:
+        """Channels of the normal cell."""
+        return STEM_CHANNELS
+
+    @property
+    def cells(self) -> int:
+        """Cells in all: a normal and a reduction cell."""
+        return len(PLANS)
+
     def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw the parameters of all operations.
 

@@ -1,0 +1,64 @@
+"""What the networks of all search spaces have in common, and so what scores may be defined on."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jknas.networks.initialisation import Scheme
+from jknas.networks.normalisation import Statistics
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A pure pair of functions; the genotype enters ``apply`` as its wiring."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first cell."""
+        ...
+
+    @property
+    def cells(self) -> int:
+        """Cells, counted as the space counts them."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of outputs, K."""
+        ...
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the images."""
+        ...
+
+    def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
+        """Draw the parameters of every candidate operation: ``{"params", "batch_stats"}``, or bare parameters if there are no averages."""
+        ...
+
+    def apply(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Any, *, statistics: Statistics = ...) -> Float[Array, "n k"]:
+        """Return the logits; ``wiring`` is a genotype of the space (static), or its code or mixture weights (traced)."""
+        ...
+
+
+@runtime_checkable
+class ThinNetwork(Protocol):
+    """A network of one channel whose activation patterns are counted."""
+
+    def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
+        """Draw the parameters of every candidate operation."""
+        ...
+
+    def activations(self, params: PyTree, x: Float[Array, "n h w 1"], wiring: Any) -> tuple[Float[Array, "n ..."], ...]:
+        """Return what the ReLUs of all executed operations read."""
+        ...
+
+    def relu_units(self, wiring: Any) -> Int[Array, ""] | int:
+        """Return the number of units for inputs of 3x3 pixels."""
+        ...
+
+
+def initial_params(network: Network, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
+    """Draw the parameters of every candidate operation, without running averages."""
+    drawn = network.init(key, scheme=scheme)
+    return drawn.get("params", drawn)
