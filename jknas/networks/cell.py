@@ -12,6 +12,7 @@ from jknas.genotype import EDGES, OPERATIONS
 from jknas.networks.choice import Branch, add_chosen, add_switched, pull_back
 from jknas.networks.convolution import convolution
 from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, NormWeights, declare, relu_conv_norm
+from jknas.networks.materialised import materialised
 from jknas.networks.normalisation import Statistics
 from jknas.networks.pooling import average_pool_2x2, average_pool_3x3
 from jknas.taps import TAPPED, Tap
@@ -259,6 +260,8 @@ class Cell(nn.Module):
             return self._coded(x, wiring), None
         nodes: list[jax.Array | None] = [x, None, None, None]
         for edge, (target, source) in enumerate(EDGES):
+            if self.chosen is None and wiring is not None and source == target - 1:  # the sum is finished, and read from now on
+                nodes[source] = materialised(nodes[source], jnp.isnan(wiring[0, 0]))
             value = nodes[source]
             if value is None:
                 # A node that nothing reaches is zero, and the operations behind it still run: a normalised zero is the layer's shift.
@@ -269,7 +272,8 @@ class Cell(nn.Module):
                 raise ValueError("a cell with all candidate operations needs a code or mixture weights")
             else:
                 nodes[target] = self._mixed(nodes[target], value, edge, wiring[edge])
-        return (jnp.zeros_like(x) if nodes[3] is None else nodes[3]), None
+        output = jnp.zeros_like(x) if nodes[3] is None else nodes[3]
+        return (output if self.chosen is not None or wiring is None else materialised(output, jnp.isnan(wiring[0, 0]))), None
 
 
 class Reduction(nn.Module):

@@ -10,6 +10,9 @@ spells both gradients out:
   the cotangent shifted along the height, so that one ``[k C_in, pixels] x [pixels, k C_out]`` product holds every tap exactly once: the
   operands grow ``k`` times where im2col grows ``k^2`` times.
 
+With few channels (the networks of TE-NAS have one to twelve) either would work on slivers. Neighbouring columns are then folded into
+channels: ``[n, h, w, c]`` is ``[n, h, w / b, b c]`` without moving a number, and the kernel becomes a sparse one between such blocks.
+
 On other backends the library convolutions are already good and plain autodiff is used.
 """
 
@@ -17,14 +20,80 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _ROWS_PER_BLOCK = 8192  # rows of the weight-gradient product taken at once: its shifted operands then fit in the second-level cache
+_FOLDED = 24  # channels of a block of folded columns: enough for a matrix product to be worth its name, and few zeros in the kernel
+
+
+def _folded_columns(width: int, channels: int) -> int:
+    """Return how many columns to fold into channels: the largest power of two that divides the width and keeps a block small."""
+    columns = 1
+    while width % (2 * columns) == 0 and 2 * columns * channels <= _FOLDED:
+        columns *= 2
+    return columns
+
+
+@functools.lru_cache
+def _taps(columns: int) -> np.ndarray:
+    """Return where a tap of a 3x3 kernel meets blocks of columns: ``[block, column in, column out, tap]``, ones and zeros."""
+    place = np.arange(-columns, 2 * columns)[:, None, None]  # the block before, the block itself, the block behind
+    met = place + 1 - np.arange(columns)[:, None] == np.arange(3)
+    return met.reshape(3, columns, columns, 3).astype(np.float32)
+
+
+def _point_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Multiply the channels by a matrix, columns folded into channels where there are few."""
+    columns = _folded_columns(x.shape[2], max(matrix.shape))
+    if columns == 1:
+        return x @ matrix
+    blocks = jnp.kron(jnp.eye(columns, dtype=matrix.dtype), matrix)
+    return (x.reshape(*x.shape[:2], -1, len(blocks)) @ blocks).reshape(*x.shape[:3], matrix.shape[-1])
+
+
+def _convolve_folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve with a 3x3 kernel at stride 1 and padding 1, columns folded into channels."""
+    (n, height, width, c_in), c_out = x.shape, kernel.shape[-1]
+    columns = _folded_columns(width, max(c_in, c_out))
+    blocks = jnp.einsum("duvb,abio->aduivo", jnp.asarray(_taps(columns), kernel.dtype), kernel)
+    blocks = blocks.reshape(3, 3, columns * c_in, columns * c_out)
+    folded = x.reshape(n, height, width // columns, columns * c_in)
+    return _plain(folded, blocks, 1, 1).reshape(n, height, width, c_out)
+
+
+def _folded_product(x: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """Weight gradient of a 3x3 kernel at stride 1 and padding 1, columns folded into channels."""
+    (n, height, width, c_in), c_out = x.shape, cotangent.shape[-1]
+    columns = _folded_columns(width, 2 * max(c_in, c_out))
+    padded = jnp.pad(x, ((0, 0), (1, 1), (columns, columns), (0, 0))).reshape(n, height + 2, width // columns + 2, columns * c_in)
+    count = width // columns
+    rows = [
+        part
+        for shift in range(3)
+        for strip in (padded[:, shift : shift + height],)
+        for part in (strip[:, :, :count, -c_in:], strip[:, :, 1 : count + 1], strip[:, :, 2:, :c_in])
+    ]
+    product = _product_over_pixels(
+        jnp.concatenate(rows, axis=-1).reshape(-1, 3 * (columns + 2) * c_in), cotangent.reshape(-1, columns * c_out)
+    )
+    met = _taps(columns).reshape(3 * columns, columns, 3)[columns - 1 : 2 * columns + 1]
+    return jnp.einsum("auivo,uvb->abio", product.reshape(3, columns + 2, c_in, columns, c_out), jnp.asarray(met, x.dtype))
 
 
 def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    plain = functools.partial(_plain, stride=stride, padding=padding)
+    folded = {(1, 1, 0): lambda x, kernel: _point_product(x, kernel[0, 0]), (3, 1, 1): _convolve_folded}.get(
+        (kernel.shape[0], stride, padding)
+    )
+    if folded is None or _folded_columns(x.shape[2], max(kernel.shape[2:])) == 1:
+        return plain(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=folded, default=plain)
+
+
+def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     if x.shape[-1] == 1 and x.dtype == jnp.float64:
         # jaxlib 0.10.1 on CPU: a padded float64 convolution of one channel reads in front of its input. Without the barrier XLA would
         # move the padding back into the convolution.
@@ -61,15 +130,16 @@ def _convolution_fwd(x: jax.Array, kernel: jax.Array, stride: int, padding: int)
 def _input_gradient(cotangent: jax.Array, kernel: jax.Array, shape: tuple[int, ...], stride: int, padding: int) -> jax.Array:
     size, (_, height, width, _) = kernel.shape[0], shape
     if size == 1 and stride == 1 and padding == 0:
-        return cotangent @ kernel[0, 0].T
+        return _point_product(cotangent, kernel[0, 0].T)
     # Rows and columns that no output looks at (stride does not divide the size) come back as zeros from the asymmetric padding.
     low = size - 1 - padding
+    inside = low if (size, padding) == (3, 1) else 0  # padding that the convolution brings itself
     pads = [
-        (low, extent + 2 * padding - size - (out - 1) * stride + low, stride - 1)
+        (low - inside, extent + 2 * padding - size - (out - 1) * stride + low - inside, stride - 1)
         for extent, out in zip((height, width), cotangent.shape[1:3], strict=True)
     ]
     spread = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
-    return _forward(spread, kernel[::-1, ::-1].transpose(0, 1, 3, 2), 1, 0)
+    return _forward(spread, kernel[::-1, ::-1].transpose(0, 1, 3, 2), 1, inside)
 
 
 def _blocks(rows: int, n: int) -> int:
@@ -104,6 +174,8 @@ def _kernel_gradient(x: jax.Array, cotangent: jax.Array, size: int, stride: int,
         reach_h, reach_w = (height - 1) * stride + 1, (width - 1) * stride + 1
         taps = [padded[:, i : i + reach_h : stride, j : j + reach_w : stride] for i in range(size) for j in range(size)]
         return _product_over_pixels(jnp.concatenate(taps, axis=-1), cotangent).reshape(size, size, c_in, c_out)
+    if (size, padding) == (3, 1) and _folded_columns(width, max(c_in, c_out)) > 1:
+        return _folded_product(x, cotangent)
     blocks = _blocks(n * height * width, n)
     if blocks == 1:
         total = _shifted_product(x, cotangent, size, padding)

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -28,17 +29,39 @@ def check_statistics(statistics: str) -> None:
         raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
 
 
-def _sum(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+_FEW_CHANNELS = 16  # below, whole rows of an image are treated as channels, so that vector units have something to chew
+
+
+def _folded(x: jax.Array) -> jax.Array:
+    """Return ``[n, h, w, c]`` as it is, or with few channels as ``[n, h, 1, w c]``: every column a group of channels."""
+    n, height, width, channels = x.shape
+    return x if channels >= _FEW_CHANNELS else x.reshape(n, height, 1, width * channels)
+
+
+def _sum(folded: jax.Array, axes: tuple[int, ...], channels: int) -> jax.Array:
+    """Sum over ``axes``, and over the columns that are folded into channels; the sums stand once for every column."""
     # Images first, batch second: XLA's CPU backend spreads the first sum over the cores, a single sum over all three axes it does not.
-    per_example = jnp.sum(x, (1, 2), keepdims=True)
-    return per_example if 0 not in axes else jnp.sum(per_example, 0, keepdims=True)
+    per_example = jnp.sum(folded, (1, 2), keepdims=True)
+    total = per_example if 0 not in axes else jnp.sum(per_example, 0, keepdims=True)
+    return total.reshape(*total.shape[:3], -1, channels).sum(3)
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     # Two passes: the one-pass difference of moments loses digits where the mean dwarfs the spread, as after several average poolings.
-    count = x.size // x.shape[-1] // (1 if 0 in axes else x.shape[0])
-    mean = _sum(x, axes) / count
-    return mean, _sum(jnp.square(x - mean), axes) / count
+    folded, channels = _folded(x), x.shape[-1]
+    count = x.size // channels // (1 if 0 in axes else x.shape[0])
+    mean = _sum(folded, axes, channels) / count
+    return mean, _sum(jnp.square(folded - _per_column(mean, folded)), axes, channels) / count
+
+
+def _per_column(values: jax.Array, folded: jax.Array) -> jax.Array:
+    """Repeat ``[..., c]`` for every column that is folded into channels."""
+    channels, columns = values.shape[-1], folded.shape[-1] // values.shape[-1]
+    if columns == 1:
+        return values
+    # As a matrix product, whose result is kept: fused into its readers, a repetition costs them a division an element.
+    copies = np.tile(np.eye(channels), (1, columns))
+    return jnp.matmul(values, jnp.asarray(copies, values.dtype), precision="highest")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -59,8 +82,10 @@ def normalise_forward(
     """Return what :func:`normalise` returns, and what :func:`normalise_backward` needs."""
     mean, variance = _moments(x, axes)
     inverse = lax.rsqrt(variance + EPSILON)
-    gain = inverse * scale
-    return ((x - mean) * gain + shift, mean, variance), (x, scale, mean, inverse)
+    folded = _folded(x)
+    centred = folded - _per_column(mean, folded)
+    y = centred * _per_column(inverse * scale, folded) + _per_column(shift, folded)
+    return (y.reshape(x.shape), mean, variance), (x, scale, mean, inverse)
 
 
 def normalise_backward(
@@ -68,12 +93,14 @@ def normalise_backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the gradients of ``x``, ``scale`` and ``shift``; the cotangents of mean and variance are ignored."""
     x, scale, mean, inverse = saved
-    cotangent = cotangents[0]
-    count = x.size // mean.size
-    total = _sum(cotangent, axes)
-    along = _sum(cotangent * (x - mean), axes) * inverse
-    dx = (inverse * scale) * (cotangent - total / count - (x - mean) * (inverse * along / count))
-    return dx, jnp.sum(along, (0, 1, 2)), jnp.sum(total, (0, 1, 2))
+    channels, count = x.shape[-1], x.size // mean.size
+    folded, cotangent = _folded(x), _folded(cotangents[0])
+    centred = folded - _per_column(mean, folded)
+    total = _sum(cotangent, axes, channels)
+    along = _sum(cotangent * centred, axes, channels) * inverse
+    slope = _per_column(inverse * along / count, folded)
+    dx = _per_column(inverse * scale, folded) * (cotangent - _per_column(total / count, folded) - centred * slope)
+    return dx.reshape(x.shape), jnp.sum(along, (0, 1, 2)), jnp.sum(total, (0, 1, 2))
 
 
 normalise.defvjp(normalise_forward, normalise_backward)

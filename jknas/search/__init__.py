@@ -1,7 +1,7 @@
 """Search methods, one file each, under one driver.
 
 >>> names()
-('knas', 'random')
+('knas', 'random', 'tenas')
 >>> get("knas")(samples=100, topk=5).settings
 {'samples': 100, 'topk': 5}
 """
@@ -16,12 +16,14 @@ from jknas.search.method import Method
 from jknas.search.problem import Problem
 from jknas.search.random_search import random_search
 from jknas.search.result import as_record
+from jknas.search.tenas import tenas
 
 __all__ = [
     "Budget", "Event", "Method", "Problem", "SearchError", "SearchResult", "as_record", "get", "knas", "names", "random_search", "run",
+    "tenas",
 ]  # fmt: skip
 
-_METHODS: dict[str, Callable[..., Method]] = {"knas": knas, "random": random_search}
+_METHODS: dict[str, Callable[..., Method]] = {"knas": knas, "random": random_search, "tenas": tenas}
 
 
 def names() -> tuple[str, ...]:

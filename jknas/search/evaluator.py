@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
@@ -15,6 +15,8 @@ from jknas.scoring import Scorer, make_scorer, score_many
 from jknas.search.problem import Problem
 from jknas.store import ScoreRecord
 from jknas.training import EpochRecord, Metrics, Training, evaluate, train
+
+T = TypeVar("T")
 
 
 class Scored(NamedTuple):
@@ -52,6 +54,13 @@ class Evaluator:
         self._scorer: Scorer | None = None
         self._trained = False
         self._variables: dict[CellGenotype, Variables] = {}
+        self._made: dict[str, Any] = {}
+
+    def made(self, name: str, make: Callable[[], T]) -> T:
+        """Return what ``make`` returned when it was first asked for under this name: compiled programs of a method of its own."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def score(self, genotype: CellGenotype) -> Scored:
         """Score a genotype with the problem's proxy; the first call compiles."""
@@ -67,7 +76,7 @@ class Evaluator:
                 scheme=problem.scheme,
                 batch_size=problem.batch_size,
                 settings=problem.settings,
-                on_compile=functools.partial(self._announce, "scoring"),
+                on_compile=functools.partial(self.announce, "scoring"),
             )
         compiled = self._scorer.compile_seconds
         ((record, fresh),) = score_many(self._scorer, (genotype,), store=problem.store)
@@ -76,7 +85,7 @@ class Evaluator:
     def train(self, genotype: CellGenotype) -> Training:
         """Train a genotype by the problem's recipe; one program serves all genotypes. A training that was begun goes on."""
         if not self._trained:
-            self._announce("training")
+            self.announce("training")
         problem, on_epoch = self.problem, self._on_epoch
         training = train(
             problem.network,
@@ -121,6 +130,7 @@ class Evaluator:
     def _place(self, genotype: CellGenotype) -> Path | None:
         return None if self._folder is None else self._folder / "".join(map(str, genotype.code))
 
-    def _announce(self, what: str) -> None:
+    def announce(self, what: str) -> None:
+        """Say that a program is about to be compiled."""
         if self._on_compile is not None:
             self._on_compile(what)

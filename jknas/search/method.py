@@ -46,7 +46,7 @@ class Method:
     """
 
     name: str
-    settings: Mapping[str, int]
+    settings: Mapping[str, Any]
     init: Callable[[Problem], State]
     step: Callable[[Evaluator, State], State]
     progress: Callable[[State], Progress]
