@@ -8,10 +8,11 @@ from training_stubs import CELL, PlainNetwork, coloured_dataset
 
 from jknas.training import Recipe
 from jknas.training.augmentation import draw_words, normalise, pixel_constants, shuffled
-from jknas.training.epoch import EpochSettings, EvaluationSettings, TrainState, evaluate_split, initial_state, train_epoch
+from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState, evaluate_split, initial_state, train_epoch
 from jknas.training.evaluation import resident
 
 NETWORK, KEY, CODE = PlainNetwork(), jax.random.key(7), jnp.asarray(CELL.code)
+RATES = Rates(jnp.float32(0.1), jnp.float32(0))
 
 
 def sgd(params, gradient, buffer, rate, recipe):
@@ -58,7 +59,7 @@ def test_an_epoch_is_the_written_out_one(train, sizes, nesterov):
     state = initial_state(KEY, settings=settings, scheme="pytorch")
     key = jax.random.key(3)
     run = jax.jit(lambda *arguments: train_epoch(*arguments, settings=settings))
-    state, totals = run(state, resident(dataset, "train"), CODE, jnp.float32(0.3), key)
+    state, totals = run(state, resident(dataset, "train"), CODE, Rates(jnp.float32(0.3), jnp.float32(0)), key)
     ordered = np.asarray(shuffled(draw_words(key, train)))
     params, stats, loss, correct, found = slow_epoch(dataset, recipe, 0.3, ordered=ordered)
     assert found == sizes
@@ -124,7 +125,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
         settings = EpochSettings(Watched(), CELL, Recipe(batch_size=8, precision=precision), 1, True)
         state: TrainState = initial_state(KEY, settings=settings, scheme="pytorch")
         run = jax.jit(lambda *arguments, settings=settings: train_epoch(*arguments, settings=settings))
-        state, totals = run(state, resident(coloured_dataset(), "train"), CODE, jnp.float32(0.1), KEY)
+        state, totals = run(state, resident(coloured_dataset(), "train"), CODE, RATES, KEY)
         assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(jnp.float32)}
         assert totals.loss.dtype == jnp.float32
         results[precision] = float(totals.loss)

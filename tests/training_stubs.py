@@ -20,6 +20,11 @@ class PlainNetwork:
     classes: int = 4
     input_channels: int = 3
 
+    channels = cells = 1
+    genotypes = CellGenotype
+    auxiliary = False
+    has_drop_path = False
+
     def init(self, key: jax.Array, genotype: CellGenotype | None = None, *, scheme: str = "pytorch") -> dict[str, Any]:
         del genotype, scheme
         shape = (self.input_channels, self.classes)
@@ -35,6 +40,13 @@ class PlainNetwork:
     def apply(self, params, x, wiring, *, statistics, batch_stats):
         assert statistics == "running"
         return self._logits(params, batch_stats["mean"], batch_stats["var"], x, wiring)
+
+    def train_apply(self, params, batch_stats, x, wiring):
+        logits, moved = self.apply_and_update(params, batch_stats, x, wiring)
+        return logits, None, moved
+
+    def restrict(self, tree, genotype):
+        return tree
 
     def apply_and_update(self, params, batch_stats, x, wiring):
         pooled = x.mean((1, 2)).astype(jnp.float32)

@@ -47,7 +47,7 @@ Recipe = Annotated[
     str | None,
     typer.Option("--recipe", help="published recipe: nasbench201-12, nasbench201-200, darts, tenas [nasbench201-12; for DARTS darts]"),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="epochs of training; the recipe's by default")]
+Epochs = Annotated[int, typer.Option("--epochs", help="epochs of training")]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images a training step; 25 for digits, otherwise the recipe's")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero along a cosine")]
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]

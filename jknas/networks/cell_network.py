@@ -16,7 +16,7 @@ Which operations the cells hold, the *wiring*, is an argument of ``apply``, in o
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -87,6 +87,10 @@ class CellNetwork:
     classes: int = 10
     input_channels: int = 3
 
+    genotypes: ClassVar[type] = CellGenotype
+    auxiliary: ClassVar[bool] = False
+    has_drop_path: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "classes", "input_channels"):
             value = getattr(self, name)
@@ -156,6 +160,31 @@ class CellNetwork:
         are not chosen keep theirs.
         """
         return self._run(params, batch_stats, x, wiring, "batch", mutable=True)
+
+    def train_apply(
+        self,
+        params: PyTree,
+        batch_stats: PyTree,
+        x: Float[Array, "n h w c"],
+        wiring: Wiring,
+        *,
+        key: jax.Array | None = None,
+        drop_path: float | Float[Array, ""] = 0.0,
+    ) -> tuple[Float[Array, "n k"], None, PyTree]:
+        """Return what :meth:`apply_and_update` does, and None for the logits of an auxiliary classifier, which this network does not have.
+
+        Raises:
+            ValueError: a drop path other than the number 0, which this network does not have either; and as :meth:`apply`.
+        """
+        del key
+        if not isinstance(drop_path, (int, float)) or drop_path != 0:
+            raise ValueError(f"{type(self).__name__} has no drop path; expected drop_path=0.0, got {drop_path!r}")
+        logits, averages = self.apply_and_update(params, batch_stats, x, wiring)
+        return logits, None, averages
+
+    def restrict(self, tree: PyTree, genotype: CellGenotype) -> PyTree:
+        """Return :func:`restrict` of the tree."""
+        return restrict(tree, genotype)
 
     def _run(
         self, params: PyTree, batch_stats: PyTree | None, x: jax.Array, wiring: Wiring, statistics: Statistics, *, mutable: bool

@@ -3,6 +3,7 @@
 from jknas.training.errors import CheckpointError, TrainingError
 from jknas.training.evaluation import evaluate
 from jknas.training.loop import train
+from jknas.training.network import with_auxiliary
 from jknas.training.recipe import PRESETS, Recipe, preset
 from jknas.training.record import EpochRecord, Metrics, Training
 
@@ -17,4 +18,5 @@ __all__ = [
     "evaluate",
     "preset",
     "train",
+    "with_auxiliary",
 ]

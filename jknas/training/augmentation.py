@@ -1,7 +1,10 @@
-"""Shuffle, flip, crop and normalise inside a compiled program, on uint8 images that stay on the device.
+"""Shuffle, flip, crop, normalise and cut out inside a compiled program, on uint8 images that stay on the device.
 
-All randomness of an epoch is one draw of four 32-bit words for each training image. An image's flip and crop in an epoch therefore depend
-on the key and on the image's place in the data set, not on the batch it falls into.
+All randomness of an epoch is one draw of four 32-bit words for each training image, and another of two where squares are cut out. An
+image's flip, crop and cutout in an epoch therefore depend on the key and on the image's place in the data set, not on the batch it falls
+into.
+
+Reference: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", arXiv:1708.04552.
 """
 
 from typing import Any
@@ -11,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
-__all__ = ["augment", "draw_words", "normalise", "pixel_constants", "shuffled"]
+__all__ = ["augment", "cut_out", "draw_centres", "draw_words", "normalise", "pixel_constants", "shuffled"]
 
 Words = UInt32[Array, "n 4"]
 """Random words of each image: place in the order, flip, row of the crop, column of the crop."""
@@ -21,6 +24,12 @@ def draw_words(key: jax.Array, count: int) -> Words:
     """Draw an epoch's random words for ``count`` images."""
     # A single draw compiles in a fraction of the time of separate permutation, Bernoulli and integer draws.
     return jax.random.bits(key, (count, 4), jnp.uint32)
+
+
+def draw_centres(key: jax.Array, images: Any) -> Int[Array, "n 2"]:
+    """Draw the row and column around which :func:`cut_out` cuts each of the images ``[n, h, w, c]``; every pixel is equally likely."""
+    count, *extents, _ = images.shape
+    return (jax.random.bits(key, (count, 2), jnp.uint32) % jnp.asarray(extents, jnp.uint32)).astype(jnp.int32)
 
 
 def shuffled(words: Words) -> Int[Array, " n"]:
@@ -61,3 +70,21 @@ def pixel_constants(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
 def normalise(images: UInt8[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"]) -> Float[Array, "n h w c"]:
     """Normalise pixels with :func:`pixel_constants`."""
     return images.astype(scale.dtype) * scale - shift
+
+
+def cut_out(x: Float[Array, "n h w c"], centres: Int[Array, "n 2"], *, side: int) -> Float[Array, "n h w c"]:
+    """Set a square of each normalised image to zero, the mean colour.
+
+    Args:
+        x: images, normalised.
+        centres: of :func:`draw_centres`.
+        side: an even number of pixels. Rows ``centre - side / 2`` to ``centre + side / 2 - 1`` and the same columns become zero, as far as
+            they are in the image: a square at the border is a smaller one.
+    """
+
+    def inside(extent: int, centre: jax.Array) -> jax.Array:
+        offset = jnp.arange(extent)[None, :] - centre[:, None]
+        return (offset >= -(side // 2)) & (offset < side // 2)
+
+    rows, columns = (inside(x.shape[axis + 1], centres[:, axis]) for axis in (0, 1))
+    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], jnp.zeros((), x.dtype), x)

@@ -5,6 +5,7 @@ batches are steps of a ``lax.scan``, and the last, smaller batch is one more ste
 """
 
 import dataclasses
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import jax
@@ -12,13 +13,26 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from jknas.genotype import CellGenotype
-from jknas.networks.cell_network import CellNetwork
 from jknas.networks.initialisation import Scheme
-from jknas.training.augmentation import augment, draw_words, normalise, shuffled
+from jknas.networks.relu_conv_norm import at_least_float32
+from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, shuffled
+from jknas.training.network import TrainableNetwork
 from jknas.training.recipe import Precision, Recipe
 
-__all__ = ["EpochSettings", "EvaluationSettings", "Pixels", "Totals", "TrainState", "evaluate_split", "initial_state", "train_epoch"]
+__all__ = [
+    "EpochSettings",
+    "EvaluationSettings",
+    "Pixels",
+    "Rates",
+    "Totals",
+    "TrainState",
+    "evaluate_split",
+    "initial_state",
+    "train_epoch",
+]
+
+_MORE_DRAWS = 2**32 - 1
+"""Folded into an epoch's key for what not every recipe draws: the place in a draw of words that no word has."""
 
 
 class TrainState(NamedTuple):
@@ -38,8 +52,20 @@ class Pixels(NamedTuple):
     shift: Float[Array, " c"]
 
 
+class Rates(NamedTuple):
+    """What a recipe's schedules say for one epoch."""
+
+    learning_rate: Float[Array, ""]
+    drop_path: Float[Array, ""]
+
+
 class Totals(NamedTuple):
-    """Mean cross-entropy in nats, and the number of images whose largest logit is their label's (none with a non-finite logit counts)."""
+    """Mean loss and number of hits of a split.
+
+    Attributes:
+        loss: mean cross-entropy in nats, without auxiliary classifier and label smoothing.
+        correct: images whose largest logit is their label's; none with a non-finite logit counts.
+    """
 
     loss: Float[Array, ""]
     correct: Int[Array, ""]
@@ -57,8 +83,8 @@ class EpochSettings:
         horizontal_flip: likewise.
     """
 
-    network: CellNetwork
-    genotype: CellGenotype | None
+    network: TrainableNetwork
+    genotype: Hashable
     recipe: Recipe
     crop_padding: int
     horizontal_flip: bool
@@ -68,8 +94,8 @@ class EpochSettings:
 class EvaluationSettings:
     """What is fixed in a compiled evaluation; the fields are as in :class:`EpochSettings` and :class:`~jknas.training.recipe.Recipe`."""
 
-    network: CellNetwork
-    genotype: CellGenotype | None
+    network: TrainableNetwork
+    genotype: Hashable
     batch_size: int
     precision: Precision
 
@@ -84,40 +110,51 @@ def train_epoch(
     state: TrainState,
     pixels: Pixels,
     code: Int[Array, " edges"],
-    learning_rate: Float[Array, ""],
+    rates: Rates,
     key: jax.Array,
     *,
     settings: EpochSettings,
 ) -> tuple[TrainState, Totals]:
-    """Run one epoch: shuffle, augment, step.
+    """Run one epoch: shuffle, augment, step; a step is what :class:`~jknas.training.recipe.Recipe` says.
 
     Args:
         state: from the epoch before.
         pixels: the training split.
         code: the genotype's integers; read only when ``settings.genotype`` is None.
-        learning_rate: of this epoch.
+        rates: of this epoch.
         key: of this epoch.
         settings: what is fixed.
 
     Returns:
         The new state, and the totals over the epoch in training mode: each batch is scored with the parameters it was about to change.
     """
-    count, size = len(pixels.labels), settings.recipe.batch_size
+    recipe, count = settings.recipe, len(pixels.labels)
+    size = recipe.batch_size
     words = draw_words(key, count)
     order = shuffled(words)
     wiring = code if settings.genotype is None else settings.genotype
-    optimiser = settings.recipe.optimiser(learning_rate)
+    optimiser = recipe.optimiser(rates.learning_rate)
+    cutout_key, drop_key = jax.random.split(jax.random.fold_in(key, _MORE_DRAWS))
+    centres = draw_centres(cutout_key, pixels.images) if recipe.cutout else None
 
-    def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, Totals]:
+    def step(state: TrainState, part: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Totals]:
+        rows, number = part
         images = augment(pixels.images[rows], words[rows], crop_padding=settings.crop_padding, horizontal_flip=settings.horizontal_flip)
-        x, labels = _inputs(images, pixels, settings.recipe.precision), pixels.labels[rows]
+        x, labels = _inputs(images, pixels, recipe.precision), pixels.labels[rows]
+        if centres is not None:
+            x = cut_out(x, centres[rows], side=recipe.cutout)
+        dropped = {"key": jax.random.fold_in(drop_key, number), "drop_path": rates.drop_path} if recipe.drop_path else {}
 
-        def objective(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
-            logits, batch_stats = settings.network.apply_and_update(params, state.batch_stats, x, wiring)
+        def objective(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, jax.Array, PyTree]]:
+            logits, side, batch_stats = settings.network.train_apply(params, state.batch_stats, x, wiring, **dropped)
             losses, correct = _score(logits, labels)
-            return losses.mean(), (correct.sum(), batch_stats)
+            loss = losses.mean()
+            total = _smoothed(loss, logits, recipe.label_smoothing)
+            if side is not None:
+                total += recipe.auxiliary_weight * _smoothed(_score(side, labels)[0].mean(), side, recipe.label_smoothing)
+            return total, (loss, correct.sum(), batch_stats)
 
-        (loss, (correct, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (_, (loss, correct, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, buffer = optimiser.update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, batch_stats, buffer), Totals(loss * len(rows), correct)
@@ -125,10 +162,10 @@ def train_epoch(
     steps = count // size
     sums = Totals(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32))
     if steps:
-        state, each = jax.lax.scan(step, state, order[: steps * size].reshape(steps, size))
+        state, each = jax.lax.scan(step, state, (order[: steps * size].reshape(steps, size), jnp.arange(steps)))
         sums = jax.tree.map(lambda total, parts: total + parts.sum().astype(total.dtype), sums, each)
     if count % size:
-        state, last = step(state, order[steps * size :])
+        state, last = step(state, (order[steps * size :], jnp.asarray(steps)))
         sums = jax.tree.map(lambda total, part: total + part.astype(total.dtype), sums, last)
     return state, Totals(sums.loss / count, sums.correct)
 
@@ -164,9 +201,16 @@ def _inputs(images: jax.Array, pixels: Pixels, precision: Precision) -> jax.Arra
     return x.astype(jnp.bfloat16) if precision == "bfloat16" else x
 
 
+def _smoothed(loss: jax.Array, logits: jax.Array, smoothing: float) -> jax.Array:
+    """Return a mean cross-entropy with the share ``smoothing`` of the labels spread over all classes."""
+    if not smoothing:
+        return loss
+    return (1 - smoothing) * loss - smoothing * jax.nn.log_softmax(at_least_float32(logits)).mean()
+
+
 def _score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the cross-entropy and the correctness of each image."""
-    logits = logits.astype(jnp.float32)
+    logits = at_least_float32(logits)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     # The largest of non-finite logits is by convention the first class: that must not count as a hit.
     return losses, (logits.argmax(-1) == labels) & jnp.isfinite(logits).all(-1)

@@ -1,17 +1,17 @@
 """Score a trained cell on one split."""
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
-from jknas.genotype import CellGenotype
-from jknas.networks.cell_network import CellNetwork, Variables, restrict
+from jknas.networks.network import Network
 from jknas.training.augmentation import pixel_constants
 from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
 from jknas.training.errors import TrainingError
+from jknas.training.network import trainable
 from jknas.training.plan import check_pair, check_splits
 from jknas.training.programs import PROGRAMS
 from jknas.training.recipe import Precision
@@ -24,9 +24,9 @@ EVALUATION_BATCH = 256
 
 
 def evaluate(
-    network: CellNetwork,
-    variables: Variables,
-    genotype: CellGenotype,
+    network: Network,
+    variables: Mapping[str, Any],
+    genotype: Any,
     dataset: Dataset,
     split: str,
     *,
@@ -39,7 +39,7 @@ def evaluate(
     Args:
         network: the network's size.
         variables: of `Training`, or of all candidate operations.
-        genotype: the cell.
+        genotype: the cell, of the network's space.
         dataset: where the split is from.
         split: "train", "validation" or "test".
         precision: in what to compute; the recipe's repeats the numbers in its curves, up to rounding.
@@ -50,16 +50,17 @@ def evaluate(
     Raises:
         TrainingError: arguments that do not fit each other, or no such split.
     """
-    check_pair(network, genotype, dataset)
+    model = trainable(network)
+    check_pair(model, genotype, dataset)
     check_splits((split,))
     if precision not in get_args(Precision):
         raise TrainingError(f"precision is {precision!r}; choose one of {', '.join(map(repr, get_args(Precision)))}.")
     if not isinstance(variables, Mapping) or not {"params", "batch_stats"} <= variables.keys():
         raise TrainingError('variables must be {"params": ..., "batch_stats": ...}, as Training.variables and network.init give them.')
     pixels = resident(dataset, split)
-    weights = (jax.tree.map(jnp.asarray, restrict(variables[name], genotype)) for name in ("params", "batch_stats"))
+    weights = (jax.tree.map(jnp.asarray, model.restrict(variables[name], genotype)) for name in ("params", "batch_stats"))
     arguments = (*weights, pixels, jnp.asarray(genotype.code, jnp.int32))
-    settings = EvaluationSettings(network, genotype, EVALUATION_BATCH, precision)
+    settings = EvaluationSettings(model, genotype, EVALUATION_BATCH, precision)
     program, _ = PROGRAMS.get(evaluate_split, *arguments, settings=settings)
     return metrics(jax.device_get(program(*arguments)), pixels)
 

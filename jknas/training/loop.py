@@ -18,14 +18,14 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
-from jknas.genotype import CellGenotype
-from jknas.networks.cell_network import CellNetwork, Variables, restrict
 from jknas.networks.initialisation import Scheme
+from jknas.networks.network import Network
 from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
-from jknas.training.epoch import EpochSettings, EvaluationSettings, TrainState
+from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState
 from jknas.training.errors import TrainingError
 from jknas.training.evaluation import metrics, resident
+from jknas.training.network import trainable
 from jknas.training.plan import Plan, WiringKind, check_splits
 from jknas.training.programs import PROGRAMS
 from jknas.training.recipe import Recipe
@@ -35,8 +35,8 @@ __all__ = ["train"]
 
 
 def train(
-    network: CellNetwork,
-    genotype: CellGenotype,
+    network: Network,
+    genotype: Any,
     dataset: Dataset,
     *,
     recipe: Recipe,
@@ -52,11 +52,12 @@ def train(
 
     An epoch is one program that runs on the device from beginning to end; between epochs a handful of numbers come to the host. The images
     stay on the device as uint8. With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
-    recipe (but for epochs and learning rate), or data of other shapes or augmentation.
+    recipe (but for epochs and learning rate), or data of other shapes or augmentation. With ``wiring="static"``, the one for DARTS
+    genotypes, each genotype compiles, once for all its epochs.
 
     Args:
-        network: the network's size.
-        genotype: the cell.
+        network: the network's size: a `CellNetwork`, or a `DartsNetwork`, with an auxiliary classifier if the recipe weighs one.
+        genotype: the cell, or pair of cells, of the network's space.
         dataset: its training split is trained on, augmented as it says.
         recipe: how; see :func:`~jknas.training.recipe.preset`.
         seed: 0 to 2^32 - 1. Weights, data order and augmentation follow from it alone.
@@ -76,7 +77,7 @@ def train(
         CheckpointError: a folder with another run's or damaged progress, or with any although ``resume`` is false.
     """
     plan = Plan(
-        network=network,
+        network=trainable(network),
         genotype=genotype,
         dataset=dataset,
         recipe=recipe,
@@ -120,7 +121,8 @@ class _Run:
         """Train and score one epoch; ``state`` is used up."""
         rate = self.plan.recipe.learning_rate_at(number)
         key = jax.random.fold_in(self._epochs_key, number)
-        arguments = (state, self._pixels["train"], self._code, jnp.asarray(rate, jnp.float32), key)
+        rates = Rates(*(jnp.asarray(value, jnp.float32) for value in (rate, self.plan.recipe.drop_path_at(number))))
+        arguments = (state, self._pixels["train"], self._code, rates, key)
         advance = self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
         scorers = {}
         for split in self.plan.splits:
@@ -149,8 +151,6 @@ def _finish(run: _Run, checkpoints: Checkpoints | None, on_epoch: Callable[[Epoc
             checkpoints.save(progress)
         if on_epoch is not None:
             on_epoch(record)
-    variables: Variables = {
-        "params": restrict(progress.state.params, plan.genotype),
-        "batch_stats": restrict(progress.state.batch_stats, plan.genotype),
-    }
+    trained = {"params": progress.state.params, "batch_stats": progress.state.batch_stats}
+    variables = {name: plan.network.restrict(tree, plan.genotype) for name, tree in trained.items()}
     return Training(plan.genotype, plan.recipe, plan.seed, progress.status, progress.curves, variables, run.compile_seconds)

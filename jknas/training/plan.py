@@ -7,17 +7,17 @@ from typing import Any, Literal, get_args
 
 from jknas.data import SPLITS, Dataset
 from jknas.fitting import check_fit
-from jknas.genotype import CellGenotype
-from jknas.networks.cell_network import CellNetwork
 from jknas.networks.initialisation import Scheme, check_scheme
 from jknas.training.errors import TrainingError
+from jknas.training.network import TrainableNetwork, can_have_auxiliary
 from jknas.training.recipe import Recipe
 
 __all__ = ["Plan", "WiringKind", "check_pair", "check_splits"]
 
 WiringKind = Literal["code", "static"]
 """``code``: every candidate operation has parameters and the cell is data; the first training of a network, recipe and data shape compiles,
-all others run that program.  ``static``: only the cell's own operations exist; each cell compiles, and runs somewhat faster."""
+all others run that program.  ``static``: only the cell's own operations exist; each cell compiles, and runs somewhat faster. Drop path
+needs it, and a DARTS network of all candidates is large: for one DARTS genotype it is the better choice."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,8 +29,8 @@ class Plan:
         ValueError: an unknown initialisation scheme.
     """
 
-    network: CellNetwork
-    genotype: CellGenotype
+    network: TrainableNetwork
+    genotype: Any
     dataset: Dataset
     recipe: Recipe
     seed: int
@@ -49,9 +49,28 @@ class Plan:
             raise TrainingError(f"wiring is {self.wiring!r}; choose one of {', '.join(map(repr, get_args(WiringKind)))}.")
         object.__setattr__(self, "seed", operator.index(self.seed))
         check_splits(self.splits)
+        self._check_regularisers()
+
+    def _check_regularisers(self) -> None:
+        """Refuse a recipe that the network cannot be trained by, or not fully."""
+        network, weight, drop = type(self.network).__name__, self.recipe.auxiliary_weight, self.recipe.drop_path
+        if weight and not self.network.auxiliary:
+            build = "build it with auxiliary=True, or " if can_have_auxiliary(self.network) else ""
+            raise TrainingError(
+                f"the recipe has auxiliary_weight={weight}, but the {network} has no auxiliary classifier: {build}set auxiliary_weight=0."
+            )
+        if self.network.auxiliary and not weight:
+            raise TrainingError(
+                f"the {network} has an auxiliary classifier, but the recipe has auxiliary_weight=0: set a weight (DARTS takes 0.4), or "
+                "build the network with auxiliary=False."
+            )
+        if drop and not self.network.has_drop_path:
+            raise TrainingError(f"the recipe has drop_path={drop}, but the {network} has no drop path: set drop_path=0.")
+        if drop and self.wiring != "static":
+            raise TrainingError(f"the recipe has drop_path={drop}, which drops the edges of a genotype: train with wiring='static'.")
 
     @property
-    def chosen(self) -> CellGenotype | None:
+    def chosen(self) -> Any:
         """The cell where it is part of the program, None where it is data."""
         return self.genotype if self.wiring == "static" else None
 
@@ -61,11 +80,12 @@ class Plan:
         return {name: str(getattr(self, name)) for name in fields} | {"dataset": f"{self.dataset.name}, sha256 {self.dataset.digest}"}
 
 
-def check_pair(network: CellNetwork, genotype: CellGenotype, dataset: Dataset) -> None:
+def check_pair(network: TrainableNetwork, genotype: Any, dataset: Dataset) -> None:
     """Raise TrainingError unless the network can be given this cell and these images."""
-    if not isinstance(genotype, CellGenotype):
-        hint = "; parse it first: CellGenotype.parse(text)" if isinstance(genotype, str) else ""
-        raise TrainingError(f"genotype is a {type(genotype).__name__}; expected a CellGenotype{hint}.")
+    if not isinstance(genotype, network.genotypes):
+        wanted = network.genotypes.__name__
+        hint = f"; parse it first: {wanted}.parse(text)" if isinstance(genotype, str) else f" for a {type(network).__name__}"
+        raise TrainingError(f"genotype is a {type(genotype).__name__}; expected a {wanted}{hint}.")
     check_fit(network, dataset, error=TrainingError)
 
 

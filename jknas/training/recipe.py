@@ -1,10 +1,16 @@
 """What a training run does, as an immutable value, and the published recipes by name.
 
-Reference: Dong and Yang, "NAS-Bench-201", arXiv:2001.00326, section 2.2 and table 1.
+References:
+    Dong and Yang, "NAS-Bench-201", arXiv:2001.00326, section 2.2 and table 1.
+    Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", arXiv:1806.09055, section 3.2 and appendix A.2, and the released
+    code, github.com/quark0/darts (``cnn/train.py``).
+    Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours" (TE-NAS), arXiv:2102.11535, and its code for training
+    from scratch, github.com/chenwydj/DARTS_evaluation.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import optax
@@ -17,17 +23,21 @@ Precision = Literal["float32", "bfloat16"]
 """``bfloat16``: convolutions, pooling and the classifier compute in bfloat16; parameters, batch normalisation and the loss stay float32."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
-    """Stochastic gradient descent with momentum, and a cosine schedule that is stepped once an epoch.
+    """Stochastic gradient descent with momentum, a cosine schedule that is stepped once an epoch, and what DARTS regularises with.
 
-    The step for parameters p, buffer b and gradient g of the mean cross-entropy is, as in PyTorch,
+    The loss of a batch is the mean of H(logits) + auxiliary_weight H(auxiliary logits). Without label smoothing s, H is the cross-entropy;
+    with it, (1 - s) of the cross-entropy and s of the mean of -log p_k over all K classes, the true one included.
 
+    The step for parameters p, buffer b and gradient g of the loss is, as in PyTorch,
+
+        g <- g min(1, clip_norm / |g|)    over all parameters together, the auxiliary classifier's included
         g <- g + weight_decay p        b <- momentum b + g        p <- p - lr (g + momentum b)      (Nesterov; otherwise p - lr b)
 
     for *every* parameter, batch-normalisation scales and shifts and the classifier's bias included. In epoch e = 0 .. epochs - 1
 
-        lr = learning_rate / 2 (1 + cos(pi e / epochs)).
+        lr = learning_rate / 2 (1 + cos(pi e / epochs)),        drop path's probability = drop_path e / epochs.
 
     Attributes:
         epochs: passes over the training split, E.
@@ -37,9 +47,18 @@ class Recipe:
         nesterov: Nesterov's form of the momentum step.
         weight_decay: L2 coefficient that enters the gradient.
         precision: see :data:`Precision`. ``float32`` leaves products to the backend's default, which on a GPU may be TF32.
+        clip_norm: largest Euclidean norm of the gradient; None does not clip.
+        cutout: side in pixels, an even number, of the square that is cut out of each training image
+            (:func:`~jknas.training.augmentation.cut_out`); 0 cuts nothing out.
+        auxiliary_weight: of the auxiliary classifier's loss; 0 for networks without one, and above 0 for those with one.
+        drop_path: probability that drop path grows towards, epoch by epoch, in networks that have it.
+        label_smoothing: share s of the label that is spread over all classes.
 
     Raises:
         TrainingError: a value out of range or of the wrong type.
+
+    Deviations:
+        PyTorch divides by ``|g| + 1e-6`` in clipping, here by ``|g|``.
     """
 
     epochs: int = 12
@@ -49,31 +68,47 @@ class Recipe:
     nesterov: bool = True
     weight_decay: float = 5e-4
     precision: Precision = "float32"
+    clip_norm: float | None = None
+    cutout: int = 0
+    auxiliary_weight: float = 0.0
+    drop_path: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             _check_count(name, getattr(self, name))
-        for name, low, high in (("learning_rate", 0.0, math.inf), ("momentum", 0.0, 1.0), ("weight_decay", 0.0, math.inf)):
-            value = _number(name, getattr(self, name))
-            if not low <= value < high or (name == "learning_rate" and value == 0):
-                span = {"learning_rate": "a finite number above 0", "momentum": "0 or more and below 1"}.get(
-                    name, "a finite number, 0 or more"
-                )
-                raise TrainingError(f"{name} is {value}; expected {span}.")
-            # One spelling for one recipe: 1 and 1.0 must not compile, or be stored, as two.
-            object.__setattr__(self, name, value)
+        for names, span, fits in _SPANS:
+            for name in names:
+                if name == "clip_norm" and self.clip_norm is None:
+                    continue
+                value = _number(name, getattr(self, name))
+                if not fits(value):
+                    raise TrainingError(f"{name} is {value}; expected {span}{' or None' if name == 'clip_norm' else ''}.")
+                # One spelling for one recipe: 1 and 1.0 must not compile, or be stored, as two.
+                object.__setattr__(self, name, value)
+        if not isinstance(self.cutout, int) or isinstance(self.cutout, bool) or self.cutout < 0 or self.cutout % 2:
+            raise TrainingError(f"cutout is {self.cutout!r}; expected an even whole number of pixels, 0 or more.")
         if not isinstance(self.nesterov, bool):
             raise TrainingError(f"nesterov is {self.nesterov!r}; expected True or False.")
         if self.precision not in get_args(Precision):
             raise TrainingError(f"precision is {self.precision!r}; choose one of {', '.join(map(repr, get_args(Precision)))}.")
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
+
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch 0, 1, ..., constant within the epoch."""
         return float(optax.cosine_decay_schedule(self.learning_rate, self.epochs)(epoch))
 
+    def drop_path_at(self, epoch: int) -> float:
+        """Return the probability of drop path in epoch 0, 1, ...: 0 in the first one, and never quite ``drop_path``."""
+        return self.drop_path * epoch / self.epochs
+
     def optimiser(self, learning_rate: Any) -> optax.GradientTransformation:
         """Return the optax transformation of one epoch; its state does not depend on the learning rate, which may be traced."""
+        clipped = () if self.clip_norm is None else (optax.clip_by_global_norm(self.clip_norm),)
         return optax.chain(
+            *clipped,
             optax.add_decayed_weights(self.weight_decay),
             optax.sgd(learning_rate, momentum=self.momentum, nesterov=self.nesterov),
         )
@@ -83,8 +118,23 @@ class Recipe:
         return dataclasses.replace(self, epochs=1, learning_rate=1.0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain data."""
-        return dataclasses.asdict(self)
+        """Return the fields as plain data; what only some recipes regularise with, where it is in use.
+
+        A recipe is written the same with and without knowledge of the regularisers that it does not use, so that it stays the recipe of
+        the checkpoints and results that were stored under it.
+        """
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if name not in _REGULARISERS or value != _REGULARISERS[name]}
+
+
+_REGULARISERS = {"clip_norm": None, "cutout": 0, "auxiliary_weight": 0.0, "drop_path": 0.0, "label_smoothing": 0.0}
+"""The fields that are written only where they are not this."""
+
+_SPANS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
+    (("learning_rate", "clip_norm"), "a finite number above 0", lambda value: 0 < value < math.inf),
+    (("momentum", "drop_path", "label_smoothing"), "0 or more and below 1", lambda value: 0 <= value < 1),
+    (("weight_decay", "auxiliary_weight"), "a finite number, 0 or more", lambda value: 0 <= value < math.inf),
+)
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -98,12 +148,26 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
+_DARTS = Recipe(
+    epochs=600,
+    batch_size=96,
+    learning_rate=0.025,
+    nesterov=False,
+    weight_decay=3e-4,
+    clip_norm=5.0,
+    cutout=16,
+    auxiliary_weight=0.4,
+    drop_path=0.2,
+)
+
 PRESETS: dict[str, Recipe] = {
     "nasbench201-12": Recipe(epochs=12),
     "nasbench201-200": Recipe(epochs=200),
+    "darts": _DARTS,
+    "tenas": dataclasses.replace(_DARTS, epochs=800, drop_path=0.3),
 }
-"""The two recipes that the published benchmark was trained with. The 12-epoch one anneals to zero by itself: it is not the beginning of the
-200-epoch one."""
+"""The published recipes: the two of the NAS-Bench-201 benchmark, of which the 12-epoch one anneals to zero by itself and is not the
+beginning of the 200-epoch one, and those by which DARTS and TE-NAS train the cells that they found, from scratch on CIFAR-10."""
 
 
 def preset(name: str) -> Recipe:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jknas.genotype import CellGenotype
-from jknas.networks.cell_network import Variables
 from jknas.training.recipe import Recipe
 
 __all__ = ["EpochRecord", "Metrics", "Status", "Training"]
@@ -36,7 +34,8 @@ class EpochRecord:
     Attributes:
         epoch: 0, 1, ...
         learning_rate: of this epoch.
-        train_loss: mean cross-entropy in training mode during the epoch, on augmented images.
+        train_loss: mean cross-entropy in training mode during the epoch, on augmented images; without what an auxiliary classifier and
+            label smoothing add.
         train_accuracy: correct share, likewise.
         splits: the evaluated splits after the epoch, with running statistics.
         seconds: wall-clock time of the epoch with its evaluation, without compilation and checkpoint.
@@ -78,12 +77,12 @@ class Training:
         compile_seconds: spent on compilation by this call; near zero when the programs were there already.
     """
 
-    genotype: CellGenotype
+    genotype: Any
     recipe: Recipe
     seed: int
     status: Status
     curves: tuple[EpochRecord, ...]
-    variables: Variables = field(repr=False)
+    variables: dict[str, Any] = field(repr=False)
     compile_seconds: float
 
     @property

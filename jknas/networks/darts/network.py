@@ -20,7 +20,7 @@ Deviations:
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,9 @@ class DartsNetwork:
     input_channels: int = 3
     stem: Stem = "cifar"
     auxiliary: bool = False
+
+    genotypes: ClassVar[type] = DartsGenotype
+    has_drop_path: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "classes", "input_channels"):
@@ -229,6 +232,10 @@ class DartsNetwork:
             raise ValueError("drop_path > 0 needs key=..., a JAX random key that is new in every step")
         drop = (key, drop_path) if dropping else None
         return self._run(params, batch_stats, x, wiring, "batch", drop=drop, auxiliary=self.auxiliary)
+
+    def restrict(self, tree: PyTree, genotype: DartsGenotype) -> PyTree:
+        """Return :func:`~jknas.networks.darts.parameters.restrict` of the tree."""
+        return restrict(tree, genotype)
 
     def _run(
         self,

@@ -76,4 +76,5 @@ def average_pool_3x3(x: Float[Array, "n h w c"], *, stride: int = 1) -> Float[Ar
 def average_pool(x: Float[Array, "n h w c"], size: int, stride: int) -> Float[Array, "n h_out w_out c"]:
     """Average over square windows that lie inside the image, as the auxiliary head does."""
     window = (1, size, size, 1)
-    return jax.lax.reduce_window(x, jnp.zeros((), x.dtype), jax.lax.add, window, (1, stride, stride, 1), "valid") / size**2
+    # The zero must be known while tracing: JAX has no gradient of a window reduction that it cannot tell to be a sum.
+    return jax.lax.reduce_window(x, np.zeros((), x.dtype), jax.lax.add, window, (1, stride, stride, 1), "valid") / size**2
