@@ -153,7 +153,7 @@ def make_scorer(
         ValueError: an unknown scheme, or a network size that is not positive.
     """
     check_scheme(scheme)
-    chosen = proxy.with_settings(settings or {})
+    chosen = proxy.with_settings(settings or {}, space=space.name)
     proxy.check(space.name, chosen)
     network = proxy.subject.network(network_for(space, dataset, channels=channels, cells=cells))
     size = proxy.examples(space.name) if batch_size is None else batch_size

@@ -14,6 +14,7 @@ from jknas.command_line.errors import CommandError, interruptible
 from jknas.command_line.output import Bars, print_json, show
 
 _SHOWN = 20
+_ENUMERABLE = 1_000_000
 
 
 def command(
@@ -34,7 +35,7 @@ def command(
     resolution: options.Resolution = None,
     limit: options.Limit = None,
     channels: options.Channels = 16,
-    cells: options.Cells = 5,
+    cells: options.Cells = None,
     batch: options.Batch = None,
     init: options.Init = "pytorch",
     seed: options.Seed = 0,
@@ -107,6 +108,8 @@ def _chosen_architectures(space: Any, arch: list[str], file: Path | None, sample
             raise CommandError(f"--sample is {sample}; expected 1 or more architectures.")
         found += space.sample(np.random.default_rng(seed), sample, unique=True)
     if whole:
+        if space.size > _ENUMERABLE:
+            raise CommandError(f"--all: the space {space.name!r} has {space.size:,} architectures; draw some of them with --sample N.")
         found += space.enumerate()
     if not found:
         raise CommandError("no architecture is chosen; give --arch STRING, --archs FILE, --sample N or --all.")
@@ -122,7 +125,7 @@ def _read(space: Any, file: Path) -> list[Any]:
         raise CommandError(f"--archs {file} is no UTF-8 text: give a text file with one architecture a line.") from None
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
-        entry = line.partition("#")[0].strip()
+        entry = line.partition("#")[0].strip().strip('"')  # a column of a CSV file has quotes around a text with commas
         if entry:
             try:
                 found.append(space.parse(entry))

@@ -1,6 +1,7 @@
 """The scores of KNAS: Eq. (15), Eq. (16), and what the released code ranks by, which is defined for NAS-Bench-201 only.
 
-All use per-example normalisation by default, which is what the released code does by training-mode batch normalisation at batch size one.
+All use per-example normalisation by default, which is what the released code does by training-mode batch normalisation at batch size one;
+in the DARTS space, where that says next to nothing (:data:`jknas.proxies.proxy.IN_TRAINING_MODE`), normalisation over the batch.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from jknas.networks.network import Network
 from jknas.networks.normalisation import Statistics
 from jknas.networks.registration import leading_entries
 from jknas.proxies.errors import ProxyError
-from jknas.proxies.proxy import Batch, Proxy, Setting, model
+from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, Setting, model
 
 
 def mgm_score(
@@ -74,8 +75,9 @@ def mgm_layerwise_score(
         return mgm_layerwise(apply, params, batch.x, batch.labels, key=key, objective=objective, samples=samples, layers=layers)
     if entries != "released":
         raise ValueError(f"entries={entries!r} is not known; choose 'sampled' or 'released'")
+    reference = _require_reference(network)
     gradient = mean_gradient(apply, params, batch.x, batch.labels, objective=objective)
-    values, taken = _released_entries(network, gradient, wiring)
+    values, taken = leading_entries(reference, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)
     return jnp.sum(jnp.square(values)) / jnp.sum(taken)
 
 
@@ -85,10 +87,10 @@ _RELEASED_ELSEWHERE = (
 )
 
 
-def _released_entries(network: Network, gradient: PyTree, wiring: Any) -> tuple[Float[Array, "m e"], Float[Array, " m"]]:
+def _require_reference(network: Network) -> CellNetwork:
     if not isinstance(network, CellNetwork):
         raise ProxyError(_RELEASED_ELSEWHERE)
-    return leading_entries(network, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)
+    return network
 
 
 def _check_released(space: str, settings: Mapping[str, Setting]) -> None:
@@ -96,10 +98,10 @@ def _check_released(space: str, settings: Mapping[str, Setting]) -> None:
         raise ProxyError(f"in the space {space!r} this score is not defined: {_RELEASED_ELSEWHERE}.")
 
 
-def _example_entries(network: Network, params: PyTree, wiring: Any, batch: Batch) -> Float[Array, "m e"]:
+def _example_entries(network: CellNetwork, params: PyTree, wiring: Any, batch: Batch) -> Float[Array, "m e"]:
     apply = model(network, wiring, "example")
     gradient = mean_gradient(apply, params, batch.x, batch.labels, objective="loss")
-    return _released_entries(network, gradient, wiring)[0]
+    return leading_entries(network, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)[0]
 
 
 def mgm_released_score(
@@ -119,12 +121,13 @@ def mgm_released_score(
         ProxyError: in another space than NAS-Bench-201.
     """
     del key
+    reference = _require_reference(network)
     if aliased:
         last = Batch(batch.x[-1:], batch.labels[-1:])
-        return last_example_norm(_example_entries(network, params, wiring, last))
+        return last_example_norm(_example_entries(reference, params, wiring, last))
     # One example at a time: a vmapped weight gradient would become a grouped convolution, slow on every backend.
     singles = jax.tree.map(lambda a: a[:, None], batch)
-    return centred_half_product(jax.lax.map(lambda one: _example_entries(network, params, wiring, one), singles))
+    return centred_half_product(jax.lax.map(lambda one: _example_entries(reference, params, wiring, one), singles))
 
 
 _KNAS = "Xu et al., KNAS: Green Neural Architecture Search, ICML 2021, arXiv:2111.13293"
@@ -137,6 +140,7 @@ PROXIES = (
         reference=f"{_KNAS}, Eq. (15), with the loss as in the released code",
         cost="1 backward pass",
         settings={"objective": "loss", "parameters": "all", "statistics": "example"},
+        settings_in=IN_TRAINING_MODE,
     ),
     Proxy(
         name="mgm_logits",
@@ -146,6 +150,7 @@ PROXIES = (
         cost="1 backward pass",
         needs_labels=False,
         settings={"objective": "logits", "parameters": "all", "statistics": "example"},
+        settings_in=IN_TRAINING_MODE,
     ),
     Proxy(
         name="mgm_layerwise",
@@ -154,6 +159,7 @@ PROXIES = (
         reference=f"{_KNAS}, Eq. (16)",
         cost="1 backward pass",
         settings={"objective": "loss", "entries": "sampled", "samples": 50, "statistics": "example"},
+        settings_in=IN_TRAINING_MODE,
         check=_check_released,
     ),
     Proxy(

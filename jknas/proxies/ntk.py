@@ -10,7 +10,8 @@ All take the same settings:
 ``statistics``
     what batch normalisation normalises over, and so which kernel it is. ``example`` (default): every image by itself; the examples do not
     interact, and one backward pass gives the matrix. ``batch``: training mode, where one image's output depends on all of them, as in the
-    released code of TE-NAS; N backward passes of the whole batch.
+    released code of TE-NAS; N backward passes of the whole batch. The default in the DARTS space, where the other says next to nothing
+    (:data:`jknas.proxies.proxy.IN_TRAINING_MODE`).
 ``parameters``
     ``weights`` (default): convolutions, normalisation scales and the classifier, as in that code; or ``all``.
 ``objective``
@@ -47,7 +48,7 @@ from jknas.kernels.spectrum import Spectrum, spectrum
 from jknas.networks.families import family_of
 from jknas.networks.network import Network
 from jknas.networks.normalisation import Statistics
-from jknas.proxies.proxy import Batch, Outcome, Proxy, Setting, Subject, model
+from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Outcome, Proxy, Setting, Subject, model
 
 _ROWS_AT_ONCE = 8
 """Backward passes of the whole batch at once: all N of them would keep N times the network's activations."""
@@ -165,12 +166,12 @@ def _finisher(name: str, *, needs_lambda_min: bool) -> Callable[[Any], Outcome]:
 
 
 _SETTINGS: dict[str, Setting] = {"statistics": "example", "parameters": "weights", "objective": "logits"}
-_COST = "1 backward pass; N passes with statistics=batch"
+_COST = "1 backward pass; N passes with statistics=batch, the default for DARTS"
 _TENAS = "Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.1.1"
 _KNAS = "Xu et al., KNAS, ICML 2021, arXiv:2111.13293"
 _MOK = "Mok et al., CVPR 2022, arXiv:2203.14577"
 
-_spectral = functools.partial(Proxy, score=ntk_matrix, cost=_COST, needs_labels=False, settings=_SETTINGS)
+_spectral = functools.partial(Proxy, score=ntk_matrix, cost=_COST, needs_labels=False, settings=_SETTINGS, settings_in=IN_TRAINING_MODE)
 """A proxy that reads one number off the spectrum."""
 
 PROXIES = (
@@ -224,6 +225,7 @@ PROXIES = (
         reference=f"{_MOK}, label-gradient alignment",
         cost=_COST,
         settings=_SETTINGS,
+        settings_in=IN_TRAINING_MODE,
         finish=_finish_alignment,
     ),
 )

@@ -47,6 +47,16 @@ class Outcome(NamedTuple):
     extras: Mapping[str, Any] = {}
 
 
+IN_TRAINING_MODE: Mapping[str, Mapping[str, Setting]] = {"darts": {"statistics": "batch"}}
+"""The spaces whose scores rest on training-mode normalisation, as settings by space.
+
+A DARTS network averages the output of its last cell over the image as it is. Normalised over its own pixels, whatever a convolution gives
+has the average zero there: with ``statistics="example"`` the logits of a network without pooling in its last cell are the classifier's bias
+for every image, and its scores say little more than where it has normalisations. (The networks of NAS-Bench-201 have a ReLU before that
+average.)
+"""
+
+
 def finish_scalar(value: Any) -> Outcome:
     """Return a scalar as it is; the host part of proxies that need none."""
     score = float(value)
@@ -95,6 +105,7 @@ class Proxy:
         batch_size: examples in the published setting.
         batch_sizes: of the spaces that have another published setting, by name.
         settings: keyword arguments of ``score`` and their defaults.
+        settings_in: of the spaces that have other defaults, by name.
         finish: the host part: what ``score`` returned, as NumPy arrays, to an :class:`Outcome`.
         subject: what is scored, where that is not the network and a batch of training images.
         check: ``check(space name, settings)``, raises ``ProxyError`` where the proxy is not defined.
@@ -111,6 +122,7 @@ class Proxy:
     batch_size: int = 64
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    settings_in: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     finish: Callable[[Any], Outcome] = finish_scalar
     subject: Subject = field(default_factory=Subject)
     check: Callable[[str, Mapping[str, Setting]], None] = _anywhere
@@ -119,8 +131,8 @@ class Proxy:
         """Return the batch size of the published setting for a space."""
         return self.batch_sizes.get(space, self.batch_size)
 
-    def with_settings(self, given: Mapping[str, Setting]) -> dict[str, Setting]:
-        """Return the defaults updated by ``given``.
+    def with_settings(self, given: Mapping[str, Setting], *, space: str | None = None) -> dict[str, Setting]:
+        """Return the defaults, those of a space where it has its own, updated by ``given``.
 
         Raises:
             ProxyError: for a name that the proxy does not have, or a value of another type than the default's.
@@ -131,7 +143,7 @@ class Proxy:
                 raise ProxyError(f"proxy {self.name!r} has no setting {name!r}; its settings are: {known}")
             if type(value) is not type(self.settings[name]):
                 raise ProxyError(f"setting {name} of proxy {self.name!r} is a {type(self.settings[name]).__name__}, got {value!r}")
-        return {**self.settings, **given}
+        return {**self.settings, **self.settings_in.get(space or "", {}), **given}
 
 
 Model = Callable[[PyTree, Float[Array, "n h w c"]], Float[Array, "n k"]]

@@ -53,7 +53,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
-        self.proxy.check(self.space.name, self.proxy.with_settings(self.settings))
+        self.proxy.check(self.space.name, self.chosen_settings)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
         if (scored := family_of(self.network).space) != self.space.name:
@@ -62,6 +62,11 @@ class Problem:
         size, count = self.examples, len(self.dataset.y_train)
         if size < 1 or (self.proxy.subject.once and size > count):
             raise SearchError(f"the proxy's batch has {size} examples; {self.dataset.name} has {count} to train on: choose 1..{count}.")
+
+    @property
+    def chosen_settings(self) -> dict[str, Setting]:
+        """The proxy's settings, defaults included."""
+        return self.proxy.with_settings(self.settings, space=self.space.name)
 
     @property
     def examples(self) -> int:
@@ -86,7 +91,7 @@ class Problem:
                 "resolution": self.dataset.resolution,
                 "init": self.scheme,
             },
-            "proxy": {"name": self.proxy.name, "batch": self.examples, "settings": self.proxy.with_settings(self.settings)},
+            "proxy": {"name": self.proxy.name, "batch": self.examples, "settings": self.chosen_settings},
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
         }
