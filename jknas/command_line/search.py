@@ -13,19 +13,22 @@ from jknas.command_line.output import Bars, print_json, show, table, write_json_
 def command(
     *,
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
-    method: Annotated[str, typer.Option("--method", help="search method: knas or random")] = "knas",
+    method: Annotated[str, typer.Option("--method", help="search method: knas, random or tenas")] = "knas",
     space: options.Space = "nasbench201",
-    proxy: Annotated[str, typer.Option("--proxy", help=f"what ranks the architectures: {options.PROXY_NAMES}")] = "mgm",
+    proxy: Annotated[str | None, typer.Option("--proxy", help=f"what ranks the architectures: {options.PROXY_NAMES} [mgm]")] = None,
     settings: options.Set = None,
     samples: Annotated[int | None, typer.Option("--samples", help="architectures to sample and score [knas: 100]")] = None,
-    topk: Annotated[int, typer.Option("--topk", help="candidates to train")] = 20,
-    epochs: options.Epochs = 20,
+    topk: Annotated[int | None, typer.Option("--topk", help="candidates to train [knas, random: 20]")] = None,
+    variant: Annotated[str | None, typer.Option("--variant", help="tenas: paper or released [paper]")] = None,
+    statistics: Annotated[str | None, typer.Option("--statistics", help="tenas: batch, or example, which is far quicker [batch]")] = None,
+    draws: Annotated[str | None, typer.Option("--draws", help="tenas: repeat or removal [as the variant]")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="epochs of training [20; tenas trains only if they are given]")] = None,
     data: options.Data = "digits",
     folder: options.Folder = None,
     resolution: options.Resolution = None,
     limit: options.Limit = None,
     channels: options.Channels = 16,
-    cells: options.Cells = 5,
+    cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells a stage, or layers of DARTS [as usual in the space]")] = None,
     batch: options.Batch = None,
     init: options.Init = "pytorch",
     train_batch: options.TrainBatch = None,
@@ -46,18 +49,35 @@ def command(
     from jknas.store import Store
 
     chosen = spaces.get(space)
-    made = _method(method, samples=samples, topk=topk)
-    (named,) = wanted = _one(options.proxies_named([proxy]))
+    ours = {"variant": variant, "statistics": statistics, "draws": draws}
+    if method == "tenas":
+        made = _pruning(ours, batch, {"--samples": samples, "--topk": topk, "--proxy": proxy}, train=epochs is not None)
+    else:
+        made = _method(method, ours, samples=samples, topk=20 if topk is None else topk)
+    epochs = 20 if epochs is None else epochs
+    (named,) = wanted = _one(options.proxies_named(["mgm" if proxy is None else proxy]))
     (given,) = options.settings_for(wanted, settings)
     scheme = options.check_init(init)
     choice = options.DataChoice(data, folder, resolution, limit)
     recipe = options.recipe_for(
-        choice, epochs=epochs, train_batch=train_batch, learning_rate=learning_rate, weight_decay=weight_decay, precision=precision
+        choice,
+        epochs=epochs,
+        train_batch=train_batch,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        precision=precision,
     )
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     dataset = choice.load()
-    parts: dict[str, Any] = {"space": chosen, "dataset": dataset, "network": options.network_for(dataset, channels, cells)}
-    parts |= {"recipe": recipe, "seed": seed, "proxy": named, "settings": given, "batch_size": batch, "scheme": scheme}
+    parts: dict[str, Any] = {"space": chosen, "dataset": dataset, "network": options.network_for(chosen, dataset, channels, cells)}
+    parts |= {
+        "recipe": recipe,
+        "seed": seed,
+        "proxy": named,
+        "settings": given,
+        "batch_size": None if method == "tenas" else batch,
+        "scheme": scheme,
+    }
     made.init(search.Problem(**parts))  # so that nothing is written for a search that cannot be run
     place = options.output_folder(out)
     advice = "go on with the same command and --resume."
@@ -72,6 +92,11 @@ def command(
 
         for suffix in ("svg", "png"):
             draw_cell(chosen.parse(record["genotype"]), place / f"cell.{suffix}", title=_title(record))
+    if record.get("rounds"):
+        from jknas.report.pruning_drawing import draw_pruning
+
+        for suffix in ("svg", "png"):
+            draw_pruning(record["rounds"], record["left"], place / f"search.{suffix}", space=chosen, title=_title(record))
     if json:
         print_json(record)
     else:
@@ -80,10 +105,22 @@ def command(
             show(f"the budget was spent before the search was complete; {advice}")
 
 
-def _method(name: str, *, samples: int | None, topk: int) -> Any:
+def _pruning(ours: dict[str, str | None], batch: int | None, others: dict[str, Any], *, train: bool) -> Any:
+    from jknas import search
+
+    for option, value in others.items():
+        if value is not None:
+            raise CommandError(f"{option} does not apply to --method tenas, which prunes a supernet: leave it out.")
+    return search.tenas(**{name: value for name, value in ours.items() if value is not None}, batch=batch, train=train)  # type: ignore[arg-type]
+
+
+def _method(name: str, theirs: dict[str, str | None], *, samples: int | None, topk: int) -> Any:
     from jknas import search
 
     make = search.get(name)
+    for option, value in theirs.items():
+        if value is not None:
+            raise CommandError(f"--{option} belongs to --method tenas, and the method is {name}: leave it out.")
     if name == "knas":
         return make(samples=100 if samples is None else samples, topk=topk)
     if samples is not None:
@@ -105,8 +142,8 @@ def _watcher(bars: Bars, epochs: int) -> Any:
         nonlocal trained
         if event.kind == "compile":
             bars.note(f"compiling the {event.detail['program']} program")
-        elif event.phase == "score":
-            bars.update("score", event.completed, event.total)
+        elif event.phase in ("score", "prune"):
+            bars.update(event.phase, event.completed, event.total)
         else:
             if event.kind == "begin":
                 bars.note(f"going on with {event.completed} of {event.total} candidates trained")
@@ -114,6 +151,10 @@ def _watcher(bars: Bars, epochs: int) -> Any:
             bars.update("train", trained, event.total * epochs)
 
     return watch
+
+
+def _share(accuracy: float | None) -> str:
+    return "-" if accuracy is None else f"{accuracy:.4f}"
 
 
 def _title(record: dict[str, Any]) -> str:
@@ -127,16 +168,19 @@ def _report(record: dict[str, Any], place: Path) -> None:
     counts, null, timing = record["counts"], record["null_model"], record["timing"]
     last = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
     rows: dict[str, Any] = {"sampled": f"{counts['sampled']}" + (f" ({last}: ranked last)" if last else "")}
+    if "rounds" in record:
+        rows = {"pruned": f"{sum(len(entry['removed']) for entry in record['rounds'])} in {len(record['rounds'])} rounds"}
     rows["trained"] = f"{counts['trained']}" + (f" ({counts['diverged']} diverged: ranked last)" if counts["diverged"] else "")
     if record["genotype"] is not None:
         place_by_size = null["winner_rank_by_parameters"]
         rows |= {
             "winner": record["genotype"],
-            "validation accuracy": f"{record['validation_accuracy']:.4f}",
-            "test accuracy": "-" if record["test_accuracy"] is None else f"{record['test_accuracy']:.4f}",
+            "validation accuracy": _share(record["validation_accuracy"]),
+            "test accuracy": _share(record["test_accuracy"]),
             "parameters, MACs": f"{record['parameters']:,}, {record['macs']:,}",
-            "null model": f"by number of parameters alone the winner ranks {place_by_size} of {counts['sampled']}",
         }
+        if "rounds" not in record:
+            rows["null model"] = f"by number of parameters alone the winner ranks {place_by_size} of {counts['sampled']}"
     if null["spearman_status"] == "ok":
         rows["score and parameters"] = f"Spearman {null['spearman_score_parameters']:.2f}"
     rows["seconds"] = f"{record['seconds']:.1f}: " + ", ".join(f"{name} {value:.1f}" for name, value in timing.items())

@@ -6,7 +6,8 @@ field                                         content
 method, settings                              name and hyper-parameters
 complete, steps                               whether the method came to its end (otherwise its budget did), and its steps
 genotype, canonical, parameters, macs         the winner (null before one is trained): string, canonical form, size of its whole network
-validation_accuracy, test_accuracy            of the winner, 0..1; the test split is read once, at the end, for the winner alone
+validation_accuracy, test_accuracy            of the winner, 0..1, null where it was not trained; the test split is read once,
+                                              at the end, for the winner alone
 seconds                                       wall-clock time, and where it went: ``timing`` (compile, score, train, test)
 device, versions                              what it ran on
 space, dataset, network, proxy, recipe, seed  the problem
@@ -15,6 +16,8 @@ null_model                                    how the winner ranks by number of 
                                               correlation of score and number of parameters over the finite scores of live cells
 candidates                                    in the order drawn: genotype, canonical, score, status, seconds, rank, parameters; of the
                                               trained ones validation_accuracy, curves, and training (status, seconds, compile_seconds)
+rounds, left                                  of a pruning search alone: what was live, measured, ranked and removed in every round, and
+                                              what is left
 ============================================  =======================================================================================
 
 Seconds of a score that was read from a store are those of its computation. Non-finite numbers stay floats here; write the record with
@@ -56,6 +59,7 @@ def as_record(result: SearchResult) -> dict[str, Any]:
         "counts": _counts(listed),
         "null_model": _null_model(problem, listed, winner),
         "candidates": listed,
+        **({"rounds": state["rounds"], "left": state["live"]} if "rounds" in state else {}),
     }
 
 
@@ -75,7 +79,7 @@ def _winner(problem: Problem, winner: Mapping[str, Any] | None) -> dict[str, Any
         return dict.fromkeys(("genotype", "canonical", "parameters", "macs", "validation_accuracy"))
     macs = mac_count(problem.space, problem.space.parse(winner["genotype"]), problem.network, problem.dataset.resolution)
     named = {name: winner[name] for name in ("genotype", "canonical", "parameters")}
-    return {**named, "macs": macs, "validation_accuracy": winner["validation_accuracy"]}
+    return {**named, "macs": macs, "validation_accuracy": winner.get("validation_accuracy")}
 
 
 def _counts(listed: list[dict[str, Any]]) -> dict[str, int]:

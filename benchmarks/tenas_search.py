@@ -1,0 +1,108 @@
+"""What does TE-NAS find on NAS-Bench-201, and how long does it take?
+
+Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, beside the
+published 93.9 / 71.24 / 42.38, beside random cells (the best of k by 12-epoch validation accuracy) and beside the largest network of the
+space. Expected: above a random cell, not above counting parameters.
+Command: JKNAS_DATA=FOLDER python benchmarks/tenas_search.py [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
+Adds its runs to results/tenas_search.json. An interrupted search goes on from its checkpoint (results/tenas_runs, not committed).
+Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. On two quiet CPU cores about one minute a search with --statistics example; with
+--statistics batch about 13 minutes with --draws repeat, twice that with --draws removal.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import pathlib
+
+import measure
+import numpy as np
+
+from jknas import data, search, spaces
+from jknas.networks.cell_network import CellNetwork
+from jknas.training import Recipe
+
+COLUMNS = {"cifar10": "cifar10_test_acc_200ep", "cifar100": "cifar100_test_acc_200ep", "imagenet16-120": "in16_test_acc_200ep"}
+PUBLISHED = {"cifar10": [93.9, 0.47], "cifar100": [71.24, 0.56], "imagenet16-120": [42.38, 0.46]}
+
+
+def rows_of(folder: pathlib.Path) -> list[dict[str, str]]:
+    """Return the benchmark's rows."""
+    with gzip.open(folder / "nasbench201.csv.gz", "rt", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def spread(values: list[float]) -> list[float]:
+    """Return mean and sample standard deviation (0 for a single value)."""
+    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
+
+
+def null_models(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
+    """Return what the best of k random cells by 12-epoch validation accuracy reaches, over 1,000 draws, and the largest network."""
+    tested = {name: np.array([float(row[column]) for row in rows]) for name, column in COLUMNS.items()}
+    judged = np.array([float(row["cifar10_valid_acc_12ep"]) for row in rows])
+    sizes = np.array([int(row["cifar10_params"]) for row in rows])
+    found = {}
+    for k in (1, 5, 20):
+        drawn = np.random.default_rng(0).integers(len(rows), size=(1000, k))
+        best = drawn[np.arange(1000), judged[drawn].argmax(1)]
+        found[f"best of {k} random"] = {name: spread(list(values[best])) for name, values in tested.items()}
+    largest = np.flatnonzero(sizes == sizes.max())
+    found["most parameters"] = {name: spread(list(values[largest])) for name, values in tested.items()}
+    return found
+
+
+def main() -> None:
+    """Search, look up and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", default="released")
+    parser.add_argument("--statistics", default="example")
+    parser.add_argument("--draws", default="repeat")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    options = parser.parse_args()
+    if "JKNAS_DATA" not in os.environ:
+        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz and CIFAR-10")
+    rows = rows_of(pathlib.Path(os.environ["JKNAS_DATA"]))
+    trained = {row["arch_str"]: row for row in rows}
+    dataset = data.load("cifar10", limit=(10_000, 1))
+    name = f"{options.variant}, {options.statistics}, {options.draws}"
+    path = measure.RESULTS / "tenas_search.json"
+    known = json.loads(path.read_text())["runs"] if path.exists() else {}
+    runs = {run["seed"]: run for run in known.get(name, [])}
+    method = search.get("tenas")(variant=options.variant, statistics=options.statistics, draws=options.draws)
+    for seed in map(int, options.seeds.split(",")):
+        if seed in runs:
+            continue
+        problem = search.Problem(
+            space=spaces.get("nasbench201"), dataset=dataset, network=CellNetwork(), recipe=Recipe(epochs=1), seed=seed
+        )  # fmt: skip
+        folder = measure.RESULTS / "tenas_runs" / name.replace(", ", "-") / str(seed)
+        result = search.run(method, problem, checkpoint=folder, resume=True)
+        record = search.as_record(result)
+        row = trained[record["genotype"]]
+        accuracies = {target: float(row[column]) for target, column in COLUMNS.items()}
+        timing = {part: record["timing"][part] for part in ("compile", "score")}
+        runs[seed] = {"seed": seed, "genotype": record["genotype"], "parameters": int(row["cifar10_params"]), **accuracies, **timing}
+        print(f"{name}, seed {seed}: {record['genotype']} {accuracies} {timing}", flush=True)
+        known[name] = [runs[seed] for seed in sorted(runs)]
+        table = {
+            key: {target: spread([run[target] for run in listed]) for target in COLUMNS}
+            | {"parameters": spread([run["parameters"] for run in listed]), "seeds": len(listed)}
+            for key, listed in known.items()
+        }
+        measure.record(
+            "tenas_search",
+            {
+                "question": "200-epoch test accuracy of the cells found on CIFAR-10 images: [mean, standard deviation] over seeds",
+                "dataset": {"name": dataset.name, "source": dataset.source},
+                "published": PUBLISHED,
+                "null_models": null_models(rows),
+                "table": table,
+                "runs": known,
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()
