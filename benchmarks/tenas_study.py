@@ -1,0 +1,113 @@
+"""Do TE-NAS's two numbers, and their rank sum, rank single architectures; and does the cheap kernel rank as well as the exact coupled one?
+
+Question: Kendall and Spearman correlations, over random NAS-Bench-201 cells, of the condition number (training-mode batch normalisation, 72
+backward passes), the same with every image normalised by itself (one backward pass), the linear regions and both rank sums, with the
+200-epoch test accuracies; the number of parameters is the null model. The paper's Fig. 2 has Kendall -0.42 (condition number), +0.50
+(regions) and -0.64 (rank sum, smaller is better); here all signs are turned so that larger is better.
+Command: JKNAS_DATA=FOLDER python benchmarks/tenas_study.py [--sample 100] [--repeats 1] [--seed 0]
+What is measured is kept in results/tenas_runs (not committed): an interrupted run goes on.
+Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About ten minutes on two quiet CPU cores.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import time
+
+import measure
+import numpy as np
+from mgm_correlation import accuracies
+from scipy import stats
+
+from jknas import data, metrics, spaces
+from jknas.search.supernet_measuring import Measure, Measurer
+from jknas.search.supernets import supernet
+
+
+def main() -> None:
+    """Measure, correlate and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if "JKNAS_DATA" not in os.environ:
+        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz and CIFAR-10")
+    trained = accuracies(pathlib.Path(os.environ["JKNAS_DATA"]))
+    space, dataset = spaces.get("nasbench201"), data.load("cifar10", limit=(10_000, 1))
+    drawn = space.sample(np.random.default_rng(options.seed), 2 * options.sample, unique=True)
+    genotypes = [genotype for genotype in drawn if not space.is_dead(genotype)][: options.sample]
+    net = supernet("nasbench201", classes=10, input_channels=3)
+    found: dict[str, list[list[float]]] = {}
+    seconds: dict[str, float] = {}
+    for statistics in ("example", "batch"):
+        how = Measure(
+            statistics=statistics,
+            repeats=options.repeats,
+            batch=72,
+            samples=3000,
+            draws="repeat",
+            schemes=("pytorch", "pytorch"),
+            unguarded=False,
+        )
+        kept = measure.RESULTS / "tenas_runs" / f"study-{statistics}-{options.repeats}-{options.seed}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        known = json.loads(kept.read_text()) if kept.exists() else {}
+        measurer = Measurer(net, dataset, how, seed=options.seed)
+        for genotype in genotypes:
+            if str(genotype) in known:
+                continue
+            live = [[at == digit for at in range(len(space.operations))] for digit in genotype.code]
+            start, compiled = time.perf_counter(), measurer.compile_seconds
+            (one,) = measurer.measure(0, 0, [(live, live)])
+            taken = time.perf_counter() - start - (measurer.compile_seconds - compiled)
+            known[str(genotype)] = [float(np.mean(one.condition)), float(np.mean(one.regions)), taken]
+            kept.write_text(json.dumps(known))
+            if len(known) % 20 == 0:
+                print(f"{statistics}: {len(known)} of {len(genotypes)}", flush=True)
+        found[statistics] = [known[str(genotype)] for genotype in genotypes]
+        seconds[statistics] = float(np.median([row[2] for row in found[statistics]]))
+    coupled, single = (np.array([row[0] for row in found[name]]) for name in ("batch", "example"))
+    regions = np.array([row[1] for row in found["batch"]])
+    scores = {
+        "condition number, coupled": -coupled,
+        "condition number, one pass": -single,
+        "linear regions": regions,
+        "rank sum, coupled": -(stats.rankdata(coupled) + stats.rankdata(-regions)),
+        "rank sum, one pass": -(stats.rankdata(single) + stats.rankdata(-regions)),
+        "parameters": np.array([float(space.parameters(genotype, channels=16, cells=5, classes=10)) for genotype in genotypes]),
+    }
+    table: dict[str, dict[str, dict[str, float | list[float]]]] = {}
+    for name, values in scores.items():
+        ordered = stats.rankdata(values)  # infinite condition numbers are the worst of all, and finite as ranks
+        table[name] = {}
+        for target, known_accuracies in trained.items():
+            accuracy = np.array([known_accuracies[str(genotype)] for genotype in genotypes])
+            interval = metrics.bootstrap_interval(metrics.kendall_tau_b, ordered, accuracy, seed=options.seed)
+            table[name][target] = {
+                "kendall_tau_b": interval.estimate.value,
+                "interval_95": [interval.low, interval.high],
+                "spearman": metrics.spearman(ordered, accuracy).value,
+            }
+            if target == "cifar100":
+                print(f"{name}: Kendall {interval.estimate.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]", flush=True)
+    measure.record(
+        "tenas_study",
+        {
+            "question": "rank correlation, larger is better throughout, with 200-epoch test accuracies (the images are CIFAR-10)",
+            "settings": {"sample": len(genotypes), "repeats": options.repeats, "seed": options.seed, "scheme": "pytorch"},
+            "dataset": {"name": dataset.name, "source": dataset.source},
+            "infinite": {"coupled": int(np.isinf(coupled).sum()), "one pass": int(np.isinf(single).sum())},
+            "between_the_kernels": {
+                "kendall_tau_b": metrics.kendall_tau_b(stats.rankdata(-coupled), stats.rankdata(-single)).value,
+                "spearman": metrics.spearman(stats.rankdata(-coupled), stats.rankdata(-single)).value,
+            },
+            "median_seconds_a_cell": seconds,
+            "correlation": table,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
