@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import search_stubs as stubs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jknas import cli, proxies
+from jknas import cli, proxies, spaces
 from jknas.command_line import options
 from jknas.proxies import Proxy
 from jknas.search import driver
@@ -180,6 +181,23 @@ class TestScore:
         lines = run.json("score", "--proxy", "params", "--archs", tmp_path / "archs")
         assert [(line["genotype"], line["status"]) for line in lines] == [(stubs.RESNET, "ok"), (stubs.DEAD, "dead")]
 
+    def test_darts_genotypes_by_name_and_from_a_file(self, run, quick_proxy, tmp_path):
+        space = spaces.get("darts")
+        drawn = space.sample(np.random.default_rng(0), 2)
+        (tmp_path / "archs").write_text(f'"{drawn[0]}"\n{drawn[1]}  # quotes or none\n')
+        command = ["score", "--space", "darts", "--proxy", f"{quick_proxy},params", "--arch", "DARTS_V2", "--archs", tmp_path / "archs"]
+        lines = run.json(*command, *TINY)
+        expected = [space.named["DARTS_V2"], *drawn]
+        assert [line["genotype"] for line in lines] == [str(genotype) for genotype in expected] * 2
+        assert [line["score"] for line in lines[:3]] == ["nan" if genotype.code[0] == 4 else sum(genotype.code) for genotype in expected]
+        assert [line["score"] for line in lines[3:]] == [space.parameters(genotype, channels=4, cells=1) for genotype in expected]
+        assert lines[0]["network"] == {"cells": 1, "channels": 4, "classes": 10, "resolution": 8}
+
+    def test_the_space_says_how_many_cells_are_usual(self, run):
+        for space, cells in (("nasbench201", 5), ("darts", 8)):
+            (line,) = run.json("score", "--space", space, "--proxy", "params", "--sample", 1)
+            assert line["network"]["cells"] == cells
+
     def test_a_sample_is_that_of_its_seed(self, run):
         one, two, other = (run.json("score", "--proxy", "params", "--sample", 5, "--seed", seed) for seed in (3, 3, 4))
         assert len({line["genotype"] for line in one}) == 5
@@ -209,6 +227,8 @@ class TestScore:
             (["--sample", "0"], "--sample is 0; expected 1 or more"),
             (["--sample", "15626"], "15626 unique cells asked for, and the space has 15625"),
             (["--sample", "2", "--all"], "--sample and --all exclude each other"),
+            (["--space", "darts", "--all"], "the space 'darts' has 1,076,746,950,455,072,400 architectures; draw some of them"),
+            (["--space", "darts", "--sample", "1", "--proxy", "mgm,mgm_released"], "in the space 'darts' this score is not defined"),
             (["--arch", "resnet", "--proxy", "mgn"], "Unknown proxy 'mgn'; expected one of"),
             (["--arch", "resnet", "--proxy", ","], "no proxy is named; choose among"),
             (["--arch", "resnet", "--set", "objective"], "expected NAME=VALUE"),
@@ -455,12 +475,28 @@ class TestTrain:
             (["--arch", "resnet", "--epochs", "0"], "epochs is 0"),
             (["--arch", "resnet", "--train-batch", "0"], "batch_size is 0"),
             (["--arch", "resnet", "--data", "mnist"], "unknown data set"),
+            (["--arch", "resnet", "--recipe", "best"], "recipe 'best' is not known; choose one of nasbench201-12, nasbench201-200, darts"),
+            (["--arch", "resnet", "--cutout", "3"], "cutout is 3; expected an even whole number"),
+            (["--arch", "resnet", "--auxiliary", "--folder", "nowhere"], "CellNetworks have no auxiliary classifier"),
+            (["--arch", "resnet", "--space", "darts"], "no cell is called 'resnet'"),
             ([], "--arch"),
         ],
     )
     def test_refusals(self, run, tmp_path, arguments, words):
         assert words in run.refused("train", *arguments, "--out", tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.slow
+    def test_a_darts_genotype(self, run, tmp_path):
+        size = ("--channels", 2, "--cells", 3, "--limit", "64,32", "--epochs", 2)
+        (record,) = run.json("train", "--space", "darts", "--arch", "DARTS_V2", *size, "--drop-path", 0.1, "--out", tmp_path)
+        assert record["recipe"] == {
+            **{"epochs": 2, "batch_size": 25, "learning_rate": 0.025, "momentum": 0.9, "nesterov": False, "weight_decay": 3e-4},
+            **{"precision": "float32", "clip_norm": 5.0, "cutout": 16, "auxiliary_weight": 0.4, "drop_path": 0.1},
+        }
+        assert (record["network"]["cells"], record["network"]["resolution"], record["status"]) == (3, 32, "ok")
+        words = "digits has images of 16x16 pixels: the auxiliary head pools its input to 2x2 pixels"
+        assert words in run.refused("train", "--space", "darts", "--arch", "DARTS_V2", *size, "--resolution", 16, "--out", tmp_path / "b")
 
     def test_the_real_thing(self, run, tmp_path):
         cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"  # what leads nowhere is trained all the same

@@ -54,6 +54,8 @@ def command(
     genotypes = _chosen_architectures(chosen, arch or [], archs, sample, whole=whole, seed=seed)
     wanted = options.proxies_named(proxy or ["mgm"])
     overrides = options.settings_for(wanted, settings)
+    for one, given in zip(wanted, overrides, strict=True):  # before hours are spent on the others
+        one.check(chosen.name, one.with_settings(given, space=chosen.name))
     scheme = options.check_init(init)
     with ExitStack() as stack:
         store = None if db is None else stack.enter_context(Store(db))
