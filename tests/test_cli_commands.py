@@ -477,7 +477,7 @@ class TestTrain:
             (["--arch", "resnet", "--data", "mnist"], "unknown data set"),
             (["--arch", "resnet", "--recipe", "best"], "recipe 'best' is not known; choose one of nasbench201-12, nasbench201-200, darts"),
             (["--arch", "resnet", "--cutout", "3"], "cutout is 3; expected an even whole number"),
-            (["--arch", "resnet", "--auxiliary", "--folder", "nowhere"], "CellNetworks have no auxiliary classifier"),
+            (["--arch", "resnet", "--auxiliary"], "CellNetworks have no auxiliary classifier"),
             (["--arch", "resnet", "--space", "darts"], "no cell is called 'resnet'"),
             ([], "--arch"),
         ],
@@ -488,15 +488,15 @@ class TestTrain:
 
     @pytest.mark.slow
     def test_a_darts_genotype(self, run, tmp_path):
-        size = ("--channels", 2, "--cells", 3, "--limit", "64,32", "--epochs", 2)
+        size = ("--channels", 2, "--cells", 3, "--limit", "64,32", "--epochs", 2, "--train-batch", 32)
         (record,) = run.json("train", "--space", "darts", "--arch", "DARTS_V2", *size, "--drop-path", 0.1, "--out", tmp_path)
-        assert record["recipe"] == {
-            **{"epochs": 2, "batch_size": 25, "learning_rate": 0.025, "momentum": 0.9, "nesterov": False, "weight_decay": 3e-4},
-            **{"precision": "float32", "clip_norm": 5.0, "cutout": 16, "auxiliary_weight": 0.4, "drop_path": 0.1},
-        }
+        used = {"epochs": 2, "batch_size": 32, "cutout": 16, "auxiliary_weight": 0.4, "drop_path": 0.1}
+        assert record["recipe"].items() >= used.items()
         assert (record["network"]["cells"], record["network"]["resolution"], record["status"]) == (3, 32, "ok")
         words = "digits has images of 16x16 pixels: the auxiliary head pools its input to 2x2 pixels"
-        assert words in run.refused("train", "--space", "darts", "--arch", "DARTS_V2", *size, "--resolution", 16, "--out", tmp_path / "b")
+        code, _, err = run("train", "--space", "darts", "--arch", "DARTS_V2", *size, "--resolution", 16, "--out", tmp_path / "b")
+        assert code == 2
+        assert words in err
 
     def test_the_real_thing(self, run, tmp_path):
         cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"  # what leads nowhere is trained all the same

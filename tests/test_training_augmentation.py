@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from training_stubs import coloured_dataset
 
-from jknas.training.augmentation import augment, draw_words, normalise, pixel_constants, shuffled
+from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, pixel_constants, shuffled
 
 
 def slow_augment(images: np.ndarray, words: np.ndarray, padding: int, flip: bool) -> np.ndarray:
@@ -54,3 +54,29 @@ def test_normalisation_is_the_data_set_s_and_padding_comes_before_it():
     words = jnp.zeros((1, 4), jnp.uint32)  # the crop's corner is the corner of the padding
     x = normalise(augment(jnp.asarray(dataset.x_train[:1]), words, crop_padding=2, horizontal_flip=False), scale, shift)
     np.testing.assert_allclose(x[0, :2].reshape(-1, 3), np.tile(-np.divide(dataset.mean, dataset.std), (16, 1)), rtol=1e-5)
+
+
+def slow_cutout(x: np.ndarray, centres: np.ndarray, side: int) -> np.ndarray:
+    """Clip the square's corners to the image, one image after the other."""
+    out = x.copy()
+    for image, (row, column) in zip(out, centres, strict=True):
+        top, bottom = np.clip([row - side // 2, row + side // 2], 0, x.shape[1])
+        left, right = np.clip([column - side // 2, column + side // 2], 0, x.shape[2])
+        image[top:bottom, left:right] = 0
+    return out
+
+
+@pytest.mark.parametrize(("side", "extents"), [(2, (8, 8)), (16, (32, 32)), (16, (8, 12)), (6, (5, 9))])
+def test_cutout_clears_the_clipped_squares(side, extents):
+    x = np.random.default_rng(1).normal(size=(100, *extents, 3)).astype(np.float32)
+    centres = draw_centres(jax.random.key(2), x)
+    out = jax.jit(lambda x, centres: cut_out(x, centres, side=side))(x, centres)
+    np.testing.assert_array_equal(out, slow_cutout(x, np.asarray(centres), side))
+    assert (np.asarray(out) == 0).all(-1).any((1, 2)).all()
+
+
+def test_a_cutout_s_centre_is_any_pixel_with_equal_probability():
+    centres = np.asarray(draw_centres(jax.random.key(3), np.empty((20000, 4, 6, 1))))
+    counts = np.zeros((4, 6))
+    np.add.at(counts, tuple(centres.T), 1)
+    assert np.abs(counts - 20000 / 24).max() < 5 * np.sqrt(20000 / 24)

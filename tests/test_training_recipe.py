@@ -16,6 +16,23 @@ class TestPresets:
             epochs=epochs, batch_size=256, learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, precision="float32"
         )
 
+    def test_those_of_darts_and_te_nas(self):
+        assert preset("darts") == Recipe(
+            epochs=600,
+            batch_size=96,
+            learning_rate=0.025,
+            momentum=0.9,
+            nesterov=False,
+            weight_decay=3e-4,
+            clip_norm=5,
+            cutout=16,
+            auxiliary_weight=0.4,
+            drop_path=0.2,
+            label_smoothing=0,
+        )
+        assert dataclasses.replace(preset("tenas"), epochs=600, drop_path=0.2) == preset("darts")
+        assert (preset("tenas").epochs, preset("tenas").drop_path) == (800, 0.3)
+
     def test_an_unknown_name_lists_the_known_ones(self):
         with pytest.raises(TrainingError, match=r"'nasbench201' is not known; choose one of nasbench201-12, nasbench201-200"):
             preset("nasbench201")
@@ -24,6 +41,13 @@ class TestPresets:
         for recipe in PRESETS.values():
             assert Recipe(**json.loads(json.dumps(recipe.as_dict()))) == recipe
 
+    def test_a_recipe_is_written_without_the_regularisers_that_it_does_not_use(self):
+        """This text is part of the identity of stored checkpoints."""
+        text = "Recipe(epochs=12, batch_size=256, learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005, precision='float32'"
+        assert repr(Recipe()) == text + ")"
+        assert repr(Recipe(drop_path=0.5, clip_norm=5)) == text + ", clip_norm=5.0, drop_path=0.5)"
+        assert Recipe().as_dict().keys().isdisjoint({"clip_norm", "cutout", "auxiliary_weight", "drop_path", "label_smoothing"})
+
 
 class TestSchedule:
     def test_cosine_to_zero_stepped_by_epoch(self):
@@ -31,6 +55,15 @@ class TestSchedule:
         rates = [recipe.learning_rate_at(epoch) for epoch in range(12)]
         np.testing.assert_allclose(rates, [0.05 * (1 + math.cos(math.pi * e / 12)) for e in range(12)], rtol=1e-5)
         assert 0 < rates[-1] < 0.002
+
+    def test_drop_path_grows_from_zero_and_does_not_arrive(self):
+        recipe = Recipe(epochs=4, drop_path=0.2)
+        np.testing.assert_allclose([recipe.drop_path_at(epoch) for epoch in range(4)], [0, 0.05, 0.1, 0.15])
+        assert preset("darts").drop_path_at(0) == 0
+
+    def test_darts_falls_to_zero_likewise(self):
+        recipe = preset("darts")
+        np.testing.assert_allclose([recipe.learning_rate_at(e) for e in (0, 300, 599)], [0.025, 0.0125, 1.7135e-7], rtol=1e-3)
 
     def test_twelve_epochs_are_not_the_beginning_of_two_hundred(self):
         assert preset("nasbench201-200").learning_rate_at(11) > 0.099
@@ -50,6 +83,13 @@ class TestValidation:
             ({"weight_decay": -1e-4}, r"weight_decay is -0.0001; expected a finite number, 0 or more"),
             ({"weight_decay": math.nan}, r"weight_decay is nan; expected a finite number, 0 or more"),
             ({"nesterov": 1}, r"nesterov is 1; expected True or False"),
+            ({"clip_norm": 0}, r"clip_norm is 0.0; expected a finite number above 0 or None"),
+            ({"cutout": 15}, r"cutout is 15; expected an even whole number of pixels, 0 or more"),
+            ({"cutout": -2}, r"cutout is -2; expected an even whole number"),
+            ({"cutout": True}, r"cutout is True; expected an even whole number"),
+            ({"auxiliary_weight": -0.4}, r"auxiliary_weight is -0.4; expected a finite number, 0 or more"),
+            ({"drop_path": 1}, r"drop_path is 1.0; expected 0 or more and below 1"),
+            ({"label_smoothing": math.nan}, r"label_smoothing is nan; expected 0 or more and below 1"),
             ({"precision": "float16"}, r"precision is 'float16'; choose one of 'float32', 'bfloat16'"),
         ],
     )

@@ -51,12 +51,12 @@ def augment(images: UInt8[Array, "n h w c"], words: Words, *, crop_padding: int,
     _, height, width, _ = images.shape
     span = jnp.uint32(2 * crop_padding + 1)
     down, right = ((words[:, column] % span).astype(jnp.int32) - crop_padding for column in (2, 3))
-    rows = jnp.arange(height)[None, :] + down[:, None]
-    columns = jnp.arange(width)[None, :] + right[:, None]
+    rows = jnp.arange(height, dtype=jnp.int32)[None, :] + down[:, None]
+    columns = jnp.arange(width, dtype=jnp.int32)[None, :] + right[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     if horizontal_flip:
         columns = jnp.where((words[:, 1] >> 31 == 1)[:, None], width - 1 - columns, columns)
-    batch = jnp.arange(images.shape[0])[:, None, None]
+    batch = jnp.arange(images.shape[0], dtype=jnp.int32)[:, None, None]
     cut = images[batch, jnp.clip(rows, 0, height - 1)[:, :, None], jnp.clip(columns, 0, width - 1)[:, None, :]]
     return jnp.where(inside[..., None], cut, jnp.uint8(0))
 
@@ -83,7 +83,7 @@ def cut_out(x: Float[Array, "n h w c"], centres: Int[Array, "n 2"], *, side: int
     """
 
     def inside(extent: int, centre: jax.Array) -> jax.Array:
-        offset = jnp.arange(extent)[None, :] - centre[:, None]
+        offset = jnp.arange(extent, dtype=jnp.int32)[None, :] - centre[:, None]
         return (offset >= -(side // 2)) & (offset < side // 2)
 
     rows, columns = (inside(x.shape[axis + 1], centres[:, axis]) for axis in (0, 1))

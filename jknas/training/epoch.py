@@ -213,4 +213,4 @@ def _score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     logits = at_least_float32(logits)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     # The largest of non-finite logits is by convention the first class: that must not count as a hit.
-    return losses, (logits.argmax(-1) == labels) & jnp.isfinite(logits).all(-1)
+    return losses, (logits.argmax(-1).astype(labels.dtype) == labels) & jnp.isfinite(logits).all(-1)

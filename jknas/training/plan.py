@@ -64,6 +64,13 @@ class Plan:
                 f"the {network} has an auxiliary classifier, but the recipe has auxiliary_weight=0: set a weight (DARTS takes 0.4), or "
                 "build the network with auxiliary=False."
             )
+        if weight:
+            model: Any = self.network  # which has this check, as it has what is checked
+            try:
+                model.check_auxiliary(self.dataset.resolution, self.dataset.resolution)
+            except ValueError as error:
+                size = f"{self.dataset.resolution}x{self.dataset.resolution}"
+                raise TrainingError(f"{self.dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
         if drop and not self.network.has_drop_path:
             raise TrainingError(f"the recipe has drop_path={drop}, but the {network} has no drop path: set drop_path=0.")
         if drop and self.wiring != "static":

@@ -27,19 +27,23 @@ def auxiliary_shapes(stem: Stem, inputs: int, classes: int) -> Shapes:
     return {"first": conv_shapes(1, inputs, 128), "second": second, **head}
 
 
+def check_extents(stem: Stem, height: int, width: int) -> None:
+    """Raise ValueError unless images of this size behind the second reduction are pooled to 2x2 pixels."""
+    if [(extent - _POOL) // _STRIDES[stem] + 1 for extent in (height, width)] != [2, 2]:
+        typical = {"cifar": "8x8 for images of 32x32", "imagenet": "7x7 for images of 224x224"}[stem]
+        raise ValueError(
+            f"the auxiliary head pools its input to 2x2 pixels ({typical}), but got {height}x{width}; "
+            "resize the images or use auxiliary=False"
+        )
+
+
 def run_auxiliary(stem: Stem, weights: Weights, x: jax.Array) -> tuple[jax.Array, Averages]:
     """Compute the auxiliary logits ``[n, k]`` in training mode, and the moved running averages.
 
     Raises:
         ValueError: unless the pooled image has 2x2 pixels.
     """
-    pooled = [(extent - _POOL) // _STRIDES[stem] + 1 for extent in x.shape[1:3]]
-    if pooled != [2, 2]:
-        typical = {"cifar": "8x8 for images of 32x32", "imagenet": "7x7 for images of 224x224"}[stem]
-        raise ValueError(
-            f"the auxiliary head pools its input to 2x2 pixels ({typical}), but got {x.shape[1]}x{x.shape[2]}; "
-            "resize the images or use auxiliary=False"
-        )
+    check_extents(stem, *x.shape[1:3])
     averages: Averages = {}
     y = pointwise(average_pool(jax.nn.relu(x), _POOL, _STRIDES[stem]), weights["first"]["kernel"])
     y, moments = batch_norm(y, weights["first"]["norm"], "batch")

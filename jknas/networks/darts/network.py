@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.darts_genotype import DartsGenotype
-from jknas.networks.darts.auxiliary import auxiliary_shapes, run_auxiliary
+from jknas.networks.darts.auxiliary import auxiliary_shapes, check_extents, run_auxiliary
 from jknas.networks.darts.cell import Drop, cell
 from jknas.networks.darts.parameters import (
     Averages,
@@ -232,6 +232,11 @@ class DartsNetwork:
             raise ValueError("drop_path > 0 needs key=..., a JAX random key that is new in every step")
         drop = (key, drop_path) if dropping else None
         return self._run(params, batch_stats, x, wiring, "batch", drop=drop, auxiliary=self.auxiliary)
+
+    def check_auxiliary(self, height: int, width: int) -> None:
+        """Raise ValueError unless the auxiliary classifier can be trained on images of this size."""
+        shrunk = 2 ** (len(self.reductions) + (0 if self.stem == "cifar" else 3))
+        check_extents(self.stem, -(-height // shrunk), -(-width // shrunk))
 
     def restrict(self, tree: PyTree, genotype: DartsGenotype) -> PyTree:
         """Return :func:`~jknas.networks.darts.parameters.restrict` of the tree."""
