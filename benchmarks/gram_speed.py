@@ -7,12 +7,15 @@ Question: full NAS-Bench-201 network (16 channels, 5 cells a stage), N = 64 CIFA
     torch_func / gram       torch.func vmap(grad) in chunks and one matrix product                target 2
     jacobian / gram         our own vmap(grad) and matrix products
     neural_tangents / gram  its implementation 1 (Jacobian contraction), if installed             target 3
-Command: python benchmarks/gram_speed.py [--repeats 5] [--threads 2] [--examples 64]
+With --plain the same kernel of the same network written plainly (plain_network.py), without the reverse rules by which our layers keep
+per-example gradients cheap for everybody: the kernel of a user's own model. Its results go into the same file, under "plain".
+Command: python benchmarks/gram_speed.py [--repeats 5] [--threads 2] [--examples 64] [--cells all_3x3 ...] [--plain]
 Needs: pip install -e ".[torch]"; neural-tangents is measured where it can be imported. About twenty minutes on two CPU cores.
 """
 
 import argparse
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,7 @@ import numpy as np
 import torch
 import torch_reference
 from mgm_speed import CELLS, step_function
+from plain_network import plain_network
 
 from jknas.genotype import CellGenotype
 from jknas.kernels.gram import gram
@@ -93,6 +97,29 @@ def measure_cell(genotype: CellGenotype, n: int, repeats: int, without: set[str]
     }
 
 
+def measure_plain(genotype: CellGenotype, n: int, repeats: int, without: set[str]) -> dict:
+    """Time the kernels of the plainly written network for one cell."""
+    network = CellNetwork()
+    apply, options = plain_network(genotype, network.cells), {"interaction": "ignore"}
+    params = network.init(jax.random.key(0), genotype)["params"]
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((n, 32, 32, 3), np.float32))
+    contenders = {
+        "backward": functools.partial(jax.jit(jax.grad(lambda params, x: apply(params, x).sum())), params, x),
+        "gram": lambda: gram(apply, params, x, **options).matrix,
+        "jacobian": lambda: gram(apply, params, x, method="jacobian", **options).matrix,
+        "neural_tangents": functools.partial(jax.jit(functools.partial(neural_tangents_gram, apply)), params, x),
+    }
+    taken = measure.seconds({name: run for name, run in contenders.items() if name not in without}, repeats=repeats)
+    pairs = [("gram", "backward"), ("jacobian", "gram"), ("neural_tangents", "gram")]
+    return {
+        "genotype": str(genotype),
+        "examples": n,
+        "repeats": repeats,
+        "seconds": measure.medians(taken),
+        "ratios": {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken},
+    }
+
+
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,18 +128,24 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out")
     parser.add_argument("--cells", nargs="*", default=list(CELLS), choices=list(CELLS))
+    parser.add_argument("--plain", action="store_true", help="measure the plainly written network instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    cells = {}
+    path = measure.RESULTS / "gram_speed.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    section = "plain" if options.plain else "cells"
+    cells = known.get(section, {})
     for name in options.cells:
-        cells[name] = measure_cell(CELLS[name], options.examples, options.repeats, set(options.without))
+        run = measure_plain if options.plain else measure_cell
+        cells[name] = run(CELLS[name], options.examples, options.repeats, set(options.without))
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "examples": options.examples, "resolution": 32, "data": "standard normal, seed 0"}
     result = {
         "question": "the exact kernel beside a training step and its rivals",
         "size": size,
         "repeats": options.repeats,
-        "cells": cells,
+        **{name: known[name] for name in ("cells", "plain") if name in known},
+        section: cells,
     }
     measure.record("gram_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
 
