@@ -113,11 +113,10 @@ def use_compile_cache(folder: Path | None) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def network_for(*given: Any) -> Any:
-    """Return the network of ``(space, dataset, channels, cells)``; without a space, that of NAS-Bench-201."""
-    from jknas import fitting, spaces
+def network_for(space: SearchSpace[Any], dataset: Dataset, channels: int, cells: int | None) -> Any:
+    """Return the network of a space for a data set; without a number of cells, with the space's usual one."""
+    from jknas import fitting
 
-    space, dataset, channels, cells = given if len(given) == 4 else (spaces.get("nasbench201"), *given)
     return fitting.network_for(space, dataset, channels=channels, cells=cells)
 
 
