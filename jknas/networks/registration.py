@@ -106,7 +106,8 @@ def _presence(listed: list[Tensor], wiring: Wiring) -> Float[Array, " m"]:
     if isinstance(wiring, CellGenotype):
         return jnp.ones((len(listed),))
     # The extra column is 1: it stands for the tensors that belong to no edge.
-    chosen = jnp.ones((len(EDGES) + 1, len(OPERATIONS) + 1)).at[:-1, :-1].set(jnp.asarray(wiring)[:, None] == jnp.arange(len(OPERATIONS)))
+    one_hot = jax.nn.one_hot(jnp.asarray(wiring), len(OPERATIONS), dtype=jnp.result_type(float))
+    chosen = jnp.ones((len(EDGES) + 1, len(OPERATIONS) + 1)).at[:-1, :-1].set(one_hot)
     edges = np.array([len(EDGES) if tensor.edge is None else tensor.edge for tensor in listed])
     operations = np.array([len(OPERATIONS) if tensor.operation is None else OPERATIONS.index(tensor.operation) for tensor in listed])
     return chosen[edges, operations]
@@ -165,5 +166,5 @@ def leading_entries(
     starts = dict(zip(stacks, np.cumsum([0, *(len(stack) for stack in stacks.values())]), strict=False))
     rows = np.array([starts[tensor.path] + (tensor.cell or 0) for tensor in listed])
     used = _presence(listed, wiring)
-    taken = used * (jnp.cumsum(used) <= tensors_taken)
+    taken = jnp.where(jnp.cumsum(used) <= tensors_taken, used, 0.0)
     return jnp.concatenate(list(stacks.values()))[rows] * taken[:, None], taken
