@@ -1,0 +1,168 @@
+"""Does any training-free score rank DARTS architectures by trained accuracy, and better than their size does?
+
+Question: rank correlations (Spearman's and Kendall's tau-b, with bootstrap intervals) of each proxy at initialisation with the CIFAR-10
+accuracy of the 214 randomly drawn DARTS genotypes that were really trained (column reported_acc), beside the number of parameters and of
+multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better architecture
+higher. Expected: the accuracies, 96.0 to 97.4 per cent, leave little to rank, so correlations are far below the 0.7 of
+mgm_correlation.py on NAS-Bench-201, and the size of the network is the one to beat. An interval over 214 architectures is about 0.25 wide.
+Scores are kept in results/darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
+kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
+Command: JKNAS_DATA=FOLDER python benchmarks/darts_correlation.py [--proxy mgm,ntk_trace] [--sample 214] [--channels 16] [--cells 8]
+Needs darts214_random_genotypes_acc.csv and CIFAR-10 in FOLDER. On two CPU cores one program compiles for three minutes and one score of
+mgm takes up to 16 seconds while other work runs beside it: an hour a proxy at 16 channels and 8 cells, several for the kernel; --channels 8
+--cells 5 makes a quick look of it. linear_regions and tenas_condition have networks of their own size: a minute or two each.
+"""
+
+import argparse
+import csv
+import os
+import pathlib
+from collections import Counter
+from typing import Any
+
+import measure
+import numpy as np
+
+from jknas import data, metrics, proxies, spaces
+from jknas.proxies import Proxy, ProxyError
+from jknas.scoring import Scorer, make_scorer, score_many
+from jknas.spaces import Space
+from jknas.store import ScoreRecord, Store
+
+NULL_MODELS = ("params", "macs")
+
+KERNEL = "label_gradient_alignment"
+"""Computes the kernel whose spectrum the others read: one program and one run serve them all."""
+
+OF_SPECTRUM = {
+    "ntk_condition": "condition_number",
+    "ntk_lambda_min": "lambda_min",
+    "ntk_trace": "trace",
+    "ntk_frobenius": "frobenius",
+    "ntk_effective_rank": "effective_rank",
+}
+"""Proxies, and the extra of the kernel's records that each is."""
+
+
+def trained(folder: pathlib.Path, space: Space[Any]) -> tuple[list[Any], np.ndarray]:
+    """Return the genotypes, and their accuracies in per cent."""
+    with (folder / "darts214_random_genotypes_acc.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [space.parse(row["genotype"]) for row in rows], np.array([float(row["reported_acc"]) for row in rows])
+
+
+def defined(space: Space[Any]) -> list[str]:
+    """Return the names of the proxies that are defined for a space."""
+    found = []
+    for name in proxies.names():
+        proxy = proxies.get(name)
+        try:
+            proxy.check(space.name, proxy.settings)
+        except ProxyError:
+            continue
+        found.append(name)
+    return found
+
+
+def correlations(proxy: Proxy, scores: list[float], accuracy: np.ndarray, seed: int) -> dict[str, Any]:
+    """Return how well scores rank, with the sign of the proxy; those that are no finite number rank last."""
+    found: dict[str, Any] = {"higher_is_better": proxy.higher_is_better}
+    signed = np.array(scores) * (1 if proxy.higher_is_better else -1)
+    for name, statistic in (("spearman", metrics.spearman), ("kendall_tau_b", metrics.kendall_tau_b)):
+        interval = metrics.bootstrap_interval(statistic, signed, accuracy, seed=seed)
+        found[name] = {
+            "value": interval.estimate.value,
+            "interval_95": [interval.low, interval.high],
+            "status": interval.estimate.status,
+            "non_finite": interval.estimate.non_finite,
+        }
+    return found
+
+
+def scored(scorer: Scorer, genotypes: list[Any], store: Store) -> list[ScoreRecord]:
+    """Return the scores of all genotypes, those of the store and new ones."""
+    records = []
+    for record, fresh in score_many(scorer, genotypes, store=store):
+        records.append(record)
+        if fresh and scorer.proxy.needs_network and len(records) % 10 == 1:
+            print(f"{scorer.proxy.name}: {len(records)} of {len(genotypes)}, {record.seconds:.2f} s a score", flush=True)
+    return records
+
+
+def facts(scorer: Scorer, records: list[ScoreRecord]) -> dict[str, Any]:
+    """Return what was computed, and what it took."""
+    return {
+        "batch": scorer.batch_size if scorer.proxy.needs_network else None,
+        "settings": dict(scorer.settings),
+        "statuses": Counter(record.status for record in records),
+        "compile_seconds_of_this_run": scorer.compile_seconds,
+        "median_seconds_a_score": float(np.median([record.seconds for record in records])),
+        "devices": sorted({record.device for record in records}),
+    }
+
+
+def main() -> None:
+    """Score, correlate and record."""
+    space = spaces.get("darts")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--proxy", default=",".join(defined(space)), help="comma-separated names; all that are defined for DARTS by default"
+    )
+    parser.add_argument("--sample", type=int, default=214, help="the first so many of a random order")
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=space.cells)
+    parser.add_argument("--batch", type=int, help="examples; each proxy's published number by default")
+    parser.add_argument("--kernel-batch", type=int, default=16, help="examples of the tangent kernel, which takes as many backward passes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default="darts_correlation", help="name of the result in results/")
+    options = parser.parse_args()
+    if "JKNAS_DATA" not in os.environ:
+        parser.error("set JKNAS_DATA to the folder that holds darts214_random_genotypes_acc.csv and CIFAR-10")
+    genotypes, accuracy = trained(pathlib.Path(os.environ["JKNAS_DATA"]), space)
+    order = np.random.default_rng(options.seed).permutation(len(genotypes))[: options.sample]
+    genotypes, accuracy = [genotypes[place] for place in order], accuracy[order]
+    dataset = data.load("cifar10", limit=(1000, 200))
+    wanted = dict.fromkeys([*NULL_MODELS, *options.proxy.split(",")])
+    table: dict[str, Any] = {}
+    scores: dict[str, list[float]] = {}
+    programs: dict[str, Any] = {}
+    measure.RESULTS.mkdir(exist_ok=True)
+    with Store(measure.RESULTS / "darts_correlation.sqlite") as store:
+        for name in dict.fromkeys(KERNEL if name in OF_SPECTRUM else name for name in wanted):
+            proxy = proxies.get(name)
+            batch = options.kernel_batch if name == KERNEL else options.batch if name.startswith("mgm") else None
+            sizes = {"channels": options.channels, "cells": options.cells}
+            scorer = make_scorer(proxy, dataset, space, **sizes, seed=options.seed, batch_size=batch)
+            records = scored(scorer, genotypes, store)
+            programs[name] = facts(scorer, records)
+            read = [one for one in wanted if one == name or (name == KERNEL and one in OF_SPECTRUM)]
+            for one in read:
+                scores[one] = [float(record.extras[OF_SPECTRUM[one]]) if one != name else record.score for record in records]
+                table[one] = {**correlations(proxies.get(one), scores[one], accuracy, options.seed), "program": name}
+                rank, tau = table[one]["spearman"], table[one]["kendall_tau_b"]["value"]
+                low, high = rank["interval_95"]
+                print(f"{one}: Spearman {rank['value']:.3f} [{low:.3f}, {high:.3f}], tau-b {tau:.3f}", flush=True)
+    measure.record(
+        options.out,
+        {
+            "question": "rank correlation of training-free scores at initialisation with the accuracy of 214 trained DARTS architectures",
+            "settings": {
+                "sample": len(genotypes),
+                "seed": options.seed,
+                "channels": options.channels,
+                "cells": options.cells,
+                "scheme": "pytorch",
+            },
+            "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
+            "accuracy": {"column": "reported_acc", "low": float(accuracy.min()), "high": float(accuracy.max())},
+            "correlation": table,
+            "programs": programs,
+            "genotypes": [str(genotype) for genotype in genotypes],
+            "accuracies": accuracy.tolist(),
+            "scores": scores,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
