@@ -94,7 +94,8 @@ def test_a_code_has_the_gradient_of_its_genotype(float64, network):
     assert_wiring_agrees(network, as_code(GENOTYPE), gradient=True, parts=["logits", "batch_stats", "gradient"])
 
 
-@pytest.mark.parametrize("network", [REDUCTION, pytest.param(NETWORK, marks=pytest.mark.slow)], ids=["one cell", "three cells"])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [REDUCTION, NETWORK], ids=["one cell", "three cells"])
 def test_a_one_hot_mixture_is_its_genotype(float64, network):
     assert_wiring_agrees(network, one_hot(GENOTYPE), gradient=True, parts=["logits", "gradient"])
 
@@ -155,7 +156,8 @@ def test_running_averages_are_used_and_stacked_cells_run_in_their_order(float64,
     assert_close(quick_jit(functools.partial(compute))(variables, images()), stacked, tolerances().wiring)
 
 
-@pytest.mark.parametrize(("wiring", "name"), [(GENOTYPE, "genotype"), pytest.param(as_code(GENOTYPE), "code", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("wiring", "name"), [(GENOTYPE, "genotype"), (as_code(GENOTYPE), "code")])
 def test_the_one_pass_kernel_is_that_of_the_jacobian(float64, wiring, name):
     network = DartsNetwork(channels=2, cells=1, classes=2)
     params = random_variables(network, GENOTYPE if name == "genotype" else None)["params"]
