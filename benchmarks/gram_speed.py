@@ -16,6 +16,7 @@ Needs: pip install -e ".[torch]"; neural-tangents is measured where it can be im
 import argparse
 import functools
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,13 +141,15 @@ def main() -> None:
         cells[name] = run(CELLS[name], options.examples, options.repeats, set(options.without))
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "examples": options.examples, "resolution": 32, "data": "standard normal, seed 0"}
-    result = {
+    result: dict[str, Any] = {
         "question": "the exact kernel beside a training step and its rivals",
         "size": size,
         "repeats": options.repeats,
         **{name: known[name] for name in ("cells", "plain") if name in known},
-        section: cells,
     }
+    if options.plain:  # its entries say themselves how they were measured
+        result |= {name: known[name] for name in ("size", "repeats") if name in known}
+    result[section] = cells
     measure.record("gram_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jknas.genotype import EDGES, CellGenotype
 from jknas.networks.cell import edge_name
@@ -28,7 +29,8 @@ def _average(x: jax.Array) -> jax.Array:
     def sums(x: jax.Array) -> jax.Array:
         return jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
 
-    return sums(x) / sums(jnp.ones_like(x))
+    count = np.minimum(np.arange(x.shape[1]) + 1, x.shape[1] - 1) - np.maximum(np.arange(x.shape[1]) - 1, 0) + 1
+    return sums(x) / jnp.asarray(np.outer(count, count)[:, :, None], x.dtype)
 
 
 def plain_network(genotype: CellGenotype, cells: int) -> Callable[[Any, jax.Array], jax.Array]:

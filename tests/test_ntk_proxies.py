@@ -151,8 +151,8 @@ def written_out(network, params, x, genotype, statistics):
     return sum(jnp.matmul(row, row.T, precision="highest") for row in rows)
 
 
-# The one-pass program of a traced code takes long to trace.
-@pytest.mark.parametrize("statistics", ["batch", pytest.param("example", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("statistics", ["batch", "example"])
 def test_twenty_genotypes_compile_the_kernel_once(caplog, tmp_path, statistics):
     proxy, settings = proxies.get("ntk_condition"), {"statistics": statistics}
     scorer = make_scorer(proxy, stubs.tiny_digits(), stubs.SPACE, channels=2, cells=1, batch_size=4, settings=settings)

@@ -256,7 +256,7 @@ class TestProblem:
 
 
 def test_registry():
-    assert search.names() == ("knas", "random")
+    assert search.names() == ("knas", "random", "tenas")
     assert search.get("knas")(samples=7, topk=2).settings == {"samples": 7, "topk": 2}
     with pytest.raises(SearchError, match=r"Unknown search method 'kans'.*Did you mean 'knas'"):
         search.get("kans")
