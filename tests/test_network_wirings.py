@@ -179,6 +179,7 @@ def test_fifty_genotypes_compile_once(float64):
     assert len({values.tobytes() for values in logits}) > 40  # the few that agree are cells with the same live part
 
 
+@pytest.mark.slow
 def test_vmap_over_codes_equals_a_loop(float64):
     variables, codes = random_variables(NETWORK), as_code([code for code, _ in CASES])
     loop = TRACED["example", False]

@@ -189,6 +189,7 @@ def test_layers_of_genotype_code_and_mixture(cells):
 # ---- one program for a space
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quickly")
 def test_many_darts_genotypes_compile_once(caplog):
     traces = []

@@ -173,6 +173,7 @@ class TestDarts:
     def compiled_quickly(self, monkeypatch):
         monkeypatch.setattr(programs, "jax", SimpleNamespace(jit=quick_jit, tree=jax.tree))
 
+    @pytest.mark.slow
     def test_a_pair_of_cells_learns_and_resumes_bit_for_bit(self, tmp_path):
         network = DartsNetwork(channels=2, cells=3)
 
