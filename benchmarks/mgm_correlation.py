@@ -23,10 +23,15 @@ from jknas.store import Store
 COLUMNS = {"cifar10": "cifar10_test_acc_200ep", "cifar100": "cifar100_test_acc_200ep", "imagenet16-120": "in16_test_acc_200ep"}
 
 
+def rows_of(folder: pathlib.Path) -> list[dict[str, str]]:
+    """Return the rows of the tabular benchmark."""
+    with gzip.open(folder / "nasbench201.csv.gz", "rt", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def accuracies(folder: pathlib.Path) -> dict[str, dict[str, float]]:
     """Return {data set: {architecture string: test accuracy}}."""
-    with gzip.open(folder / "nasbench201.csv.gz", "rt", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(folder)
     return {name: {row["arch_str"]: float(row[column]) for row in rows} for name, column in COLUMNS.items()}
 
 

@@ -10,27 +10,19 @@ Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. On two quiet CPU cores about on
 """
 
 import argparse
-import csv
-import gzip
 import json
 import os
 import pathlib
 
 import measure
 import numpy as np
+from mgm_correlation import COLUMNS, rows_of
 
 from jknas import data, search, spaces
 from jknas.networks.cell_network import CellNetwork
 from jknas.training import Recipe
 
-COLUMNS = {"cifar10": "cifar10_test_acc_200ep", "cifar100": "cifar100_test_acc_200ep", "imagenet16-120": "in16_test_acc_200ep"}
 PUBLISHED = {"cifar10": [93.9, 0.47], "cifar100": [71.24, 0.56], "imagenet16-120": [42.38, 0.46]}
-
-
-def rows_of(folder: pathlib.Path) -> list[dict[str, str]]:
-    """Return the benchmark's rows."""
-    with gzip.open(folder / "nasbench201.csv.gz", "rt", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def spread(values: list[float]) -> list[float]:

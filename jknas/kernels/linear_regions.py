@@ -168,6 +168,19 @@ def count_patterns(activations: PyTree) -> PatternCount:
     return PatternCount(count_distinct(words), jnp.sum(broken, dtype=jnp.int32))
 
 
+def count_patterns_in_batches(activations: Activations, x: Num[Array, "n ..."], batches: int) -> PatternCount:
+    """Count as :func:`count_patterns` does, over inputs of which ``batches`` equal parts are run, and normalised, each by themselves.
+
+    Args:
+        activations: as for :func:`linear_regions`.
+        x: the inputs.
+        batches: a divisor of n.
+    """
+    n = len(x)
+    found = jax.vmap(activations)(x.reshape(batches, n // batches, *x.shape[1:]))
+    return count_patterns(jax.tree.map(lambda a: a.reshape(n, *a.shape[2:]), found))
+
+
 def pack_words(bits: Bool[Array, "n b"]) -> UInt32[Array, "n w"]:
     """Pack rows of bits into 32-bit words, bit *i* of a row into bit ``i % 32`` of word ``i // 32``; the last word is filled with zeros."""
     n, length = bits.shape

@@ -29,13 +29,14 @@ def check_statistics(statistics: str) -> None:
         raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
 
 
-_FEW_CHANNELS = 16  # below, whole rows of an image are treated as channels, so that vector units have something to chew
+FEW_CHANNELS = 16
+"""Below, whole rows of an image are treated as channels, so that vector units have something to chew."""
 
 
 def _folded(x: jax.Array) -> jax.Array:
     """Return ``[n, h, w, c]`` as it is, or with few channels as ``[n, h, 1, w c]``: every column a group of channels."""
     n, height, width, channels = x.shape
-    return x if channels >= _FEW_CHANNELS else x.reshape(n, height, 1, width * channels)
+    return x if channels >= FEW_CHANNELS else x.reshape(n, height, 1, width * channels)
 
 
 def _sum(folded: jax.Array, axes: tuple[int, ...], channels: int) -> jax.Array:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jknas.networks.normalisation import FEW_CHANNELS
+
 
 def _window_sum(x: jax.Array, axis: int) -> jax.Array:
     pads = [(0, 0)] * x.ndim
@@ -34,16 +36,13 @@ def _window_means(extent: int, channels: int) -> np.ndarray:
     return np.kron(means, np.eye(channels))
 
 
-_FEW_CHANNELS = 16
-
-
 def average_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Average over 3x3 windows at stride 1; pixels outside the image do not count (corners divide by 4, edges by 6).
 
     Flax and XLA count the padding unless told otherwise, which shifts scores without showing in rank correlations.
     """
     n, height, width, channels = x.shape
-    if channels >= _FEW_CHANNELS:
+    if channels >= FEW_CHANNELS:
         return _window_sum(_window_sum(x, 1), 2) * jnp.asarray(_reciprocal_counts(height, width), x.dtype)
     # As matrix products: XLA's CPU backend would fuse a sum over windows with whatever makes its input, and make that nine times over; in a
     # chain of nodes nine times nine times over.

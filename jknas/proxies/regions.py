@@ -14,12 +14,11 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
-from jknas.kernels.linear_regions import LinearRegions, count_patterns, tenas_crops
+from jknas.kernels.linear_regions import LinearRegions, count_patterns_in_batches, tenas_crops
 from jknas.networks.families import family_of
 from jknas.networks.initialisation import Scheme
 from jknas.networks.network import Network
@@ -57,9 +56,7 @@ def region_count(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
     if batches < 1 or n % batches:
         raise ValueError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")
     thin = family_of(network).thin(network)
-    cut = batch.x.reshape(batches, n // batches, *batch.x.shape[1:])
-    activations = jax.vmap(lambda x: thin.activations(params, x, wiring))(cut)
-    found = count_patterns(jax.tree.map(lambda a: a.reshape(n, *a.shape[2:]), activations))
+    found = count_patterns_in_batches(lambda x: thin.activations(params, x, wiring), batch.x, batches)
     return RegionCount(found.patterns, n, thin.relu_units(wiring), found.non_finite)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from jknas.data import Dataset
 from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
-from jknas.kernels.linear_regions import count_patterns, tenas_crops
+from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
 from jknas.kernels.spectrum import spectrum
 from jknas.networks.initialisation import Scheme
 from jknas.search.pruning import Live, mixture
@@ -146,9 +146,9 @@ class Measurer:
         return found
 
     def _region_program(self, params: PyTree, patches: jax.Array, weights: jax.Array) -> Any:
-        cut = patches.reshape(-1, PATCHES, *patches.shape[1:])
-        activations = jax.vmap(lambda x: self._supernet.activations(params, x, weights))(cut)
-        return count_patterns(jax.tree.map(lambda a: a.reshape(len(patches), *a.shape[2:]), activations))
+        return count_patterns_in_batches(
+            lambda x: self._supernet.activations(params, x, weights), patches, self._measure.samples // PATCHES
+        )
 
     def _condition(self, matrix: np.ndarray) -> float:
         found = spectrum(matrix)

@@ -10,9 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jknas import darts_genotype
 from jknas.choosing import choose
 from jknas.genotype import EDGES, OPERATIONS, CellGenotype
-from jknas.networks.cell_network import CellNetwork
-from jknas.networks.darts import TenasDartsNetwork, TenasDartsThinNetwork
-from jknas.networks.thin_cell import ThinCellNetwork
+from jknas.networks.families import family_for
+from jknas.networks.network import initial_params
 from jknas.search.errors import SearchError
 
 Mixture = Float[Array, "edges operations"]
@@ -56,28 +55,20 @@ class Supernet:
         return tuple(edge for cell in self.cells for edge in cell)
 
 
-def nasbench201(*, classes: int, input_channels: int) -> Supernet:
-    """Return TE-NAS's supernet of the NAS-Bench-201 space: 3 channels and one cell a stage; thin: one cell of one channel."""
-    network, thin = CellNetwork(3, 1, classes, input_channels), ThinCellNetwork(classes=classes)
-    return Supernet(
-        cells=(tuple(range(len(EDGES))),),
-        order=tuple(range(1, len(OPERATIONS))),
-        absent=0,
-        absent_competes=True,
-        kept=None,
-        batch=72,
-        pruned=1,
-        init=lambda key, scheme: network.init(key, scheme=scheme)["params"],
-        apply=lambda params, x, mixture, statistics: network.apply(params, x, mixture, statistics=statistics),
-        init_thin=lambda key, scheme: thin.init(key, scheme=scheme),
-        activations=thin.activations,
-        genotype=CellGenotype.from_code,
-    )
+def _nasbench201() -> dict[str, Any]:
+    return {
+        "cells": (tuple(range(len(EDGES))),),
+        "order": tuple(range(1, len(OPERATIONS))),
+        "absent": 0,
+        "absent_competes": True,
+        "kept": None,
+        "batch": 72,
+        "pruned": 1,
+        "genotype": CellGenotype.from_code,
+    }
 
 
-def darts(*, classes: int, input_channels: int) -> Supernet:
-    """Return TE-NAS's supernet of the DARTS space: a normal cell of one channel and a reduction cell of two."""
-    network, thin = TenasDartsNetwork(classes, input_channels), TenasDartsThinNetwork(classes)
+def _darts() -> dict[str, Any]:
     names = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
     cells = tuple(tuple(range(first, first + len(darts_genotype.EDGES))) for first in (0, len(darts_genotype.EDGES)))
     nodes = sorted({node for node, _ in darts_genotype.EDGES})
@@ -85,23 +76,19 @@ def darts(*, classes: int, input_channels: int) -> Supernet:
         tuple(tuple(edge for edge, end in zip(cell, darts_genotype.EDGES, strict=True) if end[0] == node) for node in nodes)
         for cell in cells
     )
-    return Supernet(
-        cells=cells,
-        order=tuple(darts_genotype.OPERATIONS.index(name) for name in names),
-        absent=0,
-        absent_competes=False,
-        kept=kept,
-        batch=14,
-        pruned=3,
-        init=lambda key, scheme: network.init(key, scheme=scheme),
-        apply=lambda params, x, mixture, statistics: network.apply(params, x, mixture, statistics=statistics),
-        init_thin=lambda key, scheme: thin.init(key, scheme=scheme),
-        activations=thin.activations,
-        genotype=lambda code: darts_genotype.DartsGenotype.from_code([max(digit, 0) for digit in code]),
-    )
+    return {
+        "cells": cells,
+        "order": tuple(darts_genotype.OPERATIONS.index(name) for name in names),
+        "absent": 0,
+        "absent_competes": False,
+        "kept": kept,
+        "batch": 14,
+        "pruned": 3,
+        "genotype": lambda code: darts_genotype.DartsGenotype.from_code([max(digit, 0) for digit in code]),
+    }
 
 
-_SUPERNETS: dict[str, Callable[..., Supernet]] = {"nasbench201": nasbench201, "darts": darts}
+_STRUCTURES: dict[str, Callable[[], dict[str, Any]]] = {"nasbench201": _nasbench201, "darts": _darts}
 
 
 def supernet(space: str, *, classes: int, input_channels: int) -> Supernet:
@@ -115,5 +102,14 @@ def supernet(space: str, *, classes: int, input_channels: int) -> Supernet:
     Raises:
         SearchError: there is none for that space.
     """
-    make = _SUPERNETS[choose("space with a supernet", space, tuple(_SUPERNETS), error=SearchError)]
-    return make(classes=classes, input_channels=input_channels)
+    structure = _STRUCTURES[choose("space with a supernet", space, tuple(_STRUCTURES), error=SearchError)]()
+    family = family_for(space)
+    macro = family.macro(classes=classes, input_channels=input_channels)
+    network, thin = family.tenas(macro), family.thin(macro)
+    return Supernet(
+        **structure,
+        init=lambda key, scheme: initial_params(network, key, scheme),
+        apply=lambda params, x, mixture, statistics: network.apply(params, x, mixture, statistics=statistics),
+        init_thin=lambda key, scheme: thin.init(key, scheme=scheme),
+        activations=thin.activations,
+    )

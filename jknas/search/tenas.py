@@ -146,7 +146,7 @@ def _init(problem: Problem, *, settings: Mapping[str, Any]) -> State:
     competes = settings["variant"] == "paper" and net.absent_competes
     row = [operation in net.order or (competes and operation == net.absent) for operation in range(len(problem.space.operations))]
     live = [row for _ in net.edges]
-    beginnings = {**beginning(problem, ()), "live": live, "reference": live, "stage": 0, "before": None, "measured": [], "rounds": []}
+    beginnings = {**beginning(problem, ()), "live": live, "before": None, "measured": [], "rounds": []}
     return {**beginnings, "planned": _planned(net, live, settings)}
 
 
@@ -159,9 +159,9 @@ def _groups(net: Supernet) -> list[tuple[int, ...]]:
     return [group for cell in net.kept or () for group in cell if len(group) > _KEPT_EDGES]
 
 
-def _each(net: Supernet, live: Live, settings: Mapping[str, Any]) -> int:
-    """Return how many operations an edge loses in this round."""
-    return min(settings["pruned"] or net.pruned, sum(live[net.edges[0]]) - 1)
+def _each(net: Supernet, left: int, settings: Mapping[str, Any]) -> int:
+    """Return how many of ``left`` operations an edge loses in a round."""
+    return min(settings["pruned"] or net.pruned, left - 1)
 
 
 def _planned(net: Supernet, live: Live, settings: Mapping[str, Any]) -> int:
@@ -169,7 +169,7 @@ def _planned(net: Supernet, live: Live, settings: Mapping[str, Any]) -> int:
     left, total = sum(live[0]), sum(len(group) for group in _groups(net))
     while left > 1:
         total += left * len(net.edges)
-        left -= min(settings["pruned"] or net.pruned, left - 1)
+        left -= _each(net, left, settings)
     return total
 
 
@@ -213,9 +213,10 @@ def _step(evaluator: Evaluator, state: State, *, settings: Mapping[str, Any]) ->
 
 def _measured(net: Supernet, state: State, measurer: Measurer, measure: Measure, settings: Mapping[str, Any]) -> State:
     """Measure the supernet as it is, or the next removals."""
-    stage, live, plan = state["stage"], state["live"], _plan(net, state)
+    stage, live, plan = len(state["rounds"]), state["live"], _plan(net, state)
     # The released code leaves the kernel's supernet as it was before any edge was removed, for all groups of edges.
-    reference = state["reference"] if settings["variant"] == "released" and _group(net, state) is not None else live
+    settled = (entry["live"] for entry in state["rounds"] if entry["kind"] == "edges")
+    reference = next(settled, live) if settings["variant"] == "released" else live
     at = len(state["measured"])
     if measure.draws == "repeat":
         if state["before"] is None:
@@ -240,7 +241,7 @@ def _settle(problem: Problem, net: Supernet, state: State, settings: Mapping[str
     """Prune what the round has found, and begin the next one or, at the end, name the cell that is left."""
     live, group = state["live"], _group(net, state)
     ranked = rank([_as_measured(entry) for entry in state["measured"]], change=VARIANTS[settings["variant"]]["change"])
-    gone = prune(ranked, each=_each(net, live, settings)) if group is None else [r.removal for r in ranked[:-_KEPT_EDGES]]
+    gone = prune(ranked, each=_each(net, sum(live[0]), settings)) if group is None else [r.removal for r in ranked[:-_KEPT_EDGES]]
     entry = {
         "kind": "operations" if group is None else "edges",
         "live": live,
@@ -250,9 +251,7 @@ def _settle(problem: Problem, net: Supernet, state: State, settings: Mapping[str
         "removed": [list(removal) for removal in gone],
     }
     left = without(live, gone)
-    state = {**state, "rounds": [*state["rounds"], entry], "live": left, "before": None, "measured": [], "stage": state["stage"] + 1}
-    if group is None:
-        state["reference"] = left
+    state = {**state, "rounds": [*state["rounds"], entry], "live": left, "before": None, "measured": []}
     if _plan(net, state):
         return state
     genotype = net.genotype([row.index(True) if any(row) else -1 for row in left])
