@@ -31,7 +31,9 @@ def is_bad_input(error: BaseException) -> bool:
     from jknas.search import SearchError
     from jknas.spaces import SpaceError
     from jknas.store import StoreError
+    from jknas.tabular import TabularError
     from jknas.training import TrainingError
 
-    of_rooms = (DataError, GenotypeError, JsonTextError, DrawingError, ProxyError, SearchError, SpaceError, StoreError, TrainingError)
-    return isinstance(error, (CommandError, *of_rooms))
+    of_rooms: tuple[type[Exception], ...]
+    of_rooms = (DataError, GenotypeError, JsonTextError, DrawingError, ProxyError, SearchError, SpaceError, StoreError, TabularError)
+    return isinstance(error, (CommandError, TrainingError, *of_rooms))
