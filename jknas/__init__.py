@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jknas.report.kernel_drawing import draw_kernel as draw_kernel
     from jknas.scoring import make_scorer as make_scorer
     from jknas.scoring import score_many as score_many
+    from jknas.scoring import score_together as score_together
     from jknas.search import Problem as Problem
     from jknas.search import run as run_search
     from jknas.store import Store as Store
@@ -49,6 +50,7 @@ _HOMES = {
     "ntk_coupled": ("jknas.kernels.coupled", "ntk_coupled"),
     "run_search": ("jknas.search", "run"),
     "score_many": ("jknas.scoring", "score_many"),
+    "score_together": ("jknas.scoring", "score_together"),
     "spectrum": ("jknas.kernels.spectrum", "spectrum"),
     "train": ("jknas.training", "train"),
 }
@@ -73,6 +75,7 @@ __all__ = [
     "ntk_coupled",
     "run_search",
     "score_many",
+    "score_together",
     "spectrum",
     "train",
 ]

@@ -2,11 +2,15 @@
 
 Everything that a score depends on except the genotype (batch, weights, proxy and its settings) is fixed in a :class:`Scorer`; the genotype
 enters the compiled program as data. Results come one by one, each already written to the store when it is handed out.
+
+Proxies that read different numbers off one measurement (the spectrum of a kernel, the gradient of a loss) are scored together at the price
+of one of them: :func:`score_together`.
 """
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +26,11 @@ from jknas.proxies import Batch, Proxy, ProxyError
 from jknas.proxies.proxy import Setting
 from jknas.spaces.space import Space
 from jknas.store import ScoreKey, ScoreRecord, Store, canonical_json
+
+
+class _Measured(NamedTuple):
+    found: Any
+    seconds: float
 
 
 class _Compiled(NamedTuple):
@@ -67,16 +76,21 @@ class Scorer:
         if self._on_compile is not None:
             self._on_compile()
         start = time.perf_counter()
-        arguments = self._draw()
 
         def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> Any:
             return self.proxy.score(self.network, params, code, data, key, **self.settings)
 
-        try:
-            lowered = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int))
-        except ValueError as error:  # tracing computes nothing: it can only have met values or shapes that do not fit
-            raise ProxyError(f"proxy {self.proxy.name!r} cannot be computed so: {error}") from error
-        return _Compiled(lowered.compile(), arguments, time.perf_counter() - start)
+        arguments = self._draw()
+        with self._precision():
+            arguments = _widened(arguments) if self.proxy.precision == "float64" else arguments
+            try:
+                lowered = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int))
+            except ValueError as error:  # tracing computes nothing: it can only have met values or shapes that do not fit
+                raise ProxyError(f"proxy {self.proxy.name!r} cannot be computed so: {error}") from error
+            return _Compiled(lowered.compile(), arguments, time.perf_counter() - start)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return jax.enable_x64(True) if self.proxy.precision == "float64" else nullcontext()
 
     @property
     def compile_seconds(self) -> float:
@@ -97,24 +111,43 @@ class Scorer:
             network=canonical_json({**size, "resolution": self.resolution}),
         )
 
+    @property
+    def measurement(self) -> tuple[Any, ...]:
+        """What decides the device part's result: scorers of equal measurements differ in what they read off it."""
+        settings, proxy = canonical_json(dict(self.settings)), self.proxy
+        drawn = (self.network, self.resolution, self.scheme, self.dataset, self.seed, self.batch_size)
+        return (self.space.name, proxy.score, proxy.needs_network, proxy.precision, proxy.subject, settings, *drawn)
+
     def score(self, genotype: Any) -> ScoreRecord:
         """Compute one score; the seconds are those of the run, without compilation.
 
         Raises:
             ProxyError: by the first score: settings, batch or images that the proxy or the network cannot take.
         """
+        return self._finished(genotype, self._measured(genotype))
+
+    def _measured(self, genotype: Any) -> _Measured:
         compiled = self._compiled if self.proxy.needs_network else None
         start = time.perf_counter()
         if compiled is not None:
-            found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
+            with self._precision():
+                found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
         else:
             found = self.proxy.score(self.space, genotype, self.network, self.resolution)
-        score, status, extras = self.proxy.finish(found)
-        seconds = time.perf_counter() - start
+        return _Measured(found, time.perf_counter() - start)
+
+    def _finished(self, genotype: Any, measured: _Measured) -> ScoreRecord:
+        start = time.perf_counter()
+        score, status, extras = self.proxy.finish(measured.found)
+        seconds = measured.seconds + time.perf_counter() - start
         if status != "non_finite" and self.space.is_dead(genotype):
             status = "dead"  # says why a kernel is singular
         canonical = str(self.space.canonical(genotype))
         return ScoreRecord(self.key(genotype), canonical, score, status, seconds, extras, dict(self._versions), self._device)
+
+
+def _widened(arguments: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, arguments)
 
 
 def make_scorer(
@@ -187,15 +220,50 @@ def score_many(
     Yields:
         ``(record, fresh)``. With ``deduplicate`` the record's genotype is the representative.
     """
-    wanted = [scorer.space.canonical(genotype) if deduplicate else genotype for genotype in genotypes]
-    known = {} if store is None else dict(store.get_many([scorer.key(genotype) for genotype in wanted]))
-    for genotype in wanted:
-        key = scorer.key(genotype)
-        if key in known:
-            yield known[key], False
-            continue
-        record = scorer.score(genotype)
-        known[key] = record
-        if store is not None:
-            store.put(record)
-        yield record, True
+    return score_together([scorer], genotypes, store=store, deduplicate=deduplicate)
+
+
+def score_together(
+    scorers: Sequence[Scorer], genotypes: Iterable[Any], *, store: Store | None = None, deduplicate: bool = False
+) -> Iterator[tuple[ScoreRecord, bool]]:
+    """Yield the records of every genotype by every scorer, and whether they were computed now.
+
+    Scorers of equal :attr:`Scorer.measurement` share its computation; the seconds of each of their records hold all of it.
+
+    Args:
+        scorers: what to compute, of one space.
+        genotypes: architectures of that space.
+        store: as in :func:`score_many`.
+        deduplicate: as in :func:`score_many`.
+
+    Yields:
+        ``(record, fresh)``, for the first genotype by all scorers in their order, then for the second.
+    """
+    wanted = [scorer.space.canonical(genotype) if deduplicate else genotype for scorer in scorers[:1] for genotype in genotypes]
+    keys = [[scorer.key(genotype) for scorer in scorers] for genotype in wanted]
+    known = {} if store is None else dict(store.get_many([key for row in keys for key in row]))
+    first = {scorer.measurement: scorer for scorer in reversed(scorers)}
+    for genotype, row in zip(wanted, keys, strict=True):
+        measured: dict[tuple[Any, ...], _Measured] = {}
+        for scorer, key in zip(scorers, row, strict=True):
+            if key in known:
+                yield known[key], False
+                continue
+            what = scorer.measurement
+            if what not in measured:
+                measured[what] = first[what]._measured(genotype)
+            known[key] = record = scorer._finished(genotype, measured[what])
+            if store is not None:
+                store.put(record)
+            yield record, True
+
+
+def sharing(scorers: Iterable[Scorer]) -> list[list[Scorer]]:
+    """Return the scorers in groups of equal measurements, in the order in which each first comes.
+
+    Scored group by group, one compiled program is in memory at a time.
+    """
+    groups: dict[tuple[Any, ...], list[Scorer]] = {}
+    for scorer in scorers:
+        groups.setdefault(scorer.measurement, []).append(scorer)
+    return list(groups.values())

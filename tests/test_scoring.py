@@ -12,8 +12,8 @@ from jknas import proxies
 from jknas.data import DataError
 from jknas.genotype import CellGenotype
 from jknas.json_text import read_json
-from jknas.proxies import Proxy, ProxyError
-from jknas.scoring import make_scorer, score_many
+from jknas.proxies import Outcome, Proxy, ProxyError
+from jknas.scoring import make_scorer, score_many, score_together, sharing
 from jknas.store import Store
 
 SMALL = {"channels": 4, "cells": 1, "batch_size": 4, "seed": 0}
@@ -168,3 +168,78 @@ class TestBadInput:
 def test_a_record_has_a_json_text(quick):
     record = quick.score(CellGenotype.from_code([4, 0, 0, 0, 0, 0]))
     assert json.loads(record.key.settings)["batch"] == 4
+
+
+# ---- several proxies together
+
+
+def halved(value):
+    return Outcome(float(value) / 2, "ok" if math.isfinite(value) else "non_finite")
+
+
+def scorers_of(*listed, **options):
+    return [make_scorer(proxy, stubs.tiny_digits(), stubs.SPACE, **{**SMALL, **options}) for proxy in listed]
+
+
+class TestTogether:
+    def counting(self):
+        traces = []
+
+        def counted(*arguments, **settings):
+            traces.append(None)
+            return linear(*arguments, **settings)
+
+        whole = dataclasses.replace(LINEAR, score=counted)
+        return traces, whole, dataclasses.replace(whole, name="half", finish=halved)
+
+    def test_equal_measurements_are_compiled_and_computed_once(self, fifty):
+        traces, whole, half = self.counting()
+        scorers = scorers_of(whole, half)
+        records = [record for record, fresh in score_together(scorers, fifty[:5]) if fresh]
+        assert [record.key.proxy for record in records] == ["linear", "half"] * 5
+        assert [str(cell) for cell in fifty[:5] for _ in scorers] == [record.key.genotype for record in records]
+        assert len(traces) == 1
+        assert (scorers[0].compile_seconds > 0, scorers[1].compile_seconds) == (True, 0.0)
+        for one, other in zip(records[::2], records[1::2], strict=True):
+            assert other.score == one.score / 2 or not math.isfinite(one.score)
+            alone = scorers[1].score(CellGenotype.parse(other.key.genotype))
+            assert alone.score == other.score or math.isnan(other.score)
+
+    def test_what_the_store_holds_is_not_computed_again(self, fifty, tmp_path):
+        traces, whole, half = self.counting()
+        with Store(tmp_path / "scores.sqlite") as store:
+            list(score_many(*scorers_of(whole), fifty[:3], store=store))
+            found = list(score_together(scorers_of(whole, half), fifty[:3], store=store))
+            assert [fresh for _, fresh in found] == [False, True] * 3
+            assert len(traces) == 2
+            assert not any(fresh for _, fresh in score_together(scorers_of(whole, half), fifty[:3], store=store))
+            assert len(traces) == 2
+
+    def test_what_keeps_measurements_apart(self):
+        _, whole, half = self.counting()
+        together = scorers_of(whole, half)
+        other_function = dataclasses.replace(half, score=linear)
+        apart = scorers_of(other_function, half, seed=1) + scorers_of(dataclasses.replace(half, settings={"scale": 2.0}))
+        apart += scorers_of(dataclasses.replace(half, precision="float64"), half, batch_size=5) + scorers_of(half, channels=5)
+        groups = sharing(together + apart)
+        assert [len(group) for group in groups] == [2, *(1 for _ in apart)]
+        assert groups[0] == together
+
+    def test_without_architectures_or_scorers(self, fifty):
+        assert list(score_together(scorers_of(LINEAR), [])) == []
+        assert list(score_together([], fifty)) == []
+
+
+def test_float64_widens_the_weights_that_float32_draws():
+    def first_weight(network, params, wiring, batch, key):
+        del network, wiring, key
+        leaf = params["stem"][0, 0, 0, 0]
+        return {"weight": leaf, "product": leaf * leaf, "image": batch.x[0, 0, 0, 0]}
+
+    narrow = Proxy("weight", first_weight, "-", "-", "-", finish=lambda found: Outcome(0.0, "ok", found))
+    cell = CellGenotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
+    extras = [scorers_of(proxy)[0].score(cell).extras for proxy in (narrow, dataclasses.replace(narrow, precision="float64"))]
+    assert [found["product"].dtype for found in extras] == ["float32", "float64"]
+    for name in ("weight", "image"):
+        assert float(extras[0][name]) == float(extras[1][name])
+    assert float(extras[1]["product"]) == float(extras[1]["weight"]) ** 2 != float(extras[0]["product"])

@@ -16,7 +16,7 @@ def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
         *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "Problem", "Recipe", "Store", "__version__", "draw_kernel"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
-        *("score_many", "spectrum", "train"),
+        *("score_many", "score_together", "spectrum", "train"),
     }  # fmt: skip
     assert callable(jknas.mgm)
     assert callable(jknas.train)

@@ -47,7 +47,7 @@ def command(
     """Score architectures without training them. Scores that --db holds are not computed again."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces
-    from jknas.scoring import make_scorer, score_many
+    from jknas.scoring import make_scorer, score_together, sharing
     from jknas.store import Store
 
     chosen = spaces.get(space)
@@ -66,8 +66,8 @@ def command(
         bars = stack.enter_context(Bars(quiet=json))
         results: list[dict[str, Any]] = []
         counts: Counter[str] = Counter()
-        for one, given in zip(wanted, overrides, strict=True):
-            scorer = make_scorer(
+        groups = sharing(
+            make_scorer(
                 one,
                 dataset,
                 chosen,
@@ -79,8 +79,14 @@ def command(
                 settings=given,
                 on_compile=functools.partial(bars.note, f"{one.name}: compiling the scoring program"),
             )
-            bars.update(one.name, 0, len(genotypes))
-            for done, (record, fresh) in enumerate(score_many(scorer, genotypes, store=store, deduplicate=dedup), start=1):
+            for one, given in zip(wanted, overrides, strict=True)
+        )
+        while groups:  # a group that is done goes, with its program
+            group = groups.pop(0)
+            label = ", ".join(scorer.proxy.name for scorer in group)
+            better = {scorer.proxy.name: scorer.proxy.higher_is_better for scorer in group}
+            bars.update(label, 0, len(genotypes))
+            for done, (record, fresh) in enumerate(score_together(group, genotypes, store=store, deduplicate=dedup), start=1):
                 line = _line(record, fresh=fresh)
                 counts[record.status] += 1
                 counts["computed" if fresh else "known"] += 1
@@ -91,8 +97,8 @@ def command(
                 if json:
                     print_json(line)
                 else:
-                    _keep_best(results, line, one.higher_is_better)
-                bars.update(one.name, done, len(genotypes))
+                    _keep_best(results, line, better[record.key.proxy])
+                bars.update(label, done // len(group), len(genotypes))
     if not json:
         _report(results, counts)
 

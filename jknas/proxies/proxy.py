@@ -8,7 +8,7 @@ says what the number is worth: a spectrum is no business of float32.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
@@ -20,6 +20,7 @@ from jknas.networks.network import Network, initial_params
 from jknas.proxies.errors import ProxyError
 
 Setting = str | int | float | bool
+Precision = Literal["float32", "float64"]
 
 
 class Batch(NamedTuple):
@@ -108,6 +109,7 @@ class Proxy:
         settings_in: of the spaces that have other defaults, by name.
         finish: the host part: what ``score`` returned, as NumPy arrays, to an :class:`Outcome`.
         subject: what is scored, where that is not the network and a batch of training images.
+        precision: what the device part computes in. With ``"float64"`` the weights are the same, drawn in float32 and widened.
         check: ``check(space name, settings)``, raises ``ProxyError`` where the proxy is not defined.
     """
 
@@ -125,6 +127,7 @@ class Proxy:
     settings_in: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     finish: Callable[[Any], Outcome] = finish_scalar
     subject: Subject = field(default_factory=Subject)
+    precision: Precision = "float32"
     check: Callable[[str, Mapping[str, Setting]], None] = _anywhere
 
     def examples(self, space: str) -> int:
