@@ -29,6 +29,8 @@ from jknas.store import STATUSES
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
+TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm"}
+"""Those that normalise over the batch in every space."""
 
 
 class QuickJax:
@@ -126,7 +128,7 @@ def test_the_default_normalisation_of_a_space(name):
     proxy = proxies.get(name)
     for space, usual in (("nasbench201", "example"), ("darts", "batch"), (None, "example")):
         chosen = proxy.with_settings({}, space=space)
-        assert chosen.get("statistics", usual) == ("batch" if name == "tenas_condition" else usual)
+        assert chosen.get("statistics", usual) == ("batch" if name in TRAINING_MODE else usual)
         assert chosen.keys() == proxy.settings.keys()
     if "statistics" in proxy.settings:
         problem = stubs.problem(space=DARTS, network=DartsNetwork(2, 3), proxy=proxy)

@@ -6,13 +6,15 @@
 
 from jknas.choosing import choose
 from jknas.proxies import mgm as _mgm
+from jknas.proxies import naswot as _naswot
 from jknas.proxies import ntk as _ntk
 from jknas.proxies import regions as _regions
+from jknas.proxies import saliency as _saliency
 from jknas.proxies import size as _size
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
-REGISTRY: dict[str, Proxy] = {proxy.name: proxy for proxy in (*_mgm.PROXIES, *_ntk.PROXIES, *_regions.PROXIES, *_size.PROXIES)}
+REGISTRY: dict[str, Proxy] = {proxy.name: proxy for room in (_mgm, _naswot, _ntk, _regions, _saliency, _size) for proxy in room.PROXIES}
 """Every proxy by name."""
 
 
