@@ -4,21 +4,27 @@
 Target(dataset='cifar10', split='test', epochs=200)
 """
 
+from jknas.tabular.accounting import ACCOUNTINGS, FULL_TRAINING_SECONDS, Accounting
 from jknas.tabular.errors import TabularError
 from jknas.tabular.nasbench201 import MeansTable, load
-from jknas.tabular.table import DATASETS, PROTOCOLS, Accuracy, SearchProtocol, Seeds, Split, Table, Target, check_target
+from jknas.tabular.nats import NatsTable, nats_bench
+from jknas.tabular.table import DATASETS, PROTOCOLS, Accuracy, SearchProtocol, Seeds, Table, Target, check_target
 
 __all__ = [
+    "ACCOUNTINGS",
     "DATASETS",
+    "FULL_TRAINING_SECONDS",
     "PROTOCOLS",
+    "Accounting",
     "Accuracy",
     "MeansTable",
+    "NatsTable",
     "SearchProtocol",
     "Seeds",
-    "Split",
     "Table",
     "TabularError",
     "Target",
     "check_target",
     "load",
+    "nats_bench",
 ]

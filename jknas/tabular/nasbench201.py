@@ -30,7 +30,7 @@ from jknas.data.files import FOLDER_VARIABLE, data_folder
 from jknas.genotype import CellGenotype
 from jknas.spaces.nasbench201_index import published_order
 from jknas.tabular.errors import TabularError
-from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Split, Target, check_target
+from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
 
 __all__ = ["FILE", "LOSS_FILE", "MeansTable", "load"]
 
@@ -88,7 +88,7 @@ class MeansTable:
         """Return the architectures, in the order of the published index."""
         return self._genotypes
 
-    def accuracy(self, genotype: CellGenotype, *, dataset: str, split: Split, epochs: int, seeds: Seeds) -> Accuracy:
+    def accuracy(self, genotype: CellGenotype, *, dataset: str, split: str, epochs: int, seeds: Seeds) -> Accuracy:
         """Return the mean accuracy over seeds; its spread and their number are not known.
 
         Args:

@@ -16,7 +16,7 @@ from jknas.choosing import choose
 from jknas.genotype import CellGenotype
 from jknas.tabular.errors import TabularError
 
-__all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Split", "Table", "Target", "check_target"]
+__all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Table", "Target", "check_target"]
 
 DATASETS = ("cifar10-valid", "cifar10", "cifar100", "imagenet16-120")
 """What the networks of a table were trained on."""
@@ -24,7 +24,6 @@ DATASETS = ("cifar10-valid", "cifar10", "cifar100", "imagenet16-120")
 SPLITS = ("validation", "test")
 EPOCHS = (12, 200)
 
-Split = Literal["validation", "test"]
 Seeds = Literal["mean"] | int | np.random.Generator
 """``"mean"``: the mean over all seeds that were trained; a number: that seed; a generator: one of them, drawn with it."""
 
@@ -107,7 +106,7 @@ class Table(Protocol):
         """Return the architectures, in the order of the published index."""
         ...
 
-    def accuracy(self, genotype: CellGenotype, *, dataset: str, split: Split, epochs: int, seeds: Seeds) -> Accuracy:
+    def accuracy(self, genotype: CellGenotype, *, dataset: str, split: str, epochs: int, seeds: Seeds) -> Accuracy:
         """Return an accuracy after the last epoch, in percent."""
         ...
 

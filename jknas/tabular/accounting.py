@@ -1,0 +1,103 @@
+"""What an evaluation is said to cost: two conventions, which must not be mixed in one table.
+
+Searches on a tabular benchmark train nothing; a search time is a sum of numbers that stand for the training that was not done. Papers add
+up different numbers, a factor of 10 and more apart.
+
+>>> get("full-training").name
+'full-training'
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from jknas.choosing import choose
+from jknas.genotype import CellGenotype
+from jknas.tabular.errors import TabularError
+from jknas.tabular.table import PROTOCOLS, Table
+
+__all__ = ["ACCOUNTINGS", "FULL_TRAINING_SECONDS", "Accounting", "get"]
+
+Seconds = Callable[[Table, CellGenotype, str], float]
+"""``seconds(table, genotype, dataset)``; the data set is one of `PROTOCOLS`."""
+
+FULL_TRAINING_SECONDS: Mapping[str, float] = {"cifar10": 2160.0, "cifar100": 4600.0, "imagenet16-120": 10_000.0}
+"""KNAS's times of one training for 200 epochs, whatever the architecture (one V100)."""
+
+_SHORT, _WHOLE = 20, 200  # epochs of a candidate's and of a whole training in KNAS
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """A convention of search time.
+
+    Attributes:
+        name: what results say they count in.
+        seconds: of one evaluation of a multi-trial search: what it takes to learn the accuracy by which the search selects.
+        candidate_seconds: of one candidate of KNAS's second stage, trained for 20 of 200 epochs and validated.
+        summary: one line.
+        reference: where the convention comes from.
+    """
+
+    name: str
+    seconds: Seconds
+    candidate_seconds: Seconds
+    summary: str
+    reference: str
+
+
+def _twelve_epochs(table: Table, genotype: CellGenotype, dataset: str) -> float:
+    return _trained(table, genotype, dataset, PROTOCOLS[_known(dataset)].selects.epochs)
+
+
+def _twenty_epochs(table: Table, genotype: CellGenotype, dataset: str) -> float:
+    return _trained(table, genotype, dataset, _SHORT)
+
+
+def _trained(table: Table, genotype: CellGenotype, dataset: str, epochs: int) -> float:
+    trained_on = PROTOCOLS[_known(dataset)].selects.dataset
+    training = table.seconds(genotype, dataset=trained_on, epochs=epochs)
+    return training + table.validation_seconds(genotype, dataset=trained_on)
+
+
+def _full_training(table: Table, genotype: CellGenotype, dataset: str) -> float:
+    del table, genotype
+    return FULL_TRAINING_SECONDS[_known(dataset)]
+
+
+def _part_of_training(table: Table, genotype: CellGenotype, dataset: str) -> float:
+    return _full_training(table, genotype, dataset) * _SHORT / _WHOLE
+
+
+def _known(dataset: str) -> str:
+    return choose("data set of a search", dataset, tuple(PROTOCOLS), error=TabularError)
+
+
+ACCOUNTINGS: Mapping[str, Accounting] = {
+    one.name: one
+    for one in (
+        Accounting(
+            "twelve-epochs",
+            _twelve_epochs,
+            _twenty_epochs,
+            "the table's own time of 12 epochs of training and one pass over the validation images",
+            "Dong and Yang, NAS-Bench-201, arXiv:2001.00326, section 5 (budget 12,000 s); NATS-Bench, arXiv:2009.00437",
+        ),
+        Accounting(
+            "full-training",
+            _full_training,
+            _part_of_training,
+            "one fixed time of 200 epochs an architecture: 2,160, 4,600 or 10,000 s; a tenth of it for a candidate of KNAS",
+            "Xu et al., KNAS, ICML 2021, arXiv:2111.13293, table 1 (216K s = 100 architectures; k = 20 is 4.3K s)",
+        ),
+    )
+}
+"""The conventions by name."""
+
+
+def get(name: str) -> Accounting:
+    """Return a convention by name.
+
+    Raises:
+        TabularError: for an unknown name, with the known ones.
+    """
+    return ACCOUNTINGS[choose("accounting", name, tuple(ACCOUNTINGS), error=TabularError)]
