@@ -1,5 +1,6 @@
 """The sums of one mini-batch gradient against loops over layers, hand-worked numbers and recorded ones."""
 
+import functools
 import math
 
 import jax
@@ -16,7 +17,7 @@ from jknas.kernels.objectives import per_example
 from jknas.kernels.saliency import Saliency, saliency
 from jknas.networks import CellNetwork
 from jknas.networks.cell_network import restrict
-from jknas.networks.registration import tensors
+from jknas.networks.registration import kernel_layers, tensors
 from jknas.proxies import Batch
 from jknas.proxies.saliency import saliency_scores
 
@@ -48,10 +49,33 @@ def by_hand(weights, gradients):
     )
 
 
+def chosen_kernels(tree, genotype):
+    """The kernels of a genotype one by one, from a tree of all candidates."""
+    arrays, listed = {"params": jax.device_get(tree)}, tensors(NETWORK, genotype)
+    return [array for array in (tensor.read(arrays) for tensor in listed if tensor.collection == "params") if array.ndim > 1]
+
+
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("statistics", ["batch", pytest.param("example", marks=pytest.mark.slow)])
-def test_a_code_sums_over_the_single_layers_of_its_genotype(statistics):
-    """Two cells a stage are two layers, and the operations that are not chosen, though they have weights, count nowhere."""
+def test_a_code_sums_over_the_single_layers_of_its_genotype():
+    """Two cells a stage are two layers; operations that are not chosen count nowhere, not even where they have a gradient, as here."""
+    params = random_variables(NETWORK)["params"]
+
+    def everything_matters(params, x):
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(params)) + 0 * x
+
+    def compute(params, code):
+        return saliency(everything_matters, params, jnp.ones((2, 1)), objective="logits", layers=kernel_layers(NETWORK, code))
+
+    found = quick_jit(compute)(params, jnp.asarray(MIXED.code))
+    kernels = chosen_kernels(params, MIXED)
+    assert len(kernels) == 2 + 2 * 3 + 3 * 2 * 2  # stem and classifier, two reductions, two convolutions in every cell
+    np.testing.assert_allclose(found, by_hand(kernels, [np.cos(kernel) for kernel in kernels]), rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("statistics", ["batch", "example"])
+def test_the_network_of_a_code_has_the_scores_of_its_genotype(statistics):
     params, batch = random_variables(NETWORK)["params"], tiny_batch()
     found = quick_jit(lambda code: saliency_scores(NETWORK, params, code, batch, jax.random.key(0), statistics=statistics))(
         jnp.asarray(MIXED.code)
@@ -62,14 +86,14 @@ def test_a_code_sums_over_the_single_layers_of_its_genotype(statistics):
 
     chosen = restrict(params, MIXED)
     gradient = quick_jit(jax.grad(loss))(chosen)
-    listed = [tensor for tensor in tensors(NETWORK, MIXED) if tensor.collection == "params"]
-    pairs = [(np.asarray(tensor.read({"params": chosen})), np.asarray(tensor.read({"params": gradient}))) for tensor in listed]
-    kernels = [pair for pair in pairs if pair[0].ndim > 1]
-    assert len(kernels) == 2 + 2 * 3 + 3 * 2 * 2  # stem and classifier, two reductions, two convolutions in every cell
-    expected = by_hand(*zip(*kernels, strict=True))
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    np.testing.assert_allclose(found, by_hand(chosen_kernels(chosen, MIXED), chosen_kernels(gradient, MIXED)), rtol=1e-10)
 
 
+def _a_kernel(tree):
+    return tree["stage2"]["edge_1_0_nor_conv_3x3"]["kernel"]
+
+
+@pytest.mark.slow
 def test_a_layer_behind_which_there_is_a_normalisation_is_orthogonal_to_its_gradient(float64):
     """Why plain says so little: but for the epsilon of the variance, only downsampling and classifier contribute."""
     params, batch = random_variables(NETWORK)["params"], tiny_batch()
@@ -79,10 +103,10 @@ def test_a_layer_behind_which_there_is_a_normalisation_is_orthogonal_to_its_grad
 
     chosen = restrict(params, MIXED)
     gradient = quick_jit(jax.grad(loss))(chosen)
-    kernel, slope = (tree["stage2"]["edge_1_0_nor_conv_3x3"]["kernel"] for tree in (chosen, gradient))
-    free, free_slope = (tree["classifier"] for tree in (chosen, gradient))
-    assert abs(float(jnp.vdot(kernel, slope))) < 1e-4 * float(jnp.sum(jnp.abs(kernel * slope)))
-    assert abs(float(jnp.vdot(free, free_slope))) > 1e-2 * float(jnp.sum(jnp.abs(free * free_slope)))
+    trees = jax.device_get((chosen, gradient))
+    normalised, free = (np.multiply(*(leaf(tree) for tree in trees)) for leaf in (_a_kernel, lambda tree: tree["classifier"]))
+    assert abs(normalised.sum()) < 1e-4 * np.abs(normalised).sum()
+    assert abs(free.sum()) > 1e-2 * np.abs(free).sum()
 
 
 def perceptron(params, x):
@@ -99,21 +123,22 @@ def perceptron_case():
 @pytest.mark.usefixtures("float64")
 def test_any_model_has_its_matrices_as_layers():
     params, x, labels = perceptron_case()
-    found = saliency(perceptron, params, x, labels)
+    found = quick_jit(functools.partial(saliency, perceptron))(params, x, labels)
     chosen = lambda kernels: per_example(  # noqa: E731
         jnp.tanh(x @ kernels[0] + params["in"]["bias"]) @ kernels[1], labels
     ).mean()
     kernels = [params["in"]["kernel"], params["out"]["kernel"]]
-    expected = by_hand([np.asarray(kernel) for kernel in kernels], [np.asarray(slope) for slope in jax.grad(chosen)(kernels)])
+    expected = by_hand([np.asarray(kernel) for kernel in kernels], jax.device_get(quick_jit(jax.grad(chosen))(kernels)))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     # NASI's squared gradient is Eq. (15) of KNAS over the kernels.
-    eq15 = mgm(perceptron, params, x, labels, parameters=lambda path: path.endswith("['kernel']"))
+    eq15 = quick_jit(functools.partial(mgm, perceptron, parameters=lambda path: path.endswith("['kernel']")))(params, x, labels)
     assert float(found.squared_gradient) == pytest.approx(float(eq15), rel=1e-12)
 
 
 def test_half_precision_is_summed_in_float32():
     weights = jnp.full((64, 64), 0.5, jnp.bfloat16)
-    found = saliency(lambda w, x: x @ w, weights, jnp.ones((1, 64), jnp.bfloat16), objective="logits")
+    compute = quick_jit(lambda w, x: saliency(lambda w, x: x @ w, w, x, objective="logits"))
+    found = compute(weights, jnp.ones((1, 64), jnp.bfloat16))
     assert {value.dtype for value in found} == {jnp.dtype("float32")}
     assert (float(found.snip), float(found.gradient_norm), float(found.weight_norm)) == (2048.0, 64.0, 32.0)
 

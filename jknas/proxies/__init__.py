@@ -5,6 +5,7 @@
 """
 
 from jknas.choosing import choose
+from jknas.proxies import jacobian as _jacobian
 from jknas.proxies import mgm as _mgm
 from jknas.proxies import naswot as _naswot
 from jknas.proxies import ntk as _ntk
@@ -14,7 +15,9 @@ from jknas.proxies import size as _size
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
-REGISTRY: dict[str, Proxy] = {proxy.name: proxy for room in (_mgm, _naswot, _ntk, _regions, _saliency, _size) for proxy in room.PROXIES}
+REGISTRY: dict[str, Proxy] = {
+    proxy.name: proxy for room in (_jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size) for proxy in room.PROXIES
+}
 """Every proxy by name."""
 
 
