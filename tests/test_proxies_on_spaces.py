@@ -29,6 +29,8 @@ from jknas.store import STATUSES
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
+OBSERVED = ("naswot",)
+"""Those that look inside the network, which those of NAS-Bench-201 alone allow."""
 TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas"}
 """Those that normalise over the batch in every space."""
 
@@ -150,6 +152,13 @@ def test_released_code_exists_for_one_space(name, settings):
     make_scorer(proxies.get(name), stubs.tiny_digits(), stubs.SPACE, batch_size=4, settings=settings)
 
 
+@pytest.mark.parametrize("name", OBSERVED)
+def test_activations_can_be_observed_in_one_space(name):
+    with pytest.raises(ProxyError, match=r"in the space 'darts' this score is not defined: it looks inside .* Choose a score of outputs"):
+        make_scorer(proxies.get(name), stubs.tiny_digits(), DARTS)
+    make_scorer(proxies.get(name), stubs.tiny_digits(), stubs.SPACE, batch_size=4)
+
+
 @pytest.mark.parametrize(("name", "settings"), [("mgm_released", {"aliased": True}), ("mgm_layerwise", {"entries": "released"})])
 def test_a_released_score_of_a_darts_network(name, settings):
     batch = Batch(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
@@ -244,8 +253,8 @@ def again(scorer):
 @pytest.mark.parametrize("name", proxies.names())
 @pytest.mark.parametrize("space", TINY)
 def test_the_contract(space, name):
-    if space == "darts" and name in RELEASED:
-        pytest.skip("defined for NAS-Bench-201 only, as test_released_code_exists_for_one_space shows")
+    if space == "darts" and name in RELEASED + OBSERVED:
+        pytest.skip("defined for NAS-Bench-201 only, as the tests of what is not defined show")
     scorer = scorer_of(space, name)
     genotypes = spaces.get(space).sample(np.random.default_rng(2), 6)
     records = [scorer.score(genotype) for genotype in genotypes]

@@ -22,8 +22,8 @@ MAX_SEED = 2**32 - 1
 # Written out, so that --help need not import every proxy.
 PROXY_NAMES = (
     "epe_nas, grad_norm, jacob_cov, l2_norm, label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, mgm_logits, "
-    "mgm_released, mgm_released_aliased, nasi, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, "
-    "plain, snip, tenas_condition"
+    "mgm_released, mgm_released_aliased, nasi, naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, "
+    "params, plain, snip, tenas_condition"
 )
 
 Space = Annotated[str, typer.Option("--space", help="search space")]
