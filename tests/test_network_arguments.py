@@ -43,7 +43,7 @@ def test_unknown_initialisations_list_the_known_ones():
 
 
 def test_unknown_statistics_list_the_known_ones():
-    message = "statistics='train' is not known; choose one of 'example', 'batch', 'running'"
+    message = "statistics='train' is not known; choose one of 'example', 'batch', 'running', 'none'"
     with pytest.raises(ValueError, match=message):
         check_statistics("train")
     with pytest.raises(ValueError, match=message):

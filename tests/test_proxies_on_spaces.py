@@ -31,7 +31,7 @@ DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
 OBSERVED = ("naswot",)
 """Those that look inside the network, which those of NAS-Bench-201 alone allow."""
-TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas"}
+TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas", "grasp"}
 """Those that normalise over the batch in every space."""
 
 

@@ -42,6 +42,7 @@ class _Macro(nn.Module):
     cells: int
     classes: int
     statistics: Statistics
+    reductions: Statistics
     chosen: tuple[str, ...] | None
 
     @nn.compact
@@ -60,7 +61,7 @@ class _Macro(nn.Module):
         for level in (1, 2, 3):
             features = self.channels * 2 ** (level - 1)
             if level > 1:
-                x = Reduction(features // 2, features, self.statistics, name=f"reduction{level - 1}")(x)
+                x = Reduction(features // 2, features, self.reductions, name=f"reduction{level - 1}")(x)
             x, _ = stage(features, self.statistics, self.chosen, name=f"stage{level}")(x, wiring)
         last_norm = BatchNorm(4 * self.channels, name="last_norm")
         x, moments = batch_norm(x, last_norm.weights(), self.statistics)
@@ -97,9 +98,9 @@ class CellNetwork:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
-    def _module(self, statistics: Statistics, genotype: CellGenotype | None) -> _Macro:
+    def _module(self, statistics: Statistics, genotype: CellGenotype | None, reductions: Statistics | None = None) -> _Macro:
         chosen = None if genotype is None else genotype.operations
-        return _Macro(self.channels, self.cells, self.classes, statistics, chosen)
+        return _Macro(self.channels, self.cells, self.classes, statistics, reductions or statistics, chosen)
 
     def init(self, key: jax.Array, genotype: CellGenotype | None = None, *, scheme: Scheme = "pytorch") -> Variables:
         """Draw parameters.
@@ -134,22 +135,24 @@ class CellNetwork:
         *,
         statistics: Statistics = "example",
         batch_stats: PyTree | None = None,
+        reductions: Statistics | None = None,
     ) -> Float[Array, "n k"]:
         """Compute the logits.
 
         Args:
             params: parameters from :meth:`init`; a genotype also runs on the full set.
-            x: images, channels last; height and width multiples of 4, and at least 8 unless ``statistics="running"``.
+            x: images, channels last; height and width multiples of 4, and at least 8 where the images themselves are normalised over.
             wiring: genotype, code, or mixture weights (see the module's text).
             statistics: what batch normalisation normalises over; ``"running"`` needs ``batch_stats``.
             batch_stats: running averages.
+            reductions: what the two reduction blocks normalise over, where that is not ``statistics``.
 
         Raises:
             ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, an array that is no wiring, or
                 parameters without an operation that the wiring may use.
             TypeError: if the wiring is a string.
         """
-        return self._run(params, batch_stats, x, wiring, statistics, mutable=False)
+        return self._run(params, batch_stats, x, wiring, statistics, mutable=False, reductions=reductions)
 
     def apply_and_update(
         self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], wiring: Wiring
@@ -187,17 +190,26 @@ class CellNetwork:
         return restrict(tree, genotype)
 
     def _run(
-        self, params: PyTree, batch_stats: PyTree | None, x: jax.Array, wiring: Wiring, statistics: Statistics, *, mutable: bool
+        self,
+        params: PyTree,
+        batch_stats: PyTree | None,
+        x: jax.Array,
+        wiring: Wiring,
+        statistics: Statistics,
+        *,
+        mutable: bool,
+        reductions: Statistics | None = None,
     ) -> Any:
         check_statistics(statistics)
-        if statistics == "running" and batch_stats is None:
+        check_statistics(reductions or statistics)
+        if "running" in (statistics, reductions) and batch_stats is None:
             raise ValueError('statistics="running" needs batch_stats=..., the running averages that init and training return')
         self._check_images(x, statistics)
         genotype, traced = resolve_wiring(wiring)
         _check_operations("params", params, genotype)
         if batch_stats is not None:
             _check_operations("batch_stats", batch_stats, genotype)
-        module = self._module(statistics, genotype)
+        module = self._module(statistics, genotype, reductions)
         # Only running averages are read; batch and example statistics get placeholders of the right structure for free.
         state = batch_stats if batch_stats is not None else _unit_averages(params)
         variables = {"params": params, "batch_stats": state}
@@ -209,7 +221,7 @@ class CellNetwork:
     def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
         if x.ndim != 4 or x.shape[-1] != self.input_channels:
             raise ValueError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
-        smallest = 4 if statistics == "running" else 8
+        smallest = 8 if statistics in {"example", "batch"} else 4
         if any(extent % 4 or extent < smallest for extent in x.shape[1:3]):
             raise ValueError(
                 f"height and width must be multiples of 4 and at least {smallest} with statistics={statistics!r} "

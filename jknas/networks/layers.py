@@ -57,6 +57,8 @@ def batch_norm(x: jax.Array, weights: NormWeights, statistics: Statistics) -> tu
 
     Half-precision inputs are normalised in float32 and returned in their own type.
     """
+    if statistics == "none":
+        return x, _moments(weights.running_mean, weights.running_variance, x, statistics)
     wide = at_least_float32(x)
     if statistics == "running":
         y = normalise_running(wide, *weights)
@@ -68,7 +70,7 @@ def batch_norm(x: jax.Array, weights: NormWeights, statistics: Statistics) -> tu
 def relu_conv_norm(x: jax.Array, weights: ConvNormWeights, statistics: Statistics, *, stride: int = 1) -> tuple[jax.Array, Moments]:
     """ReLU, convolution padded to keep the size at stride 1, batch normalisation."""
     kernel = weights.kernel.astype(x.dtype)
-    if statistics == "running":
+    if statistics in {"running", "none"}:
         return batch_norm(convolution(jax.nn.relu(x), kernel, stride, kernel.shape[0] // 2), weights.norm, statistics)
     y, mean, variance = relu_conv_normalise(x, kernel, weights.norm.scale, weights.norm.shift, stride, _axes(statistics))
     return y, _moments(mean, variance, y, statistics)

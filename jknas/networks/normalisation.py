@@ -1,6 +1,6 @@
 """Batch normalisation with the batch as part of its definition.
 
-Three statistics are in use in this field, and a kernel or proxy is only defined once it says which (see :data:`Statistics`).
+Several statistics are in use in this field, and a kernel or proxy is only defined once it says which (see :data:`Statistics`).
 The reverse rule is written out so that the backward pass reads each activation twice and stores nothing but the input and one mean and one
 reciprocal standard deviation per group.
 """
@@ -14,10 +14,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-Statistics = Literal["example", "batch", "running"]
+Statistics = Literal["example", "batch", "running", "none"]
 """``example``: each example by itself over height x width, which is what training-mode batch normalisation does at batch size one.
 ``batch``: ordinary training mode over batch x height x width; the examples of a batch depend on each other.
-``running``: evaluation mode, with stored running averages."""
+``running``: evaluation mode, with stored running averages.
+``none``: no normalisation at all; scales and shifts are not used either."""
 
 EPSILON = 1e-5
 """Added to the variance; PyTorch's default."""

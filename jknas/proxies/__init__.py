@@ -5,6 +5,7 @@
 """
 
 from jknas.choosing import choose
+from jknas.proxies import grasp as _grasp
 from jknas.proxies import jacobian as _jacobian
 from jknas.proxies import mgm as _mgm
 from jknas.proxies import naswot as _naswot
@@ -12,11 +13,12 @@ from jknas.proxies import ntk as _ntk
 from jknas.proxies import regions as _regions
 from jknas.proxies import saliency as _saliency
 from jknas.proxies import size as _size
+from jknas.proxies import synflow as _synflow
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
 REGISTRY: dict[str, Proxy] = {
-    proxy.name: proxy for room in (_jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size) for proxy in room.PROXIES
+    proxy.name: proxy for room in (_grasp, _jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size, _synflow) for proxy in room.PROXIES
 }
 """Every proxy by name."""
 

@@ -82,7 +82,7 @@ def _finish_correlations(rows: Any) -> Outcome:
 
 
 def _finish_classes(found: LabelledJacobian) -> Outcome:
-    score = class_correlation_score(found.rows, np.asarray(found.labels), classes=int(found.classes))
+    score = class_correlation_score(np.asarray(found.rows), np.asarray(found.labels), classes=int(found.classes))
     return Outcome(score, _worth(np.asarray(found.rows), score), {"classes": len(np.unique(found.labels))})
 
 

@@ -166,7 +166,7 @@ class DartsNetwork:
 
         Args:
             params: parameters from :meth:`init`; a genotype also runs on the full set.
-            x: images, channels last; at least 8 pixels high and wide (64 with the ImageNet stem) unless ``statistics="running"``.
+            x: images, channels last; at least 8 pixels high and wide (64 with the ImageNet stem) where they are normalised over.
             wiring: genotype, code, or mixture weights (see :mod:`jknas.networks.darts.wiring`). Each new genotype is a compilation, all
                 codes share one, all mixtures another.
             statistics: what batch normalisation normalises over; ``"running"`` needs ``batch_stats``.
@@ -288,7 +288,7 @@ class DartsNetwork:
     def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
         if x.ndim != 4 or x.shape[-1] != self.input_channels:
             raise ValueError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
-        smallest = 1 if statistics == "running" else 8 if self.stem == "cifar" else 64
+        smallest = 1 if statistics in {"running", "none"} else 8 if self.stem == "cifar" else 64
         if min(x.shape[1:3]) < smallest:
             raise ValueError(
                 f'with stem="{self.stem}" and statistics={statistics!r} images must be at least {smallest} pixels high and wide, so that '
