@@ -21,9 +21,9 @@ MAX_SEED = 2**32 - 1
 
 # Written out, so that --help need not import every proxy.
 PROXY_NAMES = (
-    "epe_nas, grad_norm, grasp, jacob_cov, l2_norm, label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, mgm_logits, "
-    "mgm_released, mgm_released_aliased, nasi, naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, "
-    "params, plain, snip, synflow, tenas_condition"
+    "epe_nas, fisher, grad_norm, grasp, jacob_cov, l2_norm, label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, "
+    "mgm_logits, mgm_released, mgm_released_aliased, nasi, naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, "
+    "ntk_trace, params, plain, snip, synflow, tenas_condition"
 )
 AGGREGATE_NAMES = "tenas_rank_sum, vote"
 

@@ -5,6 +5,7 @@
 """
 
 from jknas.choosing import choose
+from jknas.proxies import fisher as _fisher
 from jknas.proxies import grasp as _grasp
 from jknas.proxies import jacobian as _jacobian
 from jknas.proxies import mgm as _mgm
@@ -18,7 +19,9 @@ from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
 REGISTRY: dict[str, Proxy] = {
-    proxy.name: proxy for room in (_grasp, _jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size, _synflow) for proxy in room.PROXIES
+    proxy.name: proxy
+    for room in (_fisher, _grasp, _jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size, _synflow)
+    for proxy in room.PROXIES
 }
 """Every proxy by name."""
 
