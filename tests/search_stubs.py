@@ -9,7 +9,7 @@ from jknas.data import Dataset, load
 from jknas.genotype import CellGenotype
 from jknas.networks.cell_network import CellNetwork
 from jknas.search import Problem
-from jknas.search.evaluator import Scored
+from jknas.search.scored import Scored
 from jknas.store import ScoreKey, ScoreRecord
 from jknas.training import EpochRecord, Metrics, Recipe, Training
 
@@ -46,6 +46,9 @@ class Evaluator:
     def __init__(self, problem: Problem, *, folder: Any = None, on_compile: Any = None, on_epoch: Any = None) -> None:
         del on_compile, on_epoch
         self.problem, self.folder = problem, folder
+
+    def made(self, name: str, make: Any) -> Any:
+        return self.__dict__.setdefault("_made", {}).setdefault(name, make())
 
     def _ask(self, what: str, genotype: CellGenotype) -> None:
         if Evaluator.fail_at is not None and len(Evaluator.asked) >= Evaluator.fail_at:

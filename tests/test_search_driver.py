@@ -7,12 +7,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jknas import search
-from jknas.json_text import export_json
+from jknas.json_text import export_json, write_json
 from jknas.search import Budget, SearchError, as_record, driver, run
 from jknas.search.candidates import best_trained, order_by_score
 from jknas.training import Recipe
 
-METHODS = {"knas": search.knas(samples=6, topk=3), "random": search.random_search(topk=3)}
+METHODS = {
+    "knas": search.knas(samples=6, topk=3),
+    "random": search.random_search(topk=3),
+    "evolution": search.evolution(population=3, tournament=2, evaluations=6),
+    "proxy_evolution": search.proxy_evolution(samples=5, population=2, tournament=2, evaluations=5),
+    "reinforce": search.reinforce(learning_rate=0.5, evaluations=4),
+    "bohb": search.bohb(evaluations=13),  # repeats nine, and proposes after eight
+    "best_by_proxy": search.best_by_proxy(samples=5, train=True),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +94,48 @@ class TestEveryMethod:
         events = []
         run(method, stubs.problem(), on_event=events.append)
         assert (events[0].kind, events[-1].kind) == ("begin", "end")
-        assert (events[-1].completed, events[-1].total) == (3, 3)
+        assert 0 < events[-1].completed == events[-1].total
+        assert all(event.completed <= event.total for event in events)
+
+    def test_the_same_state_gives_the_same_next_state(self, method):
+        problem = stubs.problem()
+        evaluator = stubs.Evaluator(problem)
+        state = method.init(problem)
+        while not method.finished(state):
+            one, two = method.step(evaluator, state), method.step(stubs.Evaluator(problem), json.loads(write_json(state, "")))
+            assert write_json(one, "") == write_json(two, "")
+            state = one
+
+    def test_a_state_comes_back_from_its_text_as_it_was(self, method):
+        state = run(method, stubs.problem()).state
+        assert repr(json.loads(write_json(state, ""))) == repr(json.loads(json.dumps(state, sort_keys=True)))
+        assert state == json.loads(json.dumps(state))  # lists, not tuples; string keys
+
+    def test_its_settings_are_recorded(self, method):
+        assert search.get(method.name)(**method.settings).settings == method.settings
+        assert as_record(run(method, stubs.problem()))["settings"] == method.settings
+
+    def test_a_space_in_which_all_is_dead_ends_like_any_other(self, method, evaluator):
+        class Dead(dict):
+            def get(self, text, plain):
+                return (0.5, "dead") if isinstance(plain, tuple) else 0.1
+
+        evaluator.scores, evaluator.accuracies = Dead(), Dead()
+        result = run(method, stubs.problem())
+        record = as_record(result)
+        assert result.complete
+        assert record["validation_accuracy"] == 0.1
+        assert record["counts"]["dead"] + record["counts"]["unscored"] == record["counts"]["sampled"]
+        if method.name not in ("knas", "proxy_evolution", "best_by_proxy"):  # which rank by score
+            assert result.state["winner"] == 0  # of equals the first
+
+    def test_a_diverged_training_never_wins_over_another(self, method, evaluator):
+        plain = run(method, stubs.problem())
+        winner = plain.state["candidates"][plain.state["winner"]]["genotype"]
+        evaluator.diverging, evaluator.accuracies = (winner,), {winner: 1.0}
+        record = as_record(run(method, stubs.problem()))
+        assert record["genotype"] != winner or record["counts"]["trained"] == 1
+        assert record["counts"]["diverged"] == 1
 
     def test_its_record_is_strict_json(self, method, evaluator):
         first = str(stubs.SPACE.parse(run(method, stubs.problem()).state["candidates"][0]["genotype"]))
@@ -256,7 +305,8 @@ class TestProblem:
 
 
 def test_registry():
-    assert search.names() == ("knas", "random", "tenas")
+    assert search.names() == ("best_by_proxy", "bohb", "evolution", "knas", "proxy_evolution", "random", "reinforce", "tenas")
+    assert set(METHODS) | {"tenas"} == set(search.names())  # that one has its own file
     assert search.get("knas")(samples=7, topk=2).settings == {"samples": 7, "topk": 2}
     with pytest.raises(SearchError, match=r"Unknown search method 'kans'.*Did you mean 'knas'"):
         search.get("kans")

@@ -1,7 +1,7 @@
 """Search methods, one file each, under one driver.
 
 >>> names()
-('knas', 'random', 'tenas')
+('best_by_proxy', 'bohb', 'evolution', 'knas', 'proxy_evolution', 'random', 'reinforce', 'tenas')
 >>> get("knas")(samples=100, topk=5).settings
 {'samples': 100, 'topk': 5}
 """
@@ -9,21 +9,37 @@
 from collections.abc import Callable
 
 from jknas.choosing import choose
+from jknas.search.best_by_proxy import best_by_proxy
+from jknas.search.bohb import bohb
 from jknas.search.driver import Budget, Event, SearchResult, run
 from jknas.search.errors import SearchError
+from jknas.search.evolution import evolution
 from jknas.search.knas import knas
 from jknas.search.method import Method
 from jknas.search.problem import Problem
+from jknas.search.proxy_evolution import proxy_evolution
 from jknas.search.random_search import random_search
+from jknas.search.reinforce import reinforce
 from jknas.search.result import as_record
+from jknas.search.scored_pool import scored_pool
+from jknas.search.table_problem import TableProblem
 from jknas.search.tenas import tenas
 
 __all__ = [
-    "Budget", "Event", "Method", "Problem", "SearchError", "SearchResult", "as_record", "get", "knas", "names", "random_search", "run",
-    "tenas",
+    "Budget", "Event", "Method", "Problem", "SearchError", "SearchResult", "TableProblem", "as_record", "best_by_proxy", "bohb",
+    "evolution", "get", "knas", "names", "proxy_evolution", "random_search", "reinforce", "run", "scored_pool", "tenas",
 ]  # fmt: skip
 
-_METHODS: dict[str, Callable[..., Method]] = {"knas": knas, "random": random_search, "tenas": tenas}
+_METHODS: dict[str, Callable[..., Method]] = {
+    "best_by_proxy": best_by_proxy,
+    "bohb": bohb,
+    "evolution": evolution,
+    "knas": knas,
+    "proxy_evolution": proxy_evolution,
+    "random": random_search,
+    "reinforce": reinforce,
+    "tenas": tenas,
+}
 
 
 def names() -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 A candidate is a mapping:
 
-``genotype``, ``canonical``
-    architecture strings.
+``genotype``
+    architecture string.
 ``score``, ``status``, ``seconds``
     from the proxy, see :class:`jknas.store.ScoreRecord`; the status "unscored", and None for the others, where no proxy was asked.
 ``rank``
@@ -13,29 +13,49 @@ A candidate is a mapping:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from jknas.search.problem import Problem
 from jknas.store import STATUSES, ScoreRecord
-from jknas.training import Training
+from jknas.training import EpochRecord, Metrics
 
 Candidate = Mapping[str, Any]
+
+
+class Trained(Protocol):
+    """What a :class:`jknas.training.Training` and a row of a table (:class:`jknas.search.table_evaluator.LookedUp`) have in common."""
+
+    @property
+    def status(self) -> str:
+        """The status, "ok" or "diverged"."""
+        ...
+
+    @property
+    def final(self) -> Mapping[str, Metrics]:
+        """The evaluated splits after the last epoch."""
+        ...
+
+    @property
+    def curves(self) -> tuple[EpochRecord, ...]:
+        """One record an epoch; none from a table."""
+        ...
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds of compilation."""
+        ...
+
+    @property
+    def run_seconds(self) -> float:
+        """Seconds of training."""
+        ...
+
 
 _LAST = {"unscored": 0, **{status: place for place, status in enumerate(STATUSES)}}
 
 
-def drawn(problem: Problem, genotype: Any) -> dict[str, Any]:
+def drawn(genotype: Any) -> dict[str, Any]:
     """Return a candidate that is nothing but a genotype yet."""
-    canonical = str(problem.space.canonical(genotype))
-    return {
-        "genotype": str(genotype),
-        "canonical": canonical,
-        "score": None,
-        "status": "unscored",
-        "seconds": None,
-        "rank": None,
-        "training": None,
-    }
+    return {"genotype": str(genotype), "score": None, "status": "unscored", "seconds": None, "rank": None, "training": None}
 
 
 def scored(candidate: Candidate, record: ScoreRecord) -> dict[str, Any]:
@@ -64,7 +84,7 @@ def ranked(candidates: Sequence[Candidate], sign: int) -> list[dict[str, Any]]:
     return [{**candidate, "rank": ranks[place]} for place, candidate in enumerate(candidates)]
 
 
-def trained(candidate: Candidate, training: Training) -> dict[str, Any]:
+def trained(candidate: Candidate, training: Trained) -> dict[str, Any]:
     """Return the candidate with its training: status, validation accuracy after the last epoch, curves and seconds."""
     final = training.final["validation"]
     record = {

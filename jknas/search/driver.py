@@ -1,8 +1,9 @@
 """Run a search method: step by step, within a budget, with a checkpoint after each step.
 
 An interruption (an exception, Ctrl-C, a killed process) costs at most the step in flight; of a training in flight at most an epoch, with a
-checkpoint folder. Running again with ``resume=True`` ends in the same result as a run that was never interrupted, times apart: every state
-passes through its JSON text, in all runs, before the next step sees it.
+checkpoint folder. Running again with ``resume=True`` ends in the same result as a run that was never interrupted, times apart: with a
+folder, every state passes through its JSON text before the next step sees it. Without one it does not (a search of a table takes a hundred
+steps in a few milliseconds); states are plain data, which come back from their text as they were, so that both give the same.
 """
 
 import time
@@ -14,9 +15,11 @@ from typing import Any
 from jknas.json_text import read_json, write_json
 from jknas.search import checkpoint as disk
 from jknas.search.errors import SearchError
-from jknas.search.evaluator import Evaluator
+from jknas.search.evaluator import AnyEvaluator, Evaluator
 from jknas.search.method import Method, State
-from jknas.search.problem import Problem
+from jknas.search.problem import AnyProblem
+from jknas.search.table_evaluator import TableEvaluator
+from jknas.search.table_problem import TableProblem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ class SearchResult:
     """
 
     method: Method
-    problem: Problem
+    problem: AnyProblem
     state: State
     complete: bool
     steps: int
@@ -84,7 +87,7 @@ class SearchResult:
 
 def run(
     method: Method,
-    problem: Problem,
+    problem: AnyProblem,
     *,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -111,7 +114,8 @@ def run(
     budget = budget or Budget()
     folder = None if checkpoint is None else Path(checkpoint)
     identity = {"method": method.name, "settings": dict(method.settings), **problem.identity()}
-    state = _plain(method.init(problem))
+    plain = _as_it_is if folder is None else _as_read
+    state = plain(method.init(problem))
     found = _restore(folder, identity, resume=resume)
     steps, before = (0, 0.0) if found is None else (found["steps"], found["seconds"])
     state = state if found is None else found["state"]
@@ -121,33 +125,44 @@ def run(
         if on_event is not None:
             on_event(Event(kind, *method.progress(state), detail))
 
-    evaluator = Evaluator(
-        problem,
-        folder=None if folder is None else folder / "training",
-        on_compile=lambda program: tell("compile", program=program),
-        on_epoch=lambda genotype, record: tell("epoch", genotype=genotype, record=record),
-    )
+    evaluator = _evaluator(problem, folder, tell)
     seconds = before
     tell("begin")
     while not method.finished(state) and not budget.spent(steps, seconds):
-        state, steps = _plain(method.step(evaluator, state)), steps + 1
+        state, steps = plain(method.step(evaluator, state)), steps + 1
         seconds = before + time.perf_counter() - start
         if folder is not None:
             disk.write(folder, {"identity": identity, "state": state, "steps": steps, "seconds": seconds})
         # Only now: before the state is on disk, the folder of a finished training is what saves it.
-        evaluator.keep_only(_winner(problem, state))
+        if not isinstance(evaluator, TableEvaluator):
+            evaluator.keep_only(_winner(problem, state))
         tell("step")
     tell("end")
     return SearchResult(method, problem, state, method.finished(state), steps, seconds)
 
 
-def _plain(state: State) -> State:
+def _evaluator(problem: AnyProblem, folder: Path | None, tell: Callable[..., None]) -> AnyEvaluator:
+    if isinstance(problem, TableProblem):
+        return TableEvaluator(problem)
+    return Evaluator(
+        problem,
+        folder=None if folder is None else folder / "training",
+        on_compile=lambda program: tell("compile", program=program),
+        on_epoch=lambda genotype, record: tell("epoch", genotype=genotype, record=record),
+    )
+
+
+def _as_read(state: State) -> State:
     """Return the state as a resumed run would read it."""
     plain: State = read_json(write_json(state, "the state of the search"))
     return plain
 
 
-def _winner(problem: Problem, state: State) -> Any:
+def _as_it_is(state: State) -> State:
+    return state
+
+
+def _winner(problem: AnyProblem, state: State) -> Any:
     return None if state["winner"] is None else problem.space.parse(state["candidates"][state["winner"]]["genotype"])
 
 

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 
@@ -13,18 +13,13 @@ from jknas.genotype import CellGenotype
 from jknas.networks.cell_network import Variables
 from jknas.scoring import Scorer, make_scorer, score_many
 from jknas.search.problem import Problem
-from jknas.store import ScoreRecord
+from jknas.search.scored import Scored
+from jknas.search.table_evaluator import TableEvaluator
 from jknas.training import EpochRecord, Metrics, Training, evaluate, train
 
+__all__ = ["AnyEvaluator", "Evaluator", "Scored"]
+
 T = TypeVar("T")
-
-
-class Scored(NamedTuple):
-    """A score, whether it was computed now (not read from the store), and the seconds spent on compilation for it."""
-
-    record: ScoreRecord
-    fresh: bool
-    compile_seconds: float
 
 
 class Evaluator:
@@ -134,3 +129,7 @@ class Evaluator:
         """Say that a program is about to be compiled."""
         if self._on_compile is not None:
             self._on_compile(what)
+
+
+AnyEvaluator = Evaluator | TableEvaluator
+"""What trains, and what looks up: see :mod:`jknas.search.table_problem`."""

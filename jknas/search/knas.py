@@ -13,14 +13,20 @@ import functools
 
 import numpy as np
 
-from jknas.search import candidates as c
-from jknas.search.evaluator import Evaluator
+from jknas.search.evaluator import AnyEvaluator
 from jknas.search.method import Method, Progress, State
-from jknas.search.phases import beginning, check_count, is_tested, train_or_test, training_progress
-from jknas.search.problem import Problem
-
-_SCORING_STEPS = 200
-"""At most about this many steps score, however large the sample: each step writes the whole state."""
+from jknas.search.phases import (
+    beginning,
+    best_places,
+    check_count,
+    is_ranked,
+    is_tested,
+    score_next,
+    scoring_progress,
+    train_or_test,
+    training_progress,
+)
+from jknas.search.problem import AnyProblem
 
 
 def knas(*, samples: int = 100, topk: int = 20) -> Method:
@@ -42,33 +48,18 @@ def knas(*, samples: int = 100, topk: int = 20) -> Method:
     )
 
 
-def _init(problem: Problem, *, samples: int, topk: int) -> State:
+def _init(problem: AnyProblem, *, samples: int, topk: int) -> State:
     check_count("samples", samples, most=problem.space.size, of=f"the space {problem.space.name} has {problem.space.size} architectures")
     check_count("topk", topk, most=samples, of=f"only {samples} architectures are sampled")
-    return beginning(problem, problem.space.sample(np.random.default_rng(problem.seed), samples, unique=True))
+    return beginning(problem.space.sample(np.random.default_rng(problem.seed), samples, unique=True))
 
 
-def _step(evaluator: Evaluator, state: State, *, topk: int) -> State:
-    return _score(evaluator, state, topk) if state["chosen"] is None else train_or_test(evaluator, state)
-
-
-def _score(evaluator: Evaluator, state: State, topk: int) -> State:
-    listed, sign = list(state["candidates"]), evaluator.problem.sign
-    places = [place for place, candidate in enumerate(listed) if candidate["status"] == "unscored"]
-    scoring = compiling = 0.0
-    for place in places[: -(-len(listed) // _SCORING_STEPS)]:
-        found = evaluator.score(evaluator.problem.space.parse(listed[place]["genotype"]))
-        listed[place] = c.scored(listed[place], found.record)
-        scoring += found.record.seconds if found.fresh else 0.0
-        compiling += found.compile_seconds
-    times = {"score_seconds": state["score_seconds"] + scoring, "compile_seconds": state["compile_seconds"] + compiling}
-    if any(candidate["status"] == "unscored" for candidate in listed):
-        return {**state, "candidates": listed, **times}
-    return {**state, "candidates": c.ranked(listed, sign), "chosen": c.order_by_score(listed, sign)[:topk], **times}
+def _step(evaluator: AnyEvaluator, state: State, *, topk: int) -> State:
+    if state["chosen"] is not None:
+        return train_or_test(evaluator, state)
+    state = score_next(evaluator, state)
+    return {**state, "chosen": best_places(state, topk)} if is_ranked(state) else state
 
 
 def _progress(state: State) -> Progress:
-    if state["chosen"] is not None:
-        return training_progress(state)
-    scored = sum(candidate["status"] != "unscored" for candidate in state["candidates"])
-    return Progress("score", scored, len(state["candidates"]))
+    return scoring_progress(state) if state["chosen"] is None else training_progress(state)

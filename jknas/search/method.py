@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jknas.search.evaluator import Evaluator
-from jknas.search.problem import Problem
+from jknas.search.evaluator import AnyEvaluator
+from jknas.search.problem import AnyProblem
 
 State = Mapping[str, Any]
 """The state of a search: None, bool, int, float (of any value) and str in lists and string-keyed mappings, so that it has a JSON text. A
@@ -18,9 +18,10 @@ step returns a new one and leaves the old one as it was. What every method's sta
 ``test``
     ``{"accuracy", "loss", "n"}`` of the winner on the test split, or None before the end.
 ``chosen``
-    places of the candidates to train, or None before they are chosen.
+    places of the candidates to train, or None before they are chosen; those trained so far where each choice waits for the last training
+    (:mod:`jknas.search.trials`).
 ``compile_seconds``, ``score_seconds``, ``train_seconds``, ``test_seconds``
-    where the time went.
+    where the time went; on a table the training seconds are those of its accounting.
 """
 
 
@@ -47,7 +48,7 @@ class Method:
 
     name: str
     settings: Mapping[str, Any]
-    init: Callable[[Problem], State]
-    step: Callable[[Evaluator, State], State]
+    init: Callable[[AnyProblem], State]
+    step: Callable[[AnyEvaluator, State], State]
     progress: Callable[[State], Progress]
     finished: Callable[[State], bool]

@@ -12,7 +12,9 @@ from jknas.networks.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
 from jknas.proxies import Proxy
 from jknas.proxies.proxy import Setting
+from jknas.proxies.size import mac_count, parameter_count
 from jknas.search.errors import SearchError
+from jknas.search.table_problem import TableProblem
 from jknas.spaces.space import Space
 from jknas.store import Store
 from jknas.training import Recipe
@@ -78,6 +80,14 @@ class Problem:
         """1 where a higher score is better, otherwise -1."""
         return 1 if self.proxy.higher_is_better else -1
 
+    def parameters(self, genotype: Any) -> int:
+        """Return the number of trainable parameters of an architecture's network."""
+        return parameter_count(self.space, genotype, self.network, self.dataset.resolution)
+
+    def macs(self, genotype: Any) -> float:
+        """Return the multiply-accumulates of an architecture's network for one image."""
+        return mac_count(self.space, genotype, self.network, self.dataset.resolution)
+
     def identity(self) -> dict[str, Any]:
         """Return plain data that differ whenever a result may. The store is not among them: it holds what would be computed anyway."""
         return {
@@ -95,3 +105,7 @@ class Problem:
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
         }
+
+
+AnyProblem = Problem | TableProblem
+"""What is trained for, and what is looked up: see :mod:`jknas.search.table_problem`."""

@@ -10,7 +10,7 @@ validation_accuracy, test_accuracy            of the winner, 0..1, null where it
                                               at the end, for the winner alone
 seconds                                       wall-clock time, and where it went: ``timing`` (compile, score, train, test)
 device, versions                              what it ran on
-space, dataset, network, proxy, recipe, seed  the problem
+space, dataset, network, proxy, recipe, seed  the problem; of a table space, dataset, protocol, accounting, seeds, proxy, seed
 counts                                        sampled, by status (`jknas.store.STATUSES`, and unscored), trained, diverged
 null_model                                    how the winner ranks by number of parameters alone among the sampled, and Spearman's
                                               correlation of score and number of parameters over the finite scores of live cells
@@ -32,9 +32,8 @@ import numpy as np
 
 from jknas import metrics
 from jknas.environment import device, versions
-from jknas.proxies.size import mac_count, parameter_count
 from jknas.search.driver import SearchResult
-from jknas.search.problem import Problem
+from jknas.search.problem import AnyProblem
 from jknas.store import STATUSES
 
 
@@ -63,10 +62,10 @@ def as_record(result: SearchResult) -> dict[str, Any]:
     }
 
 
-def _candidate(problem: Problem, candidate: Mapping[str, Any]) -> dict[str, Any]:
+def _candidate(problem: AnyProblem, candidate: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in candidate.items() if name != "training"}
     genotype = problem.space.parse(candidate["genotype"])
-    flat["parameters"] = parameter_count(problem.space, genotype, problem.network, problem.dataset.resolution)
+    flat |= {"canonical": str(problem.space.canonical(genotype)), "parameters": problem.parameters(genotype)}
     if (training := candidate["training"]) is not None:
         flat["validation_accuracy"] = training["validation_accuracy"]
         flat["training"] = {name: training[name] for name in ("status", "seconds", "compile_seconds")}
@@ -74,12 +73,15 @@ def _candidate(problem: Problem, candidate: Mapping[str, Any]) -> dict[str, Any]
     return flat
 
 
-def _winner(problem: Problem, winner: Mapping[str, Any] | None) -> dict[str, Any]:
+def _winner(problem: AnyProblem, winner: Mapping[str, Any] | None) -> dict[str, Any]:
     if winner is None:
         return dict.fromkeys(("genotype", "canonical", "parameters", "macs", "validation_accuracy"))
-    macs = mac_count(problem.space, problem.space.parse(winner["genotype"]), problem.network, problem.dataset.resolution)
     named = {name: winner[name] for name in ("genotype", "canonical", "parameters")}
-    return {**named, "macs": macs, "validation_accuracy": winner.get("validation_accuracy")}
+    return {
+        **named,
+        "macs": problem.macs(problem.space.parse(winner["genotype"])),
+        "validation_accuracy": winner.get("validation_accuracy"),
+    }
 
 
 def _counts(listed: list[dict[str, Any]]) -> dict[str, int]:
@@ -89,7 +91,7 @@ def _counts(listed: list[dict[str, Any]]) -> dict[str, int]:
     return {"sampled": len(listed), **named, "trained": len(trainings), "diverged": trainings.count("diverged")}
 
 
-def _null_model(problem: Problem, listed: list[dict[str, Any]], winner: Mapping[str, Any] | None) -> dict[str, Any]:
+def _null_model(problem: AnyProblem, listed: list[dict[str, Any]], winner: Mapping[str, Any] | None) -> dict[str, Any]:
     finite = [candidate for candidate in listed if candidate["status"] == "ok"]
     scores = np.asarray([problem.sign * candidate["score"] for candidate in finite], float)
     sizes = np.asarray([candidate["parameters"] for candidate in finite], float)

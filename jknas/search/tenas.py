@@ -38,10 +38,10 @@ from typing import Any
 from jknas.choosing import choose
 from jknas.search import candidates as c
 from jknas.search.errors import SearchError
-from jknas.search.evaluator import Evaluator
+from jknas.search.evaluator import AnyEvaluator, Evaluator
 from jknas.search.method import Method, Progress, State
 from jknas.search.phases import beginning, is_tested, train_or_test, training_progress
-from jknas.search.problem import Problem
+from jknas.search.problem import AnyProblem, Problem
 from jknas.search.pruning import Live, Measured, Ranked, Removal, prune, rank, removals, without
 from jknas.search.supernet_measuring import PATCHES, Found, Measure, Measurer
 from jknas.search.supernets import Supernet, supernet
@@ -123,7 +123,9 @@ def _supernet(problem: Problem) -> Supernet:
     return supernet(problem.space.name, classes=problem.dataset.num_classes, input_channels=problem.dataset.channels)
 
 
-def _init(problem: Problem, *, settings: Mapping[str, Any]) -> State:
+def _init(problem: AnyProblem, *, settings: Mapping[str, Any]) -> State:
+    if not isinstance(problem, Problem):
+        raise SearchError("tenas measures supernets on images, and a table has none: search a data set, and look the found cell up.")
     choose("variant of tenas", settings["variant"], tuple(VARIANTS), error=SearchError)
     choose("statistics", settings["statistics"], ("batch", "example"), error=SearchError)
     if settings["draws"] is not None:
@@ -146,7 +148,7 @@ def _init(problem: Problem, *, settings: Mapping[str, Any]) -> State:
     competes = settings["variant"] == "paper" and net.absent_competes
     row = [operation in net.order or (competes and operation == net.absent) for operation in range(len(problem.space.operations))]
     live = [row for _ in net.edges]
-    beginnings = {**beginning(problem, ()), "live": live, "before": None, "measured": [], "rounds": []}
+    beginnings = {**beginning(()), "live": live, "before": None, "measured": [], "rounds": []}
     return {**beginnings, "planned": _planned(net, live, settings)}
 
 
@@ -190,7 +192,8 @@ def _plan(net: Supernet, state: State) -> list[Removal]:
     return removals(state["live"], net.edges if group is None else group, order=_order(net), last=group is not None)
 
 
-def _step(evaluator: Evaluator, state: State, *, settings: Mapping[str, Any]) -> State:
+def _step(evaluator: AnyEvaluator, state: State, *, settings: Mapping[str, Any]) -> State:
+    assert isinstance(evaluator, Evaluator)  # `_init` refused the others
     problem = evaluator.problem
     net = _supernet(problem)
     if not _plan(net, state):
@@ -255,7 +258,7 @@ def _settle(problem: Problem, net: Supernet, state: State, settings: Mapping[str
     if _plan(net, state):
         return state
     genotype = net.genotype([row.index(True) if any(row) else -1 for row in left])
-    found = {**state, "candidates": [c.drawn(problem, genotype)], "winner": 0}
+    found = {**state, "candidates": [c.drawn(genotype)], "winner": 0}
     return {**found, "chosen": [0] if settings["train"] else []}
 
 
