@@ -110,3 +110,11 @@ class TestEveryAggregate:
 def test_unknown_names_are_refused():
     with pytest.raises(ProxyError, match=r"Unknown aggregate 'votes'; expected one of .*Did you mean 'vote'"):
         aggregates.get("votes")
+
+
+def test_az_nas_sums_logarithms_of_ranks():
+    members = AGGREGATES["az_nas"].members
+    scores = {name: np.array([1.0, 3.0, 2.0]) for name in members} | {"az_trainability": np.array([0.5, np.nan, 0.5])}
+    third, two_thirds = np.log(1 / 3), np.log(2 / 3)
+    expected = [3 * third + np.log(2.5 / 3), third, 3 * two_thirds + np.log(2.5 / 3)]
+    np.testing.assert_allclose(combine(AGGREGATES["az_nas"], scores), expected)

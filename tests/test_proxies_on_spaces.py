@@ -29,9 +29,9 @@ from jknas.store import STATUSES
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
-OBSERVED = ("fisher", "naswot")
+OBSERVED = ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "naswot")
 """Those that look inside the network, which those of NAS-Bench-201 alone allow."""
-TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas", "grasp"}
+TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas", "grasp", "zico"}
 """Those that normalise over the batch in every space."""
 
 

@@ -21,11 +21,12 @@ MAX_SEED = 2**32 - 1
 
 # Written out, so that --help need not import every proxy.
 PROXY_NAMES = (
-    "epe_nas, fisher, grad_norm, grasp, jacob_cov, l2_norm, label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, "
-    "mgm_logits, mgm_released, mgm_released_aliased, nasi, naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, "
-    "ntk_trace, params, plain, snip, synflow, tenas_condition"
+    "az_expressivity, az_progressivity, az_trainability, epe_nas, fisher, grad_norm, gradsign, grasp, hnas, jacob_cov, l2_norm, "
+    "label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, nasi, "
+    "naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, synflow, "
+    "tenas_condition, zico"
 )
-AGGREGATE_NAMES = "tenas_rank_sum, vote"
+AGGREGATE_NAMES = "az_nas, tenas_rank_sum, vote"
 
 Space = Annotated[str, typer.Option("--space", help="search space")]
 Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]

@@ -5,6 +5,8 @@
 """
 
 from jknas.choosing import choose
+from jknas.proxies import az_nas as _az_nas
+from jknas.proxies import example_gradients as _example_gradients
 from jknas.proxies import fisher as _fisher
 from jknas.proxies import grasp as _grasp
 from jknas.proxies import jacobian as _jacobian
@@ -15,12 +17,13 @@ from jknas.proxies import regions as _regions
 from jknas.proxies import saliency as _saliency
 from jknas.proxies import size as _size
 from jknas.proxies import synflow as _synflow
+from jknas.proxies import zico as _zico
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
 REGISTRY: dict[str, Proxy] = {
     proxy.name: proxy
-    for room in (_fisher, _grasp, _jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size, _synflow)
+    for room in (_az_nas, _example_gradients, _fisher, _grasp, _jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size, _synflow, _zico)
     for proxy in room.PROXIES
 }
 """Every proxy by name."""

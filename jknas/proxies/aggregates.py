@@ -89,6 +89,10 @@ def _rank_sum(members: Mapping[str, Scores]) -> Scores:
     return np.sum([ranks(values) for values in members.values()], axis=0)
 
 
+def _log_rank_sum(members: Mapping[str, Scores]) -> Scores:
+    return np.sum([np.log(ranks(values) / len(values)) for values in members.values()], axis=0)
+
+
 def _majority(members: Mapping[str, Scores]) -> Scores:
     stacked = np.stack([_with_nan_below(values) for values in members.values()])
     # Row by row: all pairs of the whole space at once would be 245 million comparisons of each member in memory.
@@ -106,6 +110,14 @@ def _with_nan_below(values: Scores) -> Scores:
 AGGREGATES: dict[str, Aggregate] = {
     one.name: one
     for one in (
+        Aggregate(
+            "az_nas",
+            ("macs", "az_expressivity", "az_progressivity", "az_trainability"),
+            _log_rank_sum,
+            "sum of the logarithms of the relative ranks of complexity, expressivity, progressivity and trainability",
+            "Lee and Ham, AZ-NAS, CVPR 2024, arXiv:2403.19232, section 3. Deviations: none; equal scores share their mean rank, as in the "
+            "released code.",
+        ),
         Aggregate(
             "tenas_rank_sum",
             ("tenas_condition", "linear_regions"),
