@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from jknas.command_line import data, score, search, show, train
+from jknas.command_line import correlate, data, score, search, show, train
 from jknas.command_line.errors import Interrupted, is_bad_input
 from jknas.command_line.output import complain
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("search")(search.command)
 app.command("score")(score.command)
+app.command("correlate")(correlate.command)
 app.command("train")(train.command)
 app.command("show")(show.command)
 app.add_typer(data.app, name="data")

@@ -55,7 +55,7 @@ def correlate(
     accuracies: Scores,
     *,
     seed: int,
-    resamples: int = 1000,
+    resamples: int = 500,
     confidence: float = 0.95,
 ) -> list[Row]:
     """Compare every score with the accuracies of the same architectures.

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jknas.command_line import options
+from jknas.command_line import architectures, options
 from jknas.command_line.errors import CommandError, interruptible
 from jknas.command_line.output import Bars, print_json, show
 
 _SHOWN = 20
-_ENUMERABLE = 1_000_000
 
 
 def command(
@@ -51,7 +50,7 @@ def command(
     from jknas.store import Store
 
     chosen = spaces.get(space)
-    genotypes = _chosen_architectures(chosen, arch or [], archs, sample, whole=whole, seed=seed)
+    genotypes = architectures.chosen(chosen, arch or [], archs, sample, whole=whole, seed=seed)
     wanted = options.proxies_named(proxy or ["mgm"])
     overrides = options.settings_for(wanted, settings)
     for one, given in zip(wanted, overrides, strict=True):  # before hours are spent on the others
@@ -101,47 +100,6 @@ def command(
                 bars.update(label, done // len(group), len(genotypes))
     if not json:
         _report(results, counts)
-
-
-def _chosen_architectures(space: Any, arch: list[str], file: Path | None, sample: int | None, *, whole: bool, seed: int) -> list[Any]:
-    import numpy as np
-
-    if sample is not None and whole:
-        raise CommandError("--sample and --all exclude each other: give one of them.")
-    found = [options.architecture(space, text) for text in arch]
-    if file is not None:
-        found += _read(space, file)
-    if sample is not None:
-        if sample < 1:
-            raise CommandError(f"--sample is {sample}; expected 1 or more architectures.")
-        found += space.sample(np.random.default_rng(seed), sample, unique=True)
-    if whole:
-        if space.size > _ENUMERABLE:
-            raise CommandError(f"--all: the space {space.name!r} has {space.size:,} architectures; draw some of them with --sample N.")
-        found += space.enumerate()
-    if not found:
-        raise CommandError("no architecture is chosen; give --arch STRING, --archs FILE, --sample N or --all.")
-    return list(dict.fromkeys(found))
-
-
-def _read(space: Any, file: Path) -> list[Any]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"--archs {file} cannot be read ({error.strerror}): give a text file with one architecture a line.") from error
-    except UnicodeDecodeError:
-        raise CommandError(f"--archs {file} is no UTF-8 text: give a text file with one architecture a line.") from None
-    found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        entry = line.partition("#")[0].strip().strip('"')  # a column of a CSV file has quotes around a text with commas
-        if entry:
-            try:
-                found.append(space.parse(entry))
-            except ValueError as error:
-                raise CommandError(f"{file}, line {number}: {error}") from error
-    if not found:
-        raise CommandError(f"--archs {file} holds no architecture; expected one architecture string a line.")
-    return found
 
 
 def _opened(path: Path) -> Any:

@@ -1,0 +1,328 @@
+"""``jknas correlate``: how well training-free scores rank architectures whose trained accuracies are known."""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from jknas.command_line import architectures, options
+from jknas.command_line.errors import CommandError, interruptible
+from jknas.command_line.output import Bars, print_json, show, write_json_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jknas.data import Dataset
+    from jknas.proxies import Proxy
+    from jknas.proxies.aggregates import Aggregate
+    from jknas.scoring import Scorer
+    from jknas.store import ScoreRecord, Store
+    from jknas.tabular import Table as TabularBenchmark
+    from jknas.tabular import Target
+
+    Scores = Mapping[str, np.ndarray]
+
+_NULL_MODELS = ("params", "macs")
+_RANDOM = "random"
+# The trained accuracies that belong to images: those of a stand-in are compared with those of the data set it stands for.
+TARGETS = {
+    "cifar10": "cifar10",
+    "cifar10-npz": "cifar10",
+    "cifar10-jpeg": "cifar10",
+    "cifar100": "cifar100",
+    "cifar100-subset": "cifar100",
+    "imagenet16-120": "imagenet16-120",
+    "imagenet16-standin": "imagenet16-120",
+}
+_PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
+
+
+def command(
+    *,
+    space: options.Space = "nasbench201",
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}; {options.AGGREGATE_NAMES}"),
+    ] = None,
+    settings: options.Set = None,
+    arch: Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")] = None,
+    archs: Annotated[Path | None, typer.Option("--archs", help="file with one architecture string a line; # begins a comment")] = None,
+    sample: Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="every architecture of the space")] = False,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="images that the scores see, cifar10 by default; repeatable, or comma separated")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="trained on cifar10, cifar100 or imagenet16-120; repeatable; by default what --data belongs to"),
+    ] = None,
+    folder: options.Folder = None,
+    resolution: options.Resolution = None,
+    limit: options.Limit = None,
+    channels: options.Channels = 16,
+    cells: options.Cells = None,
+    batch: options.Batch = None,
+    init: options.Init = "pytorch",
+    seed: options.Seed = 0,
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="of the bootstrap behind the intervals")] = 500,
+    db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each [OUT/scores.sqlite]")] = None,
+    out: Annotated[Path, typer.Option("--out", help="folder for correlations.json, .csv and .md, and figures")],
+    compile_cache: options.CompileCache = None,
+    json: options.Json = False,
+) -> None:
+    """Correlate scores with trained accuracies, beside parameters, MACs and a random score. What --db holds is not computed again."""
+    options.use_compile_cache(compile_cache)
+    from jknas import spaces, tabular
+    from jknas.environment import device, versions
+    from jknas.scoring import make_scorer
+    from jknas.store import Store
+
+    chosen = spaces.get(space)
+    benchmark = tabular.load(folder)
+    if benchmark.space != chosen.name:
+        raise CommandError(
+            f"--space {space}: trained accuracies are those of {benchmark.space!r}, of {benchmark.name}; expected that space."
+        )
+    wanted, aggregates = _scores_named(proxy or ["mgm"])
+    overrides = options.settings_for(wanted, settings)
+    for one, given in zip(wanted, overrides, strict=True):
+        one.check(chosen.name, one.with_settings(given, space=chosen.name))
+    scheme = options.check_init(init)
+    pairs = _pairs(data or ["cifar10"], against)
+    genotypes = architectures.chosen(chosen, arch or [], archs, sample, whole=whole, seed=seed)
+    trained = {target: _accuracies(benchmark, genotypes, target) for targets in pairs.values() for target in targets}
+    datasets = {name: options.DataChoice(name, folder, resolution, limit).load() for name in pairs}
+    place = options.output_folder(out)
+    kept = db or place / "scores.sqlite"
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(kept))
+        stack.enter_context(interruptible(f"run the same command again: {kept} keeps the scores so far."))
+        bars = stack.enter_context(Bars(quiet=json))
+
+        def scorers(dataset: "Dataset") -> "Iterator[Scorer]":
+            for one, given in zip(wanted, overrides, strict=True):
+                yield make_scorer(
+                    one,
+                    dataset,
+                    chosen,
+                    channels=channels,
+                    cells=cells,
+                    seed=seed,
+                    scheme=scheme,
+                    batch_size=batch,
+                    settings=given,
+                    on_compile=functools.partial(bars.note, f"{one.name} on {dataset.name}: compiling the scoring program"),
+                )
+
+        found = []
+        for name, targets in pairs.items():
+            records = _scored(scorers(datasets[name]), genotypes, store, bars, name)
+            scores = _ranked(records, wanted, aggregates, seed)
+            for target in targets:
+                bars.note(f"{name} against {target.dataset}: intervals of {len(scores)} scores")
+                found.append(_compared(datasets[name].name, target, scores, trained[target], records, seed=seed, resamples=resamples))
+    lines = [line for one in found for line in one.lines]
+    facts = {
+        "settings": {
+            "space": chosen.name,
+            "architectures": len(genotypes),
+            "sample": sample,
+            "seed": seed,
+            "resamples": resamples,
+            "confidence": 0.95,
+            "channels": channels,
+            "cells": cells,
+            "batch": batch,
+            "scheme": scheme,
+            "resolution": resolution,
+            "limit": limit,
+            "proxies": {one.name: given for one, given in zip(wanted, overrides, strict=True)},
+            "not_ok": "scores whose status is not 'ok' rank last",
+        },
+        "table": benchmark.name,
+        "datasets": {name: {"name": one.name, "digest": one.digest, "source": one.source} for name, one in datasets.items()},
+        "versions": versions(),
+        "device": device(),
+        "rows": lines,
+        "parts": [one.parts_as_plain() for one in found],
+    }
+    write_json_file(place / "correlations.json", facts)
+    _write_texts(place, found)
+    _draw(place, found)
+    for line in lines if json else ():
+        print_json(line)
+    if not json:
+        _report(found)
+        show(f"written into {place}: correlations.json, .csv, .md and figures of {len(genotypes)} architectures")
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The scores on one data set against one target."""
+
+    data: str
+    target: "Target"
+    scores: "Scores"
+    accuracies: "np.ndarray"
+    lines: list[dict[str, Any]]  # sorted by Spearman
+    parts: "Scores"
+
+    @property
+    def title(self) -> str:
+        return self.data if self.data == self.target.dataset else f"{self.data} against {self.target.dataset}"
+
+    def parts_as_plain(self) -> dict[str, Any]:
+        drawn = {"repetitions": _PARTS, "size": _PART_SIZE} if self.parts else {"repetitions": 0, "size": 0}
+        spearman = {name: values.tolist() for name, values in self.parts.items()}
+        return {"data": self.data, "against": self.target._asdict(), **drawn, "spearman": spearman}
+
+
+def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
+    """Return every proxy that has to be scored, members and null models included, each once, and the aggregates."""
+    from jknas import proxies
+    from jknas.choosing import choose
+    from jknas.proxies import aggregates
+
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    known = (*proxies.names(), *aggregates.names())
+    if not names:
+        raise CommandError(f"no proxy is named; choose among {', '.join(known)}.")
+    for name in names:
+        choose("proxy or aggregate", name, known, error=proxies.ProxyError)
+    pooled = [aggregates.get(name) for name in dict.fromkeys(names) if name in aggregates.names()]
+    single = [name for name in names if name not in aggregates.names()]
+    single += [member for one in pooled for member in one.members]
+    return [proxies.get(name) for name in dict.fromkeys([*single, *_NULL_MODELS])], pooled
+
+
+def _pairs(data: list[str], against: list[str] | None) -> "dict[str, list[Target]]":
+    """Return the accuracies that the scores on each data set are compared with."""
+    from jknas.choosing import choose
+    from jknas.tabular import PROTOCOLS, TabularError
+
+    named = [name.strip() for text in against or [] for name in text.split(",") if name.strip()]
+    for name in named:
+        choose("data set of --against", name, tuple(PROTOCOLS), error=TabularError)
+    found = {}
+    for name in dict.fromkeys(part.strip() for text in data for part in text.split(",") if part.strip()):
+        targets = named or [target for images, target in TARGETS.items() if images == name]
+        if not targets:
+            raise CommandError(
+                f"--data {name} is none of the data sets that the architectures were trained on; say with --against "
+                f"{', '.join(PROTOCOLS)} whose accuracies its scores are compared with."
+            )
+        found[name] = [PROTOCOLS[target].reports for target in dict.fromkeys(targets)]
+    if not found:
+        raise CommandError("--data names no data set; see `jknas data list`.")
+    return found
+
+
+def _accuracies(benchmark: "TabularBenchmark", genotypes: list[Any], target: "Target") -> "np.ndarray":
+    import numpy as np
+
+    dataset, split, epochs = target
+    found = [benchmark.accuracy(one, dataset=dataset, split=split, epochs=epochs, seeds="mean").mean for one in genotypes]
+    return np.array(found, np.float64)
+
+
+def _scored(scorers: "Iterable[Scorer]", genotypes: list[Any], store: "Store", bars: Bars, data: str) -> "dict[str, list[ScoreRecord]]":
+    """Return the records of every proxy, in the order of the architectures."""
+    from jknas.scoring import score_together, sharing
+
+    records: dict[str, list[Any]] = {}
+    groups = sharing(scorers)
+    while groups:  # a group that is done goes, with its program
+        group = groups.pop(0)
+        label = f"{data}: {', '.join(scorer.proxy.name for scorer in group)}"
+        bars.update(label, 0, len(genotypes))
+        for done, (record, _) in enumerate(score_together(group, genotypes, store=store), start=1):
+            records.setdefault(record.key.proxy, []).append(record)
+            bars.update(label, done // len(group), len(genotypes))
+    return records
+
+
+def _ranked(records: "Mapping[str, list[ScoreRecord]]", wanted: "list[Proxy]", pooled: "list[Aggregate]", seed: int) -> "Scores":
+    """Return every score as numbers of which the larger is better, with the aggregates and the random score."""
+    import numpy as np
+
+    from jknas.correlation import ranking_scores
+    from jknas.proxies.aggregates import combine
+
+    scores = {one.name: ranking_scores(records[one.name], higher_is_better=one.higher_is_better) for one in wanted}
+    found = {one.name: combine(one, scores) for one in pooled}
+    return scores | found | {_RANDOM: np.random.default_rng(seed).random(len(records[wanted[0].name]))}
+
+
+def _compared(
+    data: str,
+    target: "Target",
+    scores: "Scores",
+    accuracies: "np.ndarray",
+    records: "Mapping[str, list[ScoreRecord]]",
+    *,
+    seed: int,
+    resamples: int,
+) -> _Compared:
+    import numpy as np
+
+    from jknas import correlation
+    from jknas.report.correlation_text import as_plain
+
+    lines = []
+    for row in correlation.by_spearman(correlation.correlate(scores, accuracies, seed=seed, resamples=resamples)):
+        of_row = records.get(row.name, [])
+        kind = "null model" if row.name in (*_NULL_MODELS, _RANDOM) else "proxy" if of_row else "aggregate"
+        ms = 1000 * float(np.median([record.seconds for record in of_row])) if of_row else float("nan")
+        against = {"data": data, "against": target.dataset, "split": target.split, "epochs": target.epochs, "kind": kind}
+        lines.append({**against, **as_plain(row), "median_ms": ms, "statuses": correlation.statuses(of_row)})
+    enough = accuracies.size >= _PART_SIZE
+    parts = correlation.subsampled(scores, accuracies, repetitions=_PARTS, size=_PART_SIZE, seed=seed) if enough else {}
+    return _Compared(data, target, scores, accuracies, lines, parts)
+
+
+def _write_texts(place: Path, found: list[_Compared]) -> None:
+    from jknas.report.correlation_text import as_csv, as_markdown
+
+    tables = [f"## {one.title} ({one.target.split}, {one.target.epochs} epochs)\n\n{as_markdown(one.lines)}" for one in found]
+    texts = {"correlations.csv": as_csv([line for one in found for line in one.lines]), "correlations.md": "\n".join(tables)}
+    for name, text in texts.items():
+        try:
+            (place / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"cannot write {place / name} ({error.strerror}): free space, or make its folder writable.") from error
+
+
+def _draw(place: Path, found: list[_Compared]) -> None:
+    from jknas.report.correlation_drawing import Panel, draw_ranks, draw_subsamples
+
+    figures = options.output_folder(place / "figures")
+    spearman = [{line["name"]: line["spearman"] for line in one.lines} for one in found]
+    for name in found[0].scores:
+        panels = [Panel(one.title, one.scores[name], one.accuracies, rho[name]) for one, rho in zip(found, spearman, strict=True)]
+        draw_ranks(panels, figures / f"{name}.png", figures / f"{name}.svg", name=name)
+    parts = {one.title: one.parts for one in found if one.parts}
+    if parts:
+        title = f"Spearman correlation on {_PARTS} parts of {_PART_SIZE} architectures"
+        draw_subsamples(parts, figures / "parts.png", figures / "parts.svg", title=title)
+
+
+def _report(found: list[_Compared]) -> None:
+    heads = ("score", "Spearman", "95 %", "Kendall", "top 10 %", "regret@1", "regret@10", "ties", "not ok", "ms")
+    for one in found:
+        shown = Table(*heads, title=one.title)
+        for line in one.lines:
+            interval = f"{_number(line['spearman_low'])} {_number(line['spearman_high'])}"
+            spearman, tau, top = (_number(line[name]) for name in ("spearman", "kendall_tau_b", "top_decile_spearman"))
+            regrets = (_number(line[name], 2) for name in ("regret_at_1", "regret_at_10"))
+            counts = (str(line["ties"]), str(line["not_ok"]))
+            shown.add_row(line["name"], spearman, interval, tau, top, *regrets, *counts, _number(line["median_ms"], 1))
+        show(shown)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "none" if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 - NaN
