@@ -35,7 +35,7 @@ def test_the_published_size_is_the_default():
 
 
 def test_unknown_initialisations_list_the_known_ones():
-    message = "initialisation 'kaiming' is not known; choose one of 'pytorch', 'he_normal', 'he_normal_out'"
+    message = "initialisation 'kaiming' is not known; choose one of 'pytorch', 'he_normal', 'he_normal_out', 'normal'"
     with pytest.raises(ValueError, match=message):
         check_scheme("kaiming")
     with pytest.raises(ValueError, match=message):

@@ -219,7 +219,7 @@ def test_disjoint_pooling_averages_each_square(rng, shape):
     assert_close(average_pool_2x2(jnp.asarray(x)), expected, FLOAT32.layer)
 
 
-@pytest.fixture(scope="module", params=["pytorch", "he_normal", "he_normal_out"])
+@pytest.fixture(scope="module", params=["pytorch", "he_normal", "he_normal_out", "normal"])
 def drawn(request):
     params = CellNetwork(8, 2, 1000).init(jax.random.key(0), scheme=request.param)["params"]
     return request.param, jax.tree.map(np.asarray, params)
@@ -240,7 +240,7 @@ FANS = {  # inputs and outputs of one kernel, counted once a tap
 def test_kernels_have_the_distribution_of_their_scheme(drawn, path):
     scheme, params = drawn
     values, (inputs, outputs) = functools.reduce(lambda tree, key: tree[key], path, params).astype(np.float64), FANS[path]
-    variance = {"pytorch": 1 / (3 * inputs), "he_normal": 2 / inputs, "he_normal_out": 2 / outputs}[scheme]
+    variance = {"pytorch": 1 / (3 * inputs), "he_normal": 2 / inputs, "he_normal_out": 2 / outputs, "normal": 1.0}[scheme]
     # Four standard errors of mean and variance; the variance of a normal sample strays by sqrt(2 / size), of a uniform one by less.
     assert values.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / values.size))
     assert abs(values.mean()) < 4 * np.sqrt(variance / values.size)

@@ -22,9 +22,9 @@ MAX_SEED = 2**32 - 1
 # Written out, so that --help need not import every proxy.
 PROXY_NAMES = (
     "az_expressivity, az_progressivity, az_trainability, epe_nas, fisher, grad_norm, gradsign, grasp, hnas, jacob_cov, l2_norm, "
-    "label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, nasi, "
-    "naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, synflow, "
-    "tenas_condition, zico"
+    "label_gradient_alignment, linear_regions, macs, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, nasi, naswot, "
+    "ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, synflow, tenas_condition, zen, "
+    "zico"
 )
 AGGREGATE_NAMES = "az_nas, tenas_rank_sum, vote"
 
@@ -41,7 +41,7 @@ Cells = Annotated[
     typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]"),
 ]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
-Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal or he_normal_out")]
+Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the proxy; repeatable")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON to standard output, and no progress")]

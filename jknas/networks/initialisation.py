@@ -6,10 +6,12 @@ scheme              convolution and linear kernels                              
 ``pytorch``         uniform in +-1/sqrt(fan_in), variance 1/(3 fan_in)          uniform, same bound
 ``he_normal``       normal, variance 2/fan_in                                   zero
 ``he_normal_out``   normal, variance 2/fan_out                                  zero
+``normal``          normal, variance 1                                          zero
 ==================  ==========================================================  ======================
 
 ``pytorch`` is what every published NAS-Bench-201 number was trained from, and what the released KNAS and TE-NAS code
-really use; the KNAS paper (section 8) and the TE-NAS paper say He ("Kaiming") initialisation. Batch-normalisation scales are one and
+really use; the KNAS paper (section 8) and the TE-NAS paper say He ("Kaiming") initialisation. ``normal`` is what some scores (Zen) are
+defined with; only normalisations keep such a network's values in bounds. Batch-normalisation scales are one and
 shifts zero in all.
 """
 
@@ -21,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-Scheme = Literal["pytorch", "he_normal", "he_normal_out"]
+Scheme = Literal["pytorch", "he_normal", "he_normal_out", "normal"]
 
 _CONSTANT = {"scale": 1.0, "bias": 0.0}
 
@@ -36,6 +38,8 @@ def _spread(path: tuple[Any, ...], shapes: PyTree, shape: tuple[int, ...], schem
     """Return the bound (``pytorch``) or the standard deviation (else) of one leaf; zero where a scheme sets zeros."""
     if path[-1].key == "classifier_bias":
         return 1 / math.sqrt(shapes["classifier"].shape[0]) if scheme == "pytorch" else 0.0
+    if scheme == "normal":
+        return 1.0
     one = shape[-4:]  # the kernels of a stage are stacked along a leading axis, which is no part of a fan
     receptive, inputs, outputs = math.prod(one[:-2]), one[-2], one[-1]
     if scheme == "pytorch":

@@ -17,13 +17,29 @@ from jknas.proxies import regions as _regions
 from jknas.proxies import saliency as _saliency
 from jknas.proxies import size as _size
 from jknas.proxies import synflow as _synflow
+from jknas.proxies import zen as _zen
 from jknas.proxies import zico as _zico
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
 REGISTRY: dict[str, Proxy] = {
     proxy.name: proxy
-    for room in (_az_nas, _example_gradients, _fisher, _grasp, _jacobian, _mgm, _naswot, _ntk, _regions, _saliency, _size, _synflow, _zico)
+    for room in (
+        _az_nas,
+        _example_gradients,
+        _fisher,
+        _grasp,
+        _jacobian,
+        _mgm,
+        _naswot,
+        _ntk,
+        _regions,
+        _saliency,
+        _size,
+        _synflow,
+        _zen,
+        _zico,
+    )
     for proxy in room.PROXIES
 }
 """Every proxy by name."""

@@ -41,7 +41,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.networks.network import Network
 from jknas.networks.observed import BLOCKS, Run, normalised, walk
-from jknas.proxies.observable import check_observable, he_normal, noise, require_observable
+from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject, finish_scalar
 
 
@@ -166,7 +166,7 @@ _component = functools.partial(
     cost="1 backward pass without weight gradients",
     needs_labels=False,
     batch_size=64,
-    subject=Subject(init=he_normal, batch=noise, once=False),
+    subject=Subject(init=drawn_with("he_normal"), batch=noise, once=False),
     check=check_observable,
 )
 

@@ -1,6 +1,6 @@
 """What the scores of activations share: where they are defined, and inputs and weights that a definition fixes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
@@ -42,7 +42,11 @@ def noise(dataset: Dataset, size: int, seed: int) -> tuple[np.ndarray, np.ndarra
     return np.random.default_rng(seed).standard_normal(shape, np.float32), np.zeros(size, np.int32)
 
 
-def he_normal(network: Network, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
-    """Draw the weights with variance ``2 / fan_in``, whatever scheme was asked for: the ``init`` of a subject."""
-    del scheme
-    return initial_params(network, key, "he_normal")
+def drawn_with(scheme: Scheme) -> Callable[[Network, PRNGKeyArray, Scheme], PyTree]:
+    """Return the ``init`` of a subject whose definition fixes the initialisation, whatever scheme is asked for."""
+
+    def init(network: Network, key: PRNGKeyArray, asked: Scheme) -> PyTree:
+        del asked
+        return initial_params(network, key, scheme)
+
+    return init

@@ -1,0 +1,155 @@
+r"""Zen: how strongly a network with Gaussian weights answers to a small change of its input, undoing its normalisations.
+
+With *f* the feature map before pooling, *x* and *x'* standard normal images, and :math:`\bar\sigma_i^2` the mean over channels of the batch
+variance that the *i*-th batch normalisation divides by,
+
+.. math:: s = \log \mathbb{E} \, \| f(x) - f(x + 0.01 \, x') \|_F + \sum_i \log \bar\sigma_i
+
+Without the second term the normalisations would hide the scale of what is in front of them; with it the score is that of a network
+without any, computed without overflow.
+
+The settings:
+
+``norm``
+    ``frobenius`` (default): the expectation of every image's norm, as in the paper; or ``l1``, the sum of absolute values, as in the
+    released code.
+``variance``
+    ``batch`` (default): that of the pass with *x*, as in the paper; or ``running``: the running averages of the released code, which start
+    at one and move by a tenth towards the variance of each of the two passes of every repeat; a later repeat goes on from them.
+``repeats``
+    draws of weights and images whose scores are averaged: 1 by default, 32 in the released code. The first one's weights and images are
+    those of the scorer.
+
+Weights are standard normal and so are the images: what was asked for as initialisation plays no part, and of the data set only the shape
+of its images.
+
+Reference:
+    Lin, Wang, Sun, Chen, Sun, Qian, Li and Jin, "Zen-NAS: A Zero-Shot NAS for High-Performance Image Recognition", ICCV 2021,
+    arXiv:2102.01063, section 3 and its algorithm 1, and its released code, github.com/idstcv/ZenNAS.
+
+Deviations:
+    The paper defines the score for chains of convolutions and removes residual links from other networks; in a cell of this space a skip
+    connection is an operation like others, and stays, as in the NAS-Bench-201 port of AZ-NAS. The variance is the unbiased one in both
+    settings. The epsilon of the variances is 1e-5, of the released code's own networks 1e-3.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from jknas.choosing import choose
+from jknas.genotype import EDGES, OPERATIONS
+from jknas.networks.cell import KERNEL_SIZES
+from jknas.networks.cell_network import CellNetwork
+from jknas.networks.layers import RUNNING_MOMENTUM
+from jknas.networks.network import Network, initial_params
+from jknas.networks.observed import BLOCKS, Seen, look
+from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
+from jknas.proxies.proxy import Batch, Proxy, Subject
+
+_STEP = 0.01
+_CONVOLUTIONS = {OPERATIONS.index(name) for name in KERNEL_SIZES}
+
+
+def zen_score(
+    network: Network,
+    params: PyTree,
+    wiring: Any,
+    batch: Batch,
+    key: PRNGKeyArray,
+    *,
+    norm: str = "frobenius",
+    variance: str = "batch",
+    repeats: int = 1,
+) -> Float[Array, ""]:
+    """Return the score; minus infinity where the features do not depend on the input.
+
+    Args:
+        network: a network of NAS-Bench-201.
+        params: its parameters, standard normal.
+        wiring: genotype or code.
+        batch: standard normal images; the labels are not used.
+        key: draws the change of the input, and all that further repeats need.
+        norm: ``"frobenius"`` or ``"l1"``.
+        variance: ``"batch"`` or ``"running"``.
+        repeats: draws, at least 1.
+
+    Raises:
+        ValueError: for an unknown name, or repeats below 1.
+
+    Cost: two forward passes a repeat.
+    """
+    choose("norm", norm, ("frobenius", "l1"), error=ValueError)
+    choose("variance", variance, ("batch", "running"), error=ValueError)
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    observed = require_observable(network)
+    keys = jax.random.split(key, repeats)
+
+    def score(averages: Array, params: PyTree, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        change = jax.random.normal(key, x.shape, x.dtype)
+        (before, variances, used), (after, others, _) = (
+            features_and_variances(observed, params, wiring, images) for images in (x, x + _STEP * change)
+        )
+        averages = _moved(_moved(averages, variances), others)
+        logs = jnp.log(averages if variance == "running" else variances)
+        return averages, jnp.log(_norms(before - after, norm).mean()) + 0.5 * jnp.where(used, logs, jnp.zeros_like(logs)).sum()
+
+    def again(averages: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        weights, images, change = jax.random.split(key, 3)
+        drawn = initial_params(observed, weights, "normal")
+        return score(averages, drawn, jax.random.normal(images, batch.x.shape, batch.x.dtype), change)
+
+    normalisations = 6 + 3 * observed.cells * len(EDGES)
+    averages, first = score(jnp.ones(normalisations, batch.x.dtype), params, batch.x, keys[0])
+    if repeats == 1:
+        return first
+    _, others = jax.lax.scan(again, averages, keys[1:])
+    return (first + others.sum()) / repeats
+
+
+def features_and_variances(
+    network: CellNetwork, params: PyTree, wiring: Any, x: Float[Array, "n h w c"]
+) -> tuple[Float[Array, "n h w c"], Float[Array, " m"], Bool[Array, " m"]]:
+    """Return the feature map before pooling, the mean over channels of every normalisation's batch variance, and which of these exist.
+
+    Every edge of every cell has a place, as if it held a convolution.
+    """
+
+    def see(kind: str, seen: Seen) -> PyTree:
+        means = [record.mean() for name, record in seen.records.items() if name not in {"downsample", "classifier"}]
+        convolves = [index in _CONVOLUTIONS for index in range(len(OPERATIONS))]
+        used = jnp.asarray(convolves)[jnp.asarray(seen.operations)] if kind == "cell" else jnp.ones(len(means), bool)
+        return jnp.stack(means) if means else jnp.zeros(0, x.dtype), used, seen.output if kind == "last_norm" else None
+
+    found = look(network, params, x, wiring, see).summaries
+    means, used = (jnp.concatenate([found[name][part].reshape(-1) for name in BLOCKS]) for part in (0, 1))
+    return found["last_norm"][2], means, used
+
+
+def _moved(averages: Array, variances: Array) -> Array:
+    return RUNNING_MOMENTUM * averages + (1 - RUNNING_MOMENTUM) * variances
+
+
+def _norms(difference: Array, norm: str) -> Float[Array, " n"]:
+    """Return the norm of every image's difference."""
+    flat = difference.reshape(len(difference), -1)
+    return jnp.abs(flat).sum(1) if norm == "l1" else jnp.linalg.norm(flat, axis=1)
+
+
+PROXIES = (
+    Proxy(
+        name="zen",
+        score=zen_score,
+        summary="answer of a network with Gaussian weights to a small change of its input, without the scale of its normalisations",
+        reference="Lin et al., Zen-NAS, ICCV 2021, arXiv:2102.01063, algorithm 1",
+        cost="2 forward passes a repeat",
+        needs_labels=False,
+        batch_size=16,
+        settings={"norm": "frobenius", "variance": "batch", "repeats": 1},
+        subject=Subject(init=drawn_with("normal"), batch=noise, once=False),
+        check=check_observable,
+    ),
+)
