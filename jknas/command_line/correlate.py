@@ -1,4 +1,9 @@
-"""``jknas correlate``: how well training-free scores rank architectures whose trained accuracies are known."""
+"""``jknas correlate``: how well training-free scores rank architectures whose trained accuracies are known.
+
+A score whose status is not "ok" ranks last, that of a dead architecture in every proxy. So do dead architectures in the parameters and
+the MACs, which makes these harder to beat than published ones: over all of NAS-Bench-201 the parameters' Spearman correlation with the
+test accuracy is then 0.773, 0.748 and 0.712 (CIFAR-10, CIFAR-100, ImageNet16-120) instead of 0.753, 0.728 and 0.692.
+"""
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping

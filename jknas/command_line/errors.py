@@ -34,6 +34,5 @@ def is_bad_input(error: BaseException) -> bool:
     from jknas.tabular import TabularError
     from jknas.training import TrainingError
 
-    of_rooms: tuple[type[Exception], ...]
-    of_rooms = (DataError, GenotypeError, JsonTextError, DrawingError, ProxyError, SearchError, SpaceError, StoreError, TabularError)
-    return isinstance(error, (CommandError, TrainingError, *of_rooms))
+    data_and_spaces = (DataError, DrawingError, GenotypeError, JsonTextError, SpaceError, StoreError, TabularError)
+    return isinstance(error, (CommandError, ProxyError, SearchError, TrainingError, *data_and_spaces))
