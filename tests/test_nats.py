@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+import tables
 
 from jknas import tabular
 from jknas.spaces.nasbench201_index import genotype_at
@@ -136,3 +137,12 @@ def test_opening(tmp_path, monkeypatch):
         (str(tmp_path), "tss", {"fast_mode": True, "verbose": False}),
         (str(tmp_path / "file"), "tss", {"fast_mode": False, "verbose": False}),
     ]
+
+
+def test_a_folder_is_opened_by_what_it_holds(tmp_path, monkeypatch):
+    stub = types.SimpleNamespace(create=lambda *given, **named: Api())
+    monkeypatch.setitem(sys.modules, "nats_bench", stub)
+    (tmp_path / "NATS-tss-v1_0-3ffb9-simple").mkdir()
+    assert tabular.load(tmp_path).name == "NATS-Bench (topology)"
+    tables.write_table(tmp_path)
+    assert tabular.load(tmp_path).name == "NAS-Bench-201 (means over seeds)"

@@ -1,7 +1,6 @@
 import math
 import os
 import re
-import time
 
 import numpy as np
 import pytest
@@ -161,7 +160,9 @@ class TestFiles:
         with pytest.raises(TabularError, match=r"set the environment variable JKNAS_DATA to the folder that holds nasbench201\.csv\.gz"):
             tabular.load()
         monkeypatch.setenv("JKNAS_DATA", str(tmp_path))
-        with pytest.raises(TabularError, match="no such file; expected the table of NAS-Bench-201"):
+        with pytest.raises(
+            TabularError, match=r"no such file; expected the table of NAS-Bench-201 .* or NATS-Bench's folder NATS-tss-v1_0-3ffb9-simple"
+        ):
             tabular.load()
 
     @pytest.mark.parametrize(
@@ -193,12 +194,9 @@ class TestFiles:
 
 
 class TestReal:
-    def test_the_whole_space_in_the_published_order_and_quickly(self, real):
+    def test_the_whole_space_in_the_published_order(self, real):
         assert len(real.genotypes()) == 15_625
         assert real.genotypes()[1835] == genotype_at(1835)
-        start = time.process_time()
-        tabular.load()
-        assert time.process_time() - start < 3.0  # half a second on a quiet machine
 
     def test_the_cell_of_skips(self, real):
         """Where DARTS and ENAS end: 54.30 / 15.61 / 16.32 in arXiv:2001.00326, table 5."""

@@ -6,7 +6,8 @@ Target(dataset='cifar10', split='test', epochs=200)
 
 from jknas.tabular.accounting import ACCOUNTINGS, FULL_TRAINING_SECONDS, Accounting
 from jknas.tabular.errors import TabularError
-from jknas.tabular.nasbench201 import MeansTable, load
+from jknas.tabular.loading import load
+from jknas.tabular.nasbench201 import MeansTable
 from jknas.tabular.nats import NatsTable, nats_bench
 from jknas.tabular.table import DATASETS, PROTOCOLS, Accuracy, SearchProtocol, Seeds, Table, Target, check_target
 

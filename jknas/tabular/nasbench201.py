@@ -30,6 +30,7 @@ from jknas.data.files import FOLDER_VARIABLE, data_folder
 from jknas.genotype import CellGenotype
 from jknas.spaces.nasbench201_index import published_order
 from jknas.tabular.errors import TabularError
+from jknas.tabular.nats import FOLDER
 from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
 
 __all__ = ["FILE", "LOSS_FILE", "MeansTable", "load"]
@@ -217,7 +218,8 @@ def load(folder: str | os.PathLike[str] | None = None) -> MeansTable:
     main = place / FILE
     if not main.is_file():
         raise TabularError(
-            f"{main}: no such file; expected the table of NAS-Bench-201 in that folder: put it there, or name another folder."
+            f"{main}: no such file; expected the table of NAS-Bench-201 in that folder, or NATS-Bench's folder {FOLDER}: "
+            "put one of them there, or name another folder."
         )
     places, columns = _read(main)
     cells = published_order()

@@ -22,10 +22,8 @@ from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check
 
 __all__ = ["NatsTable", "nats_bench"]
 
-_GET = (
-    "the folder NATS-tss-v1_0-3ffb9-simple, unpacked, or the file NATS-tss-v1_0-3ffb9.pickle.pbz2, "
-    "which https://github.com/D-X-Y/NATS-Bench links to"
-)
+FOLDER = "NATS-tss-v1_0-3ffb9-simple"
+_GET = f"the folder {FOLDER}, unpacked, or the file NATS-tss-v1_0-3ffb9.pickle.pbz2, which https://github.com/D-X-Y/NATS-Bench links to"
 _PUBLISHED_NAMES = {name: name for name in DATASETS} | {"imagenet16-120": "ImageNet16-120"}
 _TARGETS = tuple(
     Target(dataset, split, epochs)
