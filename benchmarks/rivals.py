@@ -2,11 +2,20 @@
 
 Question: mean and standard deviation of the reported (200-epoch) test accuracy over many seeds, when a search may spend 12,000 s of the
 table's own time on 12-epoch evaluations (arXiv:2001.00326, section 5; the evaluation that does not fit is discarded), beside the published
-ones and the best of k random architectures. Expected: random search, evolution and REINFORCE within one published standard deviation of
-the published mean on all three data sets. REINFORCE is run with both published learning rates: 0.01 (NATS-Bench) is the one that agrees;
-0.5 (the documented command of NAS-Bench-201) settles within some ten steps and ends below random search. BOHB comes out above its
-published row, at the level of evolution: Optuna's estimator learns from fewer evaluations than the published one, whose kernels are so wide
-(bandwidth at least 0.3, factor 3) that its proposals are nearly random.
+ones and the best of k random architectures. Expected: searched on CIFAR-10, random search, evolution and REINFORCE are within one published
+standard deviation of the published mean on all three data sets.
+
+The published rows give one search time, 12,000 s, for three data sets. It is read here as one search, on CIFAR-10, whose architecture is
+then looked up for all three ("searched on cifar10"). Read as a search on each data set, 12,000 s would pay for some 54 evaluations on
+CIFAR-100 and 17 on ImageNet16-120. These are recorded too: on CIFAR-100 they come out within one published standard deviation as well, on
+ImageNet16-120 one and a half to two and a half of them below the published rows, as far as the best of 17 random architectures is.
+
+REINFORCE is run with both published learning rates. 0.01 (NATS-Bench) is the one that agrees; 0.5 (the documented command of NAS-Bench-201)
+settles within some ten steps and ends half a percent below random search, more than one published standard deviation off on all three data
+sets (CIFAR-10: 93.2). BOHB comes out above its published row (CIFAR-10: 94.0 instead of 93.6) and above evolution, though a quarter of
+its evaluations are repeats; what differs is the estimator, Optuna's instead of one whose kernels are at least 0.3 wide (not separated
+further here).
+
 Command: JKNAS_DATA=FOLDER python benchmarks/rivals.py [--seeds 500] [--slow-seeds 100] [--budget 12000] [--figures FOLDER]
 Needs nasbench201.csv.gz in FOLDER. Adds to results/rivals.json data set by data set. About 10 minutes on one quiet CPU core. Searches see
 means over seeds, which is all that the file holds: published searches see one seed, and their spread has its noise in it.
@@ -68,22 +77,24 @@ def best_of(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_000) 
 
 
 def rival(method: search.Method, table: tabular.Table, dataset: str, seeds: int) -> tuple[dict[str, Any], list[Curve]]:
-    """Run one rival over many seeds."""
+    """Run one rival on one data set over many seeds, and look what it finds up for all."""
     parse = search.TableProblem(table=table, dataset=dataset, seed=0).space.parse
-    reports = tabular.PROTOCOLS[dataset].reports
 
-    def tested(text: str) -> float:
-        return table.accuracy(parse(text), dataset=reports.dataset, split="test", epochs=200, seeds="mean").mean / 100
+    def tested(text: str, on: str = dataset) -> float:
+        return table.accuracy(parse(text), dataset=tabular.PROTOCOLS[on].reports.dataset, split="test", epochs=200, seeds="mean").mean / 100
 
-    start, tests, validations, evaluations, curves = time.perf_counter(), [], [], [], []
+    start, validations, evaluations, curves = time.perf_counter(), [], [], []
+    tests: dict[str, list[float]] = {name: [] for name in tabular.PROTOCOLS}
     for seed in range(seeds):
         state = search.run(method, search.TableProblem(table=table, dataset=dataset, seed=seed)).state
-        tests.append(100 * state["test"]["accuracy"])
-        validations.append(100 * state["candidates"][state["winner"]]["training"]["validation_accuracy"])
+        winner = state["candidates"][state["winner"]]
+        for name, values in tests.items():
+            values.append(100 * tested(winner["genotype"], name))
+        validations.append(100 * winner["training"]["validation_accuracy"])
         evaluations.append(len(state["chosen"]))
         curves.append(curve_of(state, tested))
     row = {
-        "test": spread(tests),
+        "test": {name: spread(values) for name, values in tests.items()},
         "validation_12_epochs": spread(validations),
         "evaluations": spread(evaluations),
         "seeds": seeds,
@@ -122,12 +133,13 @@ def main() -> None:
         rows, bands = {}, {}
         for name, method in methods(options.budget).items():
             row, listed = rival(method, table, dataset, options.slow_seeds if name in SLOW else options.seeds)
-            mean, sd = published = PUBLISHED[name][dataset]
-            rows[name] = {**row, "published": published, "within_one_sd": bool(abs(row["test"][0] - mean) <= sd)}
+            judged = {on: abs(found[0] - PUBLISHED[name][on][0]) <= PUBLISHED[name][on][1] for on, found in row["test"].items()}
+            rows[name] = {**row, "published": PUBLISHED[name], "within_one_sd": judged}
             bands[name] = band(listed, grid)
-            print(f"{dataset:15} {name:30} {row['test'][0]:.2f} +- {row['test'][1]:.2f}, published {mean} +- {sd}", flush=True)
+            shown = "; ".join(f"{on} {m:.2f} +- {sd:.2f} ({PUBLISHED[name][on][0]})" for on, (m, sd) in row["test"].items())
+            print(f"searched on {dataset}, {name}, {row['evaluations'][0]:.0f} evaluations: {shown}", flush=True)
         rows["null models"] = {f"best of {k} random": best_of(table, dataset, k) for k in (10, 20, 40, 100)}
-        tables[dataset], curves[dataset] = rows, {name: as_plain(found) for name, found in bands.items()}
+        tables[f"searched on {dataset}"], curves[dataset] = rows, {name: as_plain(found) for name, found in bands.items()}
         question = "200-epoch test accuracy in percent, [mean, standard deviation] over seeds, of searches that may spend the budget"
         settings = {
             "budget_seconds": options.budget,

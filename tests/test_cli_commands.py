@@ -389,6 +389,111 @@ class TestSearch:
         assert (record["method"], record["counts"]["unscored"], record["counts"]["trained"]) == ("random", 2, 2)
 
     @pytest.mark.parametrize(
+        ("method", "arguments"),
+        [
+            ("evolution", ["--population", 3, "--tournament", 2, "--mutation", "edge", "--max-evaluations", 5]),
+            ("reinforce", ["--controller-rate", 0.5, "--max-evaluations", 3]),
+            ("bohb", ["--max-evaluations", 4]),
+            ("best_by_proxy", ["--samples", 4, "--epochs", 1]),
+            ("proxy_evolution", ["--samples", 4, "--population", 2, "--max-evaluations", 3, "--proxy", "mgm"]),
+            ("random", ["--max-evaluations", 2, "--budget-seconds", 1e6, "--overflow", "discard"]),
+        ],
+    )
+    @pytest.mark.usefixtures("made_up", "undrawn")
+    def test_every_method_trains(self, run, tmp_path, method, arguments):
+        (record,) = run.json("search", "--method", method, *arguments, *TINY, "--out", tmp_path, "--batch", 4)
+        assert (record["method"], record["complete"]) == (method, True)
+        assert record["test_accuracy"] is not None
+        for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+            names = {"--max-evaluations": "evaluations", "--controller-rate": "learning_rate", "--budget-seconds": "seconds"}
+            name = names.get(option, option[2:].replace("-", "_"))
+            if name in record["settings"]:
+                assert record["settings"][name] == value
+        assert record["settings"].get("brackets", "none") == "none"
+
+    def test_best_by_proxy_trains_only_when_asked(self, run, made_up, tmp_path):
+        (record,) = run.json("search", "--method", "best_by_proxy", "--samples", 4, *TINY, "--out", tmp_path, "--batch", 4)
+        assert (record["counts"]["trained"], record["test_accuracy"], record["complete"]) == (0, None, True)
+        assert record["genotype"] in [candidate["genotype"] for candidate in record["candidates"] if candidate["rank"] == 1]
+
+    @pytest.fixture
+    def undrawn(self, monkeypatch):
+        """Draw nothing: that takes longer than the search."""
+        from jknas.report import anytime_drawing, cell_drawing
+
+        monkeypatch.setattr(cell_drawing, "draw_cell", lambda *parts, **options: None)
+        monkeypatch.setattr(anytime_drawing, "draw_anytime", lambda *parts, **options: None)
+
+    @pytest.fixture
+    def tabled(self, monkeypatch):
+        import search_tables as tables
+
+        from jknas import tabular
+
+        monkeypatch.setattr(tabular, "load", lambda folder: tables.Table())
+        return tables
+
+    @pytest.mark.parametrize(
+        ("arguments", "trained"),
+        [
+            (["--method", "evolution", "--max-evaluations", 5], 5),
+            (["--method", "evolution", "--budget-seconds", 100], 7),
+            (["--method", "evolution", "--budget-seconds", 100, "--overflow", "discard"], 6),
+            (["--method", "evolution", "--budget-seconds", 7000, "--accounting", "full-training"], 2),
+            (["--method", "random", "--budget-seconds", 100], 7),
+            (["--method", "bohb", "--max-evaluations", 13], 9),
+        ],
+    )
+    @pytest.mark.usefixtures("tabled", "undrawn")
+    def test_a_table(self, run, tmp_path, arguments, trained):
+        (record,) = run.json("search", "--table", "cifar100", *arguments, "--out", tmp_path)
+        assert (record["counts"]["trained"], record["dataset"]["name"], record["complete"]) == (trained, "cifar100", True)
+        assert {path.name for path in tmp_path.iterdir()} == {"result.json", "checkpoint"}
+
+    def test_a_table_is_drawn(self, run, tabled, tmp_path):
+        run.json("search", "--table", "cifar10", "--method", "evolution", "--max-evaluations", 3, "--out", tmp_path)
+        drawn = {"cell.svg", "cell.png", "search.svg", "search.png"}
+        assert {path.name for path in tmp_path.iterdir()} == drawn | {"result.json", "checkpoint"}
+        assert all((tmp_path / name).stat().st_size > 3000 for name in drawn)
+
+    def test_a_table_resumed(self, run, tabled, undrawn, tmp_path):
+        command = ["search", "--table", "cifar10", "--method", "reinforce", "--budget-seconds", 200]
+        (whole,) = run.json(*command, "--out", tmp_path / "whole")
+        code, out, _ = run(*command, "--out", tmp_path / "part", "--max-steps", 5)
+        assert code == 0
+        assert "the budget was spent before the search was complete" in out
+        (resumed,) = run.json(*command, "--out", tmp_path / "part", "--resume")
+        assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+
+    def test_a_table_with_scores(self, run, tabled, undrawn, tmp_path):
+        run.json("score", "--proxy", "params", "--sample", 30, "--db", tmp_path / "scores")
+        command = ["search", "--table", "cifar10", "--proxy", "params", "--samples", 20]
+        assert "ranks by scores, and a table has none" in run.refused(*command, "--topk", 3, "--out", tmp_path / "out")
+        (record,) = run.json(*command, "--topk", 3, "--db", tmp_path / "scores", "--out", tmp_path / "out")
+        assert (record["counts"]["sampled"], record["counts"]["trained"]) == (20, 3)
+        assert (record["proxy"]["name"], record["proxy"]["scored"]) == ("params", 30)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--table", "cifar10-valid"], "Unknown data set of a search on a table 'cifar10-valid'"),
+            (["--table", "cifar10", "--epochs", 3], "--epochs does not apply with --table, where nothing is trained"),
+            (["--table", "cifar10", "--method", "tenas"], "tenas measures supernets on images, and a table has none"),
+            (["--table", "cifar10", "--method", "evolution", "--accounting", "hours"], "Unknown accounting 'hours'"),
+            (["--method", "evolution", "--proxy", "mgm"], "--proxy does not apply to --method evolution, which takes --population"),
+            (["--method", "knas", "--max-evaluations", 3], "--max-evaluations does not apply to --method knas"),
+            (["--method", "tenas", "--topk", 3], "--topk does not apply to --method tenas"),
+            (["--method", "random", "--topk", 3, "--max-evaluations", 4], "say the same of --method random: give one of them"),
+            (["--method", "evolution", "--budget-seconds", -1], "seconds is -1.0; expected a positive number"),
+            (["--method", "evolution", "--mutation", "nodes"], "Unknown mutation rule of nasbench201 'nodes'"),
+        ],
+    )
+    def test_refused_too(self, run, tabled, tmp_path, arguments, words):
+        arguments = arguments if "--table" not in arguments or "--method" in arguments else [*arguments, "--method", "evolution"]
+        assert words in run.refused("search", *arguments, "--out", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
         ("arguments", "words"),
         [
             (["--samples", "5", "--topk", "6"], "topk is 6, and only 5 architectures are sampled"),

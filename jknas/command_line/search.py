@@ -1,5 +1,6 @@
 """``jknas search``: search a space, and leave a result, a drawing and the scores in one folder."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,21 +9,47 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.errors import CommandError, interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
+from jknas.command_line.search_methods import METHOD_NAMES, method_of
+from jknas.command_line.search_table import draw_course, table_problem
 
 
 def command(
     *,
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
-    method: Annotated[str, typer.Option("--method", help="search method: knas, random or tenas")] = "knas",
+    method: Annotated[str, typer.Option("--method", help=f"search method: {METHOD_NAMES}")] = "knas",
     space: options.Space = "nasbench201",
     proxy: Annotated[str | None, typer.Option("--proxy", help=f"what ranks the architectures: {options.PROXY_NAMES} [mgm]")] = None,
     settings: options.Set = None,
-    samples: Annotated[int | None, typer.Option("--samples", help="architectures to sample and score [knas: 100]")] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="architectures to sample and score [knas, best_by_proxy: 100; proxy_evolution: 3000]")
+    ] = None,
     topk: Annotated[int | None, typer.Option("--topk", help="candidates to train [knas, random: 20]")] = None,
     variant: Annotated[str | None, typer.Option("--variant", help="tenas: paper or released [paper]")] = None,
     statistics: Annotated[str | None, typer.Option("--statistics", help="tenas: batch, or example, which is far quicker [batch]")] = None,
     draws: Annotated[str | None, typer.Option("--draws", help="tenas: repeat or removal [as the variant]")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="epochs of training [20; tenas trains only if they are given]")] = None,
+    population: Annotated[int | None, typer.Option("--population", help="evolution: architectures that can be parents [10]")] = None,
+    tournament: Annotated[int | None, typer.Option("--tournament", help="evolution: drawn to find a parent [3]")] = None,
+    mutation: Annotated[str | None, typer.Option("--mutation", help="evolution: how the change is drawn [as published]")] = None,
+    controller_rate: Annotated[float | None, typer.Option("--controller-rate", help="reinforce: learning rate of Adam [0.01]")] = None,
+    brackets: Annotated[str | None, typer.Option("--brackets", help="bohb: repeat or none [repeat with --table, else none]")] = None,
+    max_evaluations: Annotated[
+        int | None, typer.Option("--max-evaluations", help="architectures to train or look up [random: 20, others 100]")
+    ] = None,
+    budget_seconds: Annotated[
+        float | None, typer.Option("--budget-seconds", help="seconds of training, or of the table's accounting, to spend")
+    ] = None,
+    overflow: Annotated[
+        str | None, typer.Option("--overflow", help="keep or discard the evaluation that exceeds --budget-seconds [keep]")
+    ] = None,
+    table_of: Annotated[
+        str | None, typer.Option("--table", help="train nothing, look up: cifar10, cifar100 or imagenet16-120 of the table in --folder")
+    ] = None,
+    accounting: Annotated[
+        str, typer.Option("--accounting", help="what an evaluation on a table costs: twelve-epochs or full-training")
+    ] = "twelve-epochs",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="epochs of training [20; tenas and best_by_proxy train only if they are given]")
+    ] = None,
     data: options.Data = "digits",
     folder: options.Folder = None,
     resolution: options.Resolution = None,
@@ -43,60 +70,70 @@ def command(
     compile_cache: options.CompileCache = None,
     json: options.Json = False,
 ) -> None:
-    """Search for an architecture; write DIR/result.json, DIR/cell.svg, DIR/cell.png and DIR/scores.sqlite."""
+    """Search for an architecture; write DIR/result.json, DIR/cell.svg, DIR/cell.png and DIR/scores.sqlite; with --table a curve."""
     options.use_compile_cache(compile_cache)
     from jknas import search, spaces
-    from jknas.store import Store
 
     chosen = spaces.get(space)
-    ours = {"variant": variant, "statistics": statistics, "draws": draws}
-    if method == "tenas":
-        made = _pruning(ours, batch, {"--samples": samples, "--topk": topk, "--proxy": proxy}, train=epochs is not None)
-    else:
-        made = _method(method, ours, samples=samples, topk=20 if topk is None else topk)
-    epochs = 20 if epochs is None else epochs
-    (named,) = wanted = _one(options.proxies_named(["mgm" if proxy is None else proxy]))
-    (given,) = options.settings_for(wanted, settings)
-    scheme = options.check_init(init)
-    choice = options.DataChoice(data, folder, resolution, limit)
-    recipe = options.recipe_for(
-        choice,
-        epochs=epochs,
-        train_batch=train_batch,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        precision=precision,
-    )
-    budget = search.Budget(steps=max_steps, seconds=max_seconds)
-    dataset = choice.load()
-    parts: dict[str, Any] = {"space": chosen, "dataset": dataset, "network": options.network_for(chosen, dataset, channels, cells)}
-    parts |= {
-        "recipe": recipe,
-        "seed": seed,
-        "proxy": named,
-        "settings": given,
-        "batch_size": None if method == "tenas" else batch,
-        "scheme": scheme,
+    if method == "bohb" and brackets is None and table_of is None:
+        brackets = "none"  # to train the same again teaches nothing
+    given = {
+        "--samples": samples,
+        "--topk": topk,
+        "--proxy": proxy,
+        "--variant": variant,
+        "--statistics": statistics,
+        "--draws": draws,
+        "--batch": batch if method == "tenas" else None,
+        "--population": population,
+        "--tournament": tournament,
+        "--mutation": mutation,
+        "--controller-rate": controller_rate,
+        "--brackets": brackets,
+        "--max-evaluations": max_evaluations,
+        "--budget-seconds": budget_seconds,
+        "--overflow": overflow,
     }
-    made.init(search.Problem(**parts))  # so that nothing is written for a search that cannot be run
+    made = method_of(method, given, train=epochs is not None or table_of is not None)
+    (named,) = wanted = _one(options.proxies_named(["mgm" if proxy is None else proxy]))
+    (own,) = options.settings_for(wanted, settings)
+    budget = search.Budget(steps=max_steps, seconds=max_seconds)
+    parts: dict[str, Any] = {}
+    if table_of is not None:
+        unused = {"--epochs": epochs, "--batch": batch, "--resolution": resolution, "--limit": limit, "--cells": cells, "--set": settings}
+        looked_up = {"folder": folder, "accounting": accounting, "proxy": named, "db": db, "seed": seed}
+        problem: Any = table_problem(table_of, method, **looked_up, unused={**unused, "--train-batch": train_batch})
+        chosen, epochs = problem.space, 1
+    else:
+        epochs = 20 if epochs is None else epochs
+        scheme = options.check_init(init)
+        choice = options.DataChoice(data, folder, resolution, limit)
+        recipe = options.recipe_for(
+            choice,
+            epochs=epochs,
+            train_batch=train_batch,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            precision=precision,
+        )
+        dataset = choice.load()
+        parts = {"space": chosen, "dataset": dataset, "network": options.network_for(chosen, dataset, channels, cells)}
+        parts |= {"recipe": recipe, "seed": seed, "proxy": named, "settings": own, "scheme": scheme}
+        parts["batch_size"] = None if method == "tenas" else batch
+        problem = search.Problem(**parts)
+    made.init(problem)  # so that nothing is written for a search that cannot be run
     place = options.output_folder(out)
     advice = "go on with the same command and --resume."
-    with interruptible(advice), Store(db or place / "scores.sqlite") as store, Bars(quiet=json) as bars:
-        problem = search.Problem(**parts, store=store)
+    with interruptible(advice), _store(None if table_of else db or place / "scores.sqlite") as store, Bars(quiet=json) as bars:
+        if store is not None:
+            problem = search.Problem(**parts, store=store)
         watch = _watcher(bars, epochs)
         result = search.run(made, problem, checkpoint=place / "checkpoint", resume=resume, budget=budget, on_event=watch)
         record = search.as_record(result)
     write_json_file(place / "result.json", record)
-    if record["genotype"] is not None:
-        from jknas.report.cell_drawing import draw_cell
-
-        for suffix in ("svg", "png"):
-            draw_cell(chosen.parse(record["genotype"]), place / f"cell.{suffix}", title=_title(record))
-    if record.get("rounds"):
-        from jknas.report.pruning_drawing import draw_pruning
-
-        for suffix in ("svg", "png"):
-            draw_pruning(record["rounds"], record["left"], place / f"search.{suffix}", space=chosen, title=_title(record))
+    _draw(record, place, chosen)
+    if table_of is not None:
+        draw_course(result, place, title=_title(record))
     if json:
         print_json(record)
     else:
@@ -105,27 +142,25 @@ def command(
             show(f"the budget was spent before the search was complete; {advice}")
 
 
-def _pruning(ours: dict[str, str | None], batch: int | None, others: dict[str, Any], *, train: bool) -> Any:
-    from jknas import search
+def _draw(record: dict[str, Any], place: Path, space: Any) -> None:
+    """Draw the winner, and the rounds of a pruning search."""
+    if record["genotype"] is not None:
+        from jknas.report.cell_drawing import draw_cell
 
-    for option, value in others.items():
-        if value is not None:
-            raise CommandError(f"{option} does not apply to --method tenas, which prunes a supernet: leave it out.")
-    return search.tenas(**{name: value for name, value in ours.items() if value is not None}, batch=batch, train=train)  # type: ignore[arg-type]
+        for suffix in ("svg", "png"):
+            draw_cell(space.parse(record["genotype"]), place / f"cell.{suffix}", title=_title(record))
+    if record.get("rounds"):
+        from jknas.report.pruning_drawing import draw_pruning
+
+        for suffix in ("svg", "png"):
+            draw_pruning(record["rounds"], record["left"], place / f"search.{suffix}", space=space, title=_title(record))
 
 
-def _method(name: str, theirs: dict[str, str | None], *, samples: int | None, topk: int) -> Any:
-    from jknas import search
+def _store(path: Path | None) -> Any:
+    """Return the open store of scores; None of a search that computes none."""
+    from jknas.store import Store
 
-    make = search.get(name)
-    for option, value in theirs.items():
-        if value is not None:
-            raise CommandError(f"--{option} belongs to --method tenas, and the method is {name}: leave it out.")
-    if name == "knas":
-        return make(samples=100 if samples is None else samples, topk=topk)
-    if samples is not None:
-        raise CommandError(f"--samples does not apply to --method {name}, which trains all that it draws: give --topk alone.")
-    return make(topk=topk)
+    return nullcontext() if path is None else Store(path)
 
 
 def _one(found: list[Any]) -> list[Any]:
@@ -142,7 +177,7 @@ def _watcher(bars: Bars, epochs: int) -> Any:
         nonlocal trained
         if event.kind == "compile":
             bars.note(f"compiling the {event.detail['program']} program")
-        elif event.phase in ("score", "prune"):
+        elif event.phase in ("score", "prune", "simulate"):
             bars.update(event.phase, event.completed, event.total)
         else:
             if event.kind == "begin":

@@ -25,6 +25,7 @@ _STYLES = (
 )
 """Colours of Okabe and Ito with a dash of their own each, for print without colour."""
 
+_LINE = 0.2  # inches of a line of the legend, which stands below the axes
 _SHOWN_SHARE = 0.12  # of the time: the axis begins where the slowest start is over, or the first random architectures fill the page
 
 
@@ -47,14 +48,14 @@ def draw_anytime(bands: Mapping[str, Band], path: str | Path, *, title: str = ""
         if not np.isfinite(band.mean).any():
             raise DrawingError(f"{name!r} has no result at any of its times: give times after the first evaluation.")
     with mpl.rc_context({"font.family": FONT, "font.size": 9.5}):
-        figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
+        figure = Figure(figsize=(7.2, 4.0 + _LINE * len(bands)), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         for (name, band), style in zip(bands.items(), _STYLES, strict=False):
             _draw_band(axes, name, band, *style)
         if optimum is not None:
             axes.axhline(100 * optimum, color=FADED, lw=1, ls=(0, (2, 2)), label=f"optimum, {100 * optimum:.2f}", zorder=1)
-        _finish(axes, bands, title)
+        _finish(figure, axes, bands, title, optimum)
         save(figure, target, title or "anytime curves")
 
 
@@ -65,25 +66,28 @@ def _draw_band(axes: Axes, name: str, band: Band, colour: str, dashes: object) -
     axes.fill_between(band.seconds, low, high, step="post", color=colour, alpha=0.18, lw=0, zorder=2)
 
 
-def _finish(axes: Axes, bands: Mapping[str, Band], title: str) -> None:
-    confidence = next(iter(bands.values())).confidence
+def _finish(figure: Figure, axes: Axes, bands: Mapping[str, Band], title: str, optimum: float | None) -> None:
     axes.set_xlabel("cost of the search so far (s)", color=INK)
     axes.set_ylabel("test accuracy of the incumbent (%)", color=INK)
-    axes.set_ylim(bottom=_bottom(bands))
+    axes.set_ylim(*_limits(bands, optimum))
     axes.set_xlim(0, max(float(band.seconds.max()) for band in bands.values()))
     axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
     axes.grid(color="#E4E4E4", lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    known = any(band.n > 1 for band in bands.values())
-    axes.legend(frameon=False, loc="lower right", title=f"mean, {confidence:.0%} confidence band" if known else None, title_fontsize=9)
+    confidence = next(iter(bands.values())).confidence
+    words = f"mean, {confidence:.0%} confidence band" if any(band.n > 1 for band in bands.values()) else None
+    figure.legend(frameon=False, loc="outside lower center", title=words, title_fontsize=9)
     if title:
         axes.set_title(title, loc="left", color=INK)
 
 
-def _bottom(bands: Mapping[str, Band]) -> float:
-    """Return where the axis begins: below the curves' values after the first part of the time."""
-    values = [band.mean[band.seconds >= _SHOWN_SHARE * band.seconds.max()] for band in bands.values()]
-    shown = 100 * np.concatenate(values)
-    finite = shown[np.isfinite(shown)]
-    low, high = float(finite.min()), float(finite.max())
-    return low - 0.05 * max(high - low, 0.1)
+def _limits(bands: Mapping[str, Band], optimum: float | None) -> tuple[float, float]:
+    """Return between what the axis runs: the means, and their bands' upper ends, after the first part of the time."""
+    late = [band.seconds >= _SHOWN_SHARE * band.seconds.max() for band in bands.values()]
+    means, highs = (
+        np.concatenate([getattr(band, name)[shown] for band, shown in zip(bands.values(), late, strict=True)]) for name in ("mean", "high")
+    )
+    shown = 100 * np.concatenate([means, highs, [] if optimum is None else [optimum]])
+    low, high = 100 * float(np.nanmin(means)), float(np.nanmax(shown))
+    margin = 0.05 * max(high - low, 0.1)
+    return low - margin, high + margin

@@ -5,8 +5,8 @@ each, and proposes, of a few drawn from the density of the good, the one where t
 (the extra ``bohb``), imported when the method is used.
 
 Hyperband asks for the survivors of every rung again, with more epochs. The published comparison on NAS-Bench-201 ignores the epochs: every
-evaluation is the same one. Its brackets then do one thing only: about every fourth evaluation is spent on an architecture that is known
-already. That is why its BOHB is no better than random search, and it is what ``brackets="repeat"`` does.
+evaluation is the same one. Its brackets then do one thing only: every fourth evaluation is spent on an architecture that is known already.
+That is what ``brackets="repeat"`` does.
 
 Reference: Falkner, Klein and Hutter, "BOHB: Robust and Efficient Hyperparameter Optimization at Scale", ICML 2018, arXiv:1807.01774; its
 use on NAS-Bench-201: Dong and Yang, arXiv:2001.00326, section 5. Optuna: Akiba et al., KDD 2019, arXiv:1907.10902.

@@ -93,7 +93,7 @@ class TableProblem:
         named = {"name": self.dataset, "source": self.table.name}
         protocol = {part: list(target) for part, target in self.protocol._asdict().items()}
         identity = {"space": self.space.name, "dataset": named, "protocol": protocol, "accounting": self.accounting, "seeds": self.seeds}
-        scored = None if self.scores is None else {"proxy": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
+        scored = None if self.scores is None else {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
         return {**identity, "proxy": scored, "seed": self.seed}
 
     @cached_property
