@@ -29,7 +29,7 @@ from jknas.store import STATUSES
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
-OBSERVED = ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "naswot", "zen")
+OBSERVED = ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "swap", "zen")
 """Those that look inside the network, which those of NAS-Bench-201 alone allow."""
 TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas", "grasp", "zico"}
 """Those that normalise over the batch in every space."""

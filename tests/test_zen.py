@@ -39,7 +39,7 @@ def passes():
     """Features and variances of both passes, from the averages that training would keep."""
     variables = TINY.init(jax.random.key(1), CELL, scheme="normal")
     x = images()
-    change = jax.random.normal(jax.random.split(KEY, 1)[0], x.shape)
+    change = jax.random.normal(KEY, x.shape)
     averages = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
     @quick_jit
@@ -70,9 +70,8 @@ def test_the_variants_of_the_released_code():
     averages = [0.9 * (0.9 + 0.1 * one) + 0.1 * other for one, other in zip(variances, others, strict=True)]
     expected = math.log(size) + sum(0.5 * math.log(value) for value in averages)
     assert scored("l1", "running") == pytest.approx(expected, rel=1e-4)
-    # Other weights and images: other scores around the first, and averages that have moved further from one.
-    assert scored("l1", "running", 3) != pytest.approx(expected, rel=1e-3)
-    assert scored("frobenius", "batch", 3) == pytest.approx(scored(), rel=0.2)
+    # Other weights and images: another score near the first, and averages that have moved further from one.
+    assert 1e-3 < abs(scored("l1", "running", 3) / expected - 1) < 0.5
 
 
 def test_only_convolutions_are_normalised():

@@ -10,12 +10,14 @@ from jknas.proxies import example_gradients as _example_gradients
 from jknas.proxies import fisher as _fisher
 from jknas.proxies import grasp as _grasp
 from jknas.proxies import jacobian as _jacobian
+from jknas.proxies import meco as _meco
 from jknas.proxies import mgm as _mgm
 from jknas.proxies import naswot as _naswot
 from jknas.proxies import ntk as _ntk
 from jknas.proxies import regions as _regions
 from jknas.proxies import saliency as _saliency
 from jknas.proxies import size as _size
+from jknas.proxies import swap as _swap
 from jknas.proxies import synflow as _synflow
 from jknas.proxies import zen as _zen
 from jknas.proxies import zico as _zico
@@ -30,12 +32,14 @@ REGISTRY: dict[str, Proxy] = {
         _fisher,
         _grasp,
         _jacobian,
+        _meco,
         _mgm,
         _naswot,
         _ntk,
         _regions,
         _saliency,
         _size,
+        _swap,
         _synflow,
         _zen,
         _zico,

@@ -86,28 +86,28 @@ def zen_score(
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     observed = require_observable(network)
-    keys = jax.random.split(key, repeats)
 
     def score(averages: Array, params: PyTree, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-        change = jax.random.normal(key, x.shape, x.dtype)
-        (before, variances, used), (after, others, _) = (
-            features_and_variances(observed, params, wiring, images) for images in (x, x + _STEP * change)
-        )
-        averages = _moved(_moved(averages, variances), others)
-        logs = jnp.log(averages if variance == "running" else variances)
-        return averages, jnp.log(_norms(before - after, norm).mean()) + 0.5 * jnp.where(used, logs, jnp.zeros_like(logs)).sum()
+        pair = jnp.stack([x, x + _STEP * jax.random.normal(key, x.shape, x.dtype)])
+        # A loop, so that one pass is compiled and not two.
+        features, variances, used = jax.lax.map(lambda images: features_and_variances(observed, params, wiring, images), pair)
+        averages = _moved(_moved(averages, variances[0]), variances[1])
+        logs = jnp.log(averages if variance == "running" else variances[0])
+        size = _norms(features[0] - features[1], norm).mean()
+        return averages, jnp.log(size) + 0.5 * jnp.where(used[0], logs, jnp.zeros_like(logs)).sum()
 
-    def again(averages: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-        weights, images, change = jax.random.split(key, 3)
-        drawn = initial_params(observed, weights, "normal")
-        return score(averages, drawn, jax.random.normal(images, batch.x.shape, batch.x.dtype), change)
+    def drawn(key: PRNGKeyArray) -> tuple[PyTree, Array]:
+        weights, images = jax.random.split(key)
+        return initial_params(observed, weights, "normal"), jax.random.normal(images, batch.x.shape, batch.x.dtype)
 
-    normalisations = 6 + 3 * observed.cells * len(EDGES)
-    averages, first = score(jnp.ones(normalisations, batch.x.dtype), params, batch.x, keys[0])
+    def repeat(averages: Array, item: tuple[Array, PRNGKeyArray]) -> tuple[Array, Array]:
+        first, (draw, change) = item[0], jax.random.split(item[1])
+        return score(averages, *jax.lax.cond(first, lambda _: (params, batch.x), drawn, draw), change)
+
+    averages = jnp.ones(6 + 3 * observed.cells * len(EDGES), batch.x.dtype)
     if repeats == 1:
-        return first
-    _, others = jax.lax.scan(again, averages, keys[1:])
-    return (first + others.sum()) / repeats
+        return score(averages, params, batch.x, key)[1]
+    return jax.lax.scan(repeat, averages, (jnp.arange(repeats) == 0, jax.random.split(key, repeats)))[1].mean()
 
 
 def features_and_variances(
