@@ -227,16 +227,22 @@ def test_many_darts_genotypes_compile_once(caplog):
 TINY = {"nasbench201": {"channels": 4, "cells": 1}, "darts": {"channels": 2, "cells": 3}}
 
 
+PROGRAMS = {}
+
+
 @functools.cache
 def scorer_of(space, name, seed=0):
-    """A scorer at the smallest size; those of one kernel share its program."""
+    """A scorer at the smallest size; those of one measurement share its program."""
     proxy = proxies.get(name)
-    size = 600 if name == "linear_regions" else 4  # among fewer patches nearly all have a region of their own
+    # Among fewer patches nearly all have a region of their own, and over fewer images all patterns occur.
+    size = {"linear_regions": 600, "swap": 12}.get(name, 4)
     scorer = make_scorer(proxy, stubs.tiny_digits(), spaces.get(space), **TINY[space], batch_size=size, seed=seed)
     if seed and proxy.needs_network:
         vars(scorer)["_compiled"] = scorer_of(space, name)._compiled._replace(arguments=scorer._draw())
-    elif name != "ntk_trace" and proxy.score is proxies.get("ntk_trace").score and name != "tenas_condition":
-        vars(scorer)["_compiled"] = scorer_of(space, "ntk_trace")._compiled
+    elif scorer.measurement in PROGRAMS:
+        vars(scorer)["_compiled"] = PROGRAMS[scorer.measurement]
+    elif proxy.needs_network:
+        PROGRAMS[scorer.measurement] = scorer._compiled
     return scorer
 
 

@@ -102,7 +102,8 @@ def zen_score(
 
     def repeat(averages: Array, item: tuple[Array, PRNGKeyArray]) -> tuple[Array, Array]:
         first, (draw, change) = item[0], jax.random.split(item[1])
-        return score(averages, *jax.lax.cond(first, lambda _: (params, batch.x), drawn, draw), change)
+        weights, x = jax.lax.cond(first, lambda _: (params, batch.x), drawn, draw)
+        return score(averages, weights, x, change)
 
     averages = jnp.ones(6 + 3 * observed.cells * len(EDGES), batch.x.dtype)
     if repeats == 1:
