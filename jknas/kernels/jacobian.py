@@ -78,7 +78,7 @@ def correlation_score(rows: Float[np.ndarray, "n d"]) -> tuple[float, Float[np.n
     Returns:
         NaN and NaN eigenvalues where a row is constant, all zero as in a network that ignores its input, or not finite.
 
-    >>> correlation_score(np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))[0]  # uncorrelated: both eigenvalues are one
+    >>> round(correlation_score(np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))[0], 6)  # uncorrelated: both eigenvalues are one
     -2.0
     """
     correlations = row_correlations(rows)
