@@ -27,11 +27,15 @@ def images():
 
 
 @functools.cache
-def scored(norm="frobenius", variance="batch", repeats=1):
+def scorer(norm, variance, repeats):
     params = TINY.init(jax.random.key(1), scheme="normal")["params"]
     batch = Batch(images(), jnp.zeros(4, int))
     run = quick_jit(lambda params, code: zen_score(TINY, params, code, batch, KEY, norm=norm, variance=variance, repeats=repeats))
-    return float(run(params, jnp.asarray(CELL.code)))
+    return lambda cell: float(run(params, jnp.asarray(cell.code)))
+
+
+def scored(norm="frobenius", variance="batch", repeats=1, *, cell=CELL):
+    return scorer(norm, variance, repeats)(cell)
 
 
 @functools.cache
@@ -61,6 +65,13 @@ def test_the_definition_of_the_paper():
     size = np.mean([np.linalg.norm(difference) for difference in before - after])
     expected = math.log(size) + sum(math.log(math.sqrt(value)) for value in variances)
     assert scored() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_convolution_that_no_path_leads_to_does_not_count():
+    """Node 1 is zero for every image; what reads it has no variance."""
+    blocked, cut = (scored(cell=CellGenotype.from_code(code)) for code in ((0, 3, 2, 1, 3, 4), (0, 3, 0, 1, 0, 4)))
+    assert math.isfinite(blocked)
+    assert blocked == cut != scored()
 
 
 @pytest.mark.slow

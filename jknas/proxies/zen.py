@@ -29,8 +29,10 @@ Reference:
 
 Deviations:
     The paper defines the score for chains of convolutions and removes residual links from other networks; in a cell of this space a skip
-    connection is an operation like others, and stays, as in the NAS-Bench-201 port of AZ-NAS. The variance is the unbiased one in both
-    settings. The epsilon of the variances is 1e-5, of the released code's own networks 1e-3.
+    connection is an operation like others, and stays, as in the NAS-Bench-201 port of AZ-NAS. A convolution that no path leads to, whose
+    input is zero for every image, has no variance and does not count with ``batch``: it is no part of the function. With ``running`` it
+    counts with what is left of the average's start, as in the released code. The variance is the unbiased one in both settings. The
+    epsilon of the variances is 1e-5, of the released code's own networks 1e-3.
 """
 
 from typing import Any
@@ -94,7 +96,8 @@ def zen_score(
         averages = _moved(_moved(averages, variances[0]), variances[1])
         logs = jnp.log(averages if variance == "running" else variances[0])
         size = _norms(features[0] - features[1], norm).mean()
-        return averages, jnp.log(size) + 0.5 * jnp.where(used[0], logs, jnp.zeros_like(logs)).sum()
+        counts = used[0] & (variances[0] > 0) if variance == "batch" else used[0]
+        return averages, jnp.log(size) + 0.5 * jnp.where(counts, logs, jnp.zeros_like(logs)).sum()
 
     def drawn(key: PRNGKeyArray) -> tuple[PyTree, Array]:
         weights, images = jax.random.split(key)
