@@ -57,8 +57,7 @@ def reinforce(
 
     Args:
         learning_rate: of Adam (0.9, 0.999). 0.01 is that of NATS-Bench's scripts; 0.5 is the one in the command that NAS-Bench-201
-        documents
-            (whose other script tries 0.01, 0.02, 0.1, 0.2 and 0.5).
+            documents (whose other script tries 0.01, 0.02, 0.1, 0.2 and 0.5).
         momentum: of the baseline's moving average.
         evaluations: the most architectures to evaluate; None for no limit.
         seconds: the most seconds of training; see :class:`~jknas.search.spending.Spending`.
