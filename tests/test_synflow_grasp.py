@@ -17,6 +17,7 @@ from jknas.kernels.grasp import grasp
 from jknas.kernels.objectives import per_example
 from jknas.kernels.synflow import synflow
 from jknas.networks import CellNetwork
+from jknas.networks.choice import add_chosen, add_chosen_inside
 from jknas.networks.darts import DartsNetwork
 from jknas.proxies import Batch, ProxyError
 from jknas.proxies.synflow import synflow_score
@@ -50,6 +51,40 @@ def test_grasp_is_the_product_with_the_hessian_of_the_kernels():
     found = quick_jit(functools.partial(grasp, perceptron))(params, x, labels)
     expected = -np.asarray(kernels) @ np.asarray(curvature) @ np.asarray(slope)
     assert float(found) == pytest.approx(float(expected), rel=1e-10)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("add", [add_chosen, add_chosen_inside])
+def test_a_choice_inside_a_loop_is_differentiated_twice(add):
+    """As the cells of a stage and the edges of a DARTS cell are; written out, the loop needs no rule of its own."""
+
+    def affine(x, weights):
+        return jnp.tanh(x @ weights["kernel"]) + weights["shift"]
+
+    generator = np.random.default_rng(0)
+    weights = {"kernel": jnp.asarray(generator.standard_normal((3, 4, 4))), "shift": jnp.asarray(generator.standard_normal((3, 4)))}
+    x = jnp.asarray(generator.standard_normal((2, 4)))
+
+    def looped(weights, code):
+        return jax.lax.scan(lambda x, row: (add((None, affine), code, x, (x, row)), None), x, weights)[0].sum()
+
+    def written_out(weights, code):
+        del code
+        y = x
+        for at in range(3):
+            y = y + affine(y, jax.tree.map(lambda leaf, at=at: leaf[at], weights))
+        return y.sum()
+
+    @functools.partial(quick_jit, static_argnums=0)
+    def curved(function, weights, code):
+        def along(weights, direction):
+            slopes = jax.grad(function)(weights, code)
+            return sum(jnp.vdot(slope, fixed) for slope, fixed in zip(*map(jax.tree.leaves, (slopes, direction)), strict=True))
+
+        return jax.grad(along)(weights, jax.lax.stop_gradient(jax.grad(function)(weights, code)))
+
+    found, expected = (curved(function, weights, jnp.asarray(1)) for function in (looped, written_out))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-10), found, expected)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jknas.genotype import EDGES, OPERATIONS
-from jknas.networks.choice import Branch, add_chosen, add_switched, pull_back
+from jknas.networks.choice import Branch, add_chosen, add_chosen_inside, add_switched, pull_back
 from jknas.networks.convolution import convolution
 from jknas.networks.layers import ConvNorm, ConvNormWeights, Moments, NormWeights, declare, relu_conv_norm
 from jknas.networks.materialised import materialised
@@ -83,7 +83,7 @@ def _coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, stati
 
 
 def _coded_cell_fwd(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[Any, Any]:
-    nodes, moments = _coded_nodes(x, weights, code, statistics, add_chosen)
+    nodes, moments = _coded_nodes(x, weights, code, statistics, add_chosen_inside)
     return (nodes[3], moments), (nodes[:3], weights, code)
 
 
@@ -93,7 +93,7 @@ def _coded_cell_bwd(statistics: Statistics, saved: Any, cotangents: tuple[jax.Ar
     d_weights = jax.tree.map(jnp.zeros_like, weights)
 
     def add(edge: int, cotangent: jax.Array, x: jax.Array, d_output: jax.Array) -> jax.Array:
-        cotangent, d_weights[edge] = add_chosen(branches, code[edge], (cotangent, d_weights[edge]), ((x, weights[edge]), d_output))
+        cotangent, d_weights[edge] = add_chosen_inside(branches, code[edge], (cotangent, d_weights[edge]), ((x, weights[edge]), d_output))
         return cotangent
 
     return _reversed_nodes(nodes, code, cotangents[0], add), d_weights, None

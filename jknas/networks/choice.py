@@ -54,6 +54,20 @@ def add_chosen(branches: tuple[Branch | None, ...], index: jax.Array, total: Any
 
     Differentiable in reverse mode to any order: the branch is run again in the backward pass, nothing but ``arguments`` is kept.
     """
+    return _add(branches, index, total, arguments)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def add_chosen_inside(branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]) -> Any:
+    """Return what :func:`add_chosen` returns, for the inside of reverse rules, which a second order of derivatives differentiates again.
+
+    Where a scan is differentiated twice, jax 0.10.1 mixes up what a reverse rule keeps of its arguments as they came. Here they are kept
+    behind a barrier, which makes new values of them. That takes a copy, which the first order need not pay.
+    """
+    return _add(branches, index, total, arguments)
+
+
+def _add(branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]) -> Any:
     looped, switched = (functools.partial(add, branches) for add in (_add_looped, add_switched))
     return lax.platform_dependent(index, total, arguments, cpu=looped, default=switched)
 
@@ -68,7 +82,13 @@ def pull_back(branch: Branch | None) -> Branch | None:
 def _add_chosen_fwd(
     branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]
 ) -> tuple[Any, tuple[jax.Array, tuple[Any, ...]]]:
-    return add_chosen(branches, index, total, arguments), (index, arguments)
+    return add_chosen_inside(branches, index, total, arguments), (index, arguments)
+
+
+def _add_chosen_inside_fwd(
+    branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]
+) -> tuple[Any, tuple[jax.Array, tuple[Any, ...]]]:
+    return add_chosen_inside(branches, index, total, arguments), lax.optimization_barrier((index, arguments))
 
 
 def _add_chosen_bwd(
@@ -76,7 +96,8 @@ def _add_chosen_bwd(
 ) -> tuple[None, Any, tuple[Any, ...]]:
     index, arguments = saved
     zeros = jax.tree.map(jnp.zeros_like, arguments)
-    return None, cotangent, add_chosen(tuple(map(pull_back, branches)), index, zeros, (arguments, cotangent))
+    return None, cotangent, add_chosen_inside(tuple(map(pull_back, branches)), index, zeros, (arguments, cotangent))
 
 
 add_chosen.defvjp(_add_chosen_fwd, _add_chosen_bwd)
+add_chosen_inside.defvjp(_add_chosen_inside_fwd, _add_chosen_bwd)
