@@ -118,9 +118,8 @@ def table1() -> str:
     return "\n".join(result("table1")["markdown"])
 
 
-TABLES: Mapping[str, Callable[[], str]] = {
-    function.__name__: function for function in (proxies, whole, estimators, rivals, figure2, table1)
-}
+_MADE = (proxies, whole, estimators, rivals, figure2, table1)
+TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
 
 
 def written(text: str) -> str:
