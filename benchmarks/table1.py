@@ -140,14 +140,26 @@ def null_model(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_00
     return spread(list(tested[drawn[np.arange(draws), judged[drawn].argmax(1)]]))
 
 
+def recorded(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the rows of one data set that are not to be measured again."""
+    path = measure.RESULTS / "table1.json"
+    if not options.rows or not path.exists():
+        return {}
+    return {name: row for name, row in json.loads(path.read_text())["table"][dataset].items() if name not in options.rows}
+
+
 def column(table: tabular.Table, dataset: str, scores: Mapping[str, Scores | None], options: argparse.Namespace) -> dict[str, Any]:
     """Return every row for one data set."""
+    known = recorded(dataset, options)
     reports = tabular.PROTOCOLS[dataset].reports
     resnet = spaces.get(table.space).named["resnet"]
     accuracy = table.accuracy(resnet, dataset=reports.dataset, split="test", epochs=200, seeds="mean").mean
     rows: dict[str, Any] = {"ResNet": {"status": "measured", "test": [accuracy, 0.0], "runs": 1, "seconds": {}}}
     rows |= {name: {"status": "not yet"} for name in SUPERNETS}
     for name, (method, proxy) in methods().items():
+        if name in known:
+            rows[name] = known[name]
+            continue
         if proxy is not None and not enough(scores[proxy]):
             rows[name] = {"status": "not measured"}
             continue
@@ -208,6 +220,7 @@ def main() -> None:
     parser.add_argument("--db", type=pathlib.Path, required=True, help="store of scores")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--slow-runs", type=int, default=100)
+    parser.add_argument("--rows", type=lambda text: text.split(","), default=[], help="search these again, keep the recorded others")
     images = {"cifar10": ["cifar10", "cifar10-jpeg"], "cifar100": ["cifar100", "cifar100-subset"]}
     images["imagenet16-120"] = ["imagenet16-120", "imagenet16-standin", "imagenet16_standin"]
     parser.add_argument("--images", default=json.dumps(images), help="JSON: by data set the names under which its images were scored")
