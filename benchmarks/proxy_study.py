@@ -29,11 +29,12 @@ from jknas.store import ScoreRecord, Store
 
 BATCHES = {
     **dict.fromkeys(("mgm", "mgm_logits", "mgm_layerwise", "mgm_released", "mgm_released_aliased"), 16),
-    **dict.fromkeys(("grad_norm", "snip", "plain", "nasi", "l2_norm", "fisher", "zico", "hnas", "grasp", "gradsign"), 16),
+    **dict.fromkeys(("grad_norm", "snip", "plain", "nasi", "l2_norm", "fisher", "zico", "hnas", "gradsign"), 16),
     **dict.fromkeys(("ntk_condition", "ntk_lambda_min", "ntk_trace", "ntk_frobenius", "ntk_effective_rank"), 32),
     **dict.fromkeys(("label_gradient_alignment", "az_expressivity", "az_progressivity", "az_trainability"), 32),
     **dict.fromkeys(("naswot", "jacob_cov", "epe_nas"), 64),
     "tenas_condition": 24,
+    "grasp": 4,
 }
 """Smaller batches than a proxy's published one, for the time's sake."""
 
