@@ -42,22 +42,27 @@ def interval(cell: Mapping[str, Any]) -> str:
     return f"{number(cell['value'])} [{number(low)}, {number(high)}]"
 
 
+def study(name: str) -> str:
+    """Return the rows of a run of ``proxy_study.py``."""
+    rows = result(name)["rows"]
+    found = {target: {row["name"]: row for row in rows[target]} for target in TARGETS}
+    head = ["score", *TITLES, "top tenth", "regret@10", "tau"]
+    lines = []
+    for row in rows["cifar10"]:
+        cells = [row["name"] if row["name"] == "random" else f"`{row['name']}`", interval(row["spearman"])]
+        cells += [number(found[target][row["name"]]["spearman"]["value"]) for target in TARGETS[1:]]
+        lines.append([*cells, number(row["top_decile"]["value"]), number(row.get("regret@10")), number(row["kendall_tau_b"]["value"])])
+    return lined(head, lines)
+
+
 def proxies() -> str:
-    """Return the study of all scores: the published network where it was measured, beside the one with a cell a stage."""
-    small, large = result("proxy_study"), result("proxy_study_published")
-    found = {target: {row["name"]: row for row in small["rows"][target]} for target in TARGETS}
-    published = {target: {row["name"]: row for row in large["rows"][target]} for target in TARGETS}
-    head = ["score", *TITLES, "top tenth", "regret@10", "tau", *(f"{title}, published network" for title in TITLES)]
-    rows = []
-    for row in small["rows"]["cifar10"]:
-        name = row["name"]
-        cells = [f"`{name}`" if name != "random" else name, interval(row["spearman"])]
-        cells += [number(found[target][name]["spearman"]["value"]) for target in TARGETS[1:]]
-        cells += [number(row["top_decile"]["value"]), number(row.get("regret@10")), number(row["kendall_tau_b"]["value"])]
-        full = [published[target].get(name) for target in TARGETS]
-        cells += ["-" if other is None else number(other["spearman"]["value"]) for other in full]
-        rows.append(cells)
-    return lined(head, rows)
+    """Return the study of all scores, on networks with a cell a stage."""
+    return study("proxy_study")
+
+
+def published() -> str:
+    """Return the scores that were measured on the published network as well."""
+    return study("proxy_study_published")
 
 
 def whole() -> str:
@@ -118,7 +123,7 @@ def table1() -> str:
     return "\n".join(result("table1")["markdown"])
 
 
-_MADE = (proxies, whole, estimators, rivals, figure2, table1)
+_MADE = (proxies, published, whole, estimators, rivals, figure2, table1)
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
 
 
