@@ -45,6 +45,7 @@ TARGETS = {
     "imagenet16-standin": "imagenet16-120",
 }
 _PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
+_SMALLEST_PART = 20
 
 
 def command(
@@ -176,13 +177,14 @@ class _Compared:
     accuracies: "np.ndarray"
     lines: list[dict[str, Any]]  # sorted by Spearman
     parts: "Scores"
+    part_size: int
 
     @property
     def title(self) -> str:
         return self.data if self.data == self.target.dataset else f"{self.data} against {self.target.dataset}"
 
     def parts_as_plain(self) -> dict[str, Any]:
-        drawn = {"repetitions": _PARTS, "size": _PART_SIZE} if self.parts else {"repetitions": 0, "size": 0}
+        drawn = {"repetitions": _PARTS if self.parts else 0, "size": self.part_size}
         spearman = {name: values.tolist() for name, values in self.parts.items()}
         return {"data": self.data, "against": self.target._asdict(), **drawn, "spearman": spearman}
 
@@ -285,9 +287,12 @@ def _compared(
         ms = 1000 * float(np.median([record.seconds for record in of_row])) if of_row else float("nan")
         against = {"data": data, "against": target.dataset, "split": target.split, "epochs": target.epochs, "kind": kind}
         lines.append({**against, **as_plain(row), "median_ms": ms, "statuses": correlation.statuses(of_row)})
-    enough = accuracies.size >= _PART_SIZE
-    parts = correlation.subsampled(scores, accuracies, repetitions=_PARTS, size=_PART_SIZE, seed=seed) if enough else {}
-    return _Compared(data, target, scores, accuracies, lines, parts)
+    # At most half of the pool: parts that are nearly all of it hardly differ.
+    size = min(_PART_SIZE, accuracies.size // 2)
+    if size < _SMALLEST_PART:
+        return _Compared(data, target, scores, accuracies, lines, {}, 0)
+    parts = correlation.subsampled(scores, accuracies, repetitions=_PARTS, size=size, seed=seed)
+    return _Compared(data, target, scores, accuracies, lines, parts, size)
 
 
 def _write_texts(place: Path, found: list[_Compared]) -> None:
@@ -312,7 +317,7 @@ def _draw(place: Path, found: list[_Compared]) -> None:
         draw_ranks(panels, figures / f"{name}.png", figures / f"{name}.svg", name=name)
     parts = {one.title: one.parts for one in found if one.parts}
     if parts:
-        title = f"Spearman correlation on {_PARTS} parts of {_PART_SIZE} architectures"
+        title = f"Spearman correlation on {_PARTS} parts of {found[0].part_size} architectures"
         draw_subsamples(parts, figures / "parts.png", figures / "parts.svg", title=title)
 
 
