@@ -1,4 +1,4 @@
-"""Which training-free scores rank architectures, all in one pool?
+r"""Which training-free scores rank architectures, all in one pool?
 
 Question: how well does every registered proxy, and every aggregate of proxies, rank the first 1,000 architectures of NAS-Bench-201 (the
 published order is shuffled) by their 200-epoch test accuracies, beside the null models: number of parameters, multiply-accumulates, and a
@@ -11,7 +11,8 @@ Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About 90 minutes on two busy CP
 interrupted run goes on (results/proxy_study.sqlite, or --db). Writes results/proxy_study.json and prints the table. The same for the
 published network, and for the whole space by the cheap scores:
     python benchmarks/proxy_study.py --first 200 --cells 5 --name proxy_study_published
-    python benchmarks/proxy_study.py --first 15625 --deduplicate --proxy meco,synflow,linear_regions --name proxy_study_whole
+    python benchmarks/proxy_study.py --first 15625 --deduplicate --resamples 20 \
+        --proxy meco,synflow,mgm_released_aliased --name proxy_study_whole
 """
 
 import argparse
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument(
         "--deduplicate", action="store_true", help="cells that compute the same function share one score (not their size, which differs)"
     )
+    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap")
     parser.add_argument("--name", default="proxy_study", help="of the result file")
     options = parser.parse_args()
     options.proxy = list(dict.fromkeys((*options.proxy, *NULL_MODELS)))
@@ -105,7 +107,7 @@ def main() -> None:
     for target in TARGETS:
         meant = tabular.PROTOCOLS[target].reports._asdict()
         accuracies = np.asarray([table.accuracy(genotype, **meant, seeds="mean").mean for genotype in genotypes])
-        found = correlation.by_spearman(correlation.correlate(scores, accuracies, seed=options.seed, resamples=200))
+        found = correlation.by_spearman(correlation.correlate(scores, accuracies, seed=options.seed, resamples=options.resamples))
         rows[target] = [described(row.name, row) for row in found]
     first = {name: listed[0] for name, listed in records.items()}
     measure.record(
@@ -118,6 +120,7 @@ def main() -> None:
                 "channels": 16,
                 "seed": options.seed,
                 "deduplicate": options.deduplicate,
+                "resamples": options.resamples,
             },
             "dataset": {"name": dataset.name, "source": dataset.source, "resolution": dataset.resolution},
             "targets": {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS},
