@@ -46,8 +46,8 @@ GOLDEN = {
 }  # fmt: skip
 
 
-def scores(network, params, wiring, batch, names):
-    """Compute some of the scores in one program."""
+def scores(network, params, wiring, batch, names, *, jit=quick_jit):
+    """Compute some of the scores in one program; what takes long to run is worth compiling well."""
     key = jax.random.key(0)
 
     def compute(params, batch):
@@ -62,7 +62,7 @@ def scores(network, params, wiring, batch, names):
             found[name] = synflow_score(network, params, wiring, batch, key, **SYNFLOW[name])
         return found
 
-    found = jax.device_get(quick_jit(compute)(params, batch))
+    found = jax.device_get(jit(compute)(params, batch))
     return {name: correlation_score(found[name])[0] if name == "jacob_cov" else float(found[name]) for name in names}
 
 
@@ -83,7 +83,8 @@ def test_the_published_network_has_the_documented_scores(float64, index, names):
     """16 channels, 5 cells a stage, 8 images, training mode."""
     network, genotype = CellNetwork(), genotype_at(index)
     params = golden_variables(network, genotype)["params"]
-    found = scores(network, params, genotype, Batch(golden_images(8, 32), golden_labels(8)), set(names))
+    batch, jit = Batch(golden_images(8, 32), golden_labels(8)), quick_jit if names == FAST else jax.jit
+    found = scores(network, params, genotype, batch, set(names), jit=jit)
     for name in names:
         assert found[name] == pytest.approx(GOLDEN[index][name], rel=1e-6), name
 
@@ -175,7 +176,10 @@ def official_names(state, genotype, cells):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Z_zcnas_own_g00_allconv3", "Z_zcnas_own_g06_mix5ops"])
 def test_the_network_of_zero_cost_nas_has_the_scores_of_the_published_one(fixtures_folder, float64, name):
-    """Biases in front of a training-mode normalisation change nothing; synflow, where they flow, is another number."""
+    """Biases in front of a training-mode normalisation change nothing; synflow, where they flow, is another number.
+
+    GraSP is compared where it was recorded in float64: its float32 recording here is 2e-3 off.
+    """
     with np.load(fixtures_folder / f"{name}.npz") as file:
         arrays = dict(file)
     genotype = CellGenotype.parse(str(arrays["genotype"]))
@@ -185,7 +189,7 @@ def test_the_network_of_zero_cost_nas_has_the_scores_of_the_published_one(fixtur
     variables = from_state_dict(network, genotype, official_names(state, genotype, cells))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), variables["params"])
     batch = Batch(jnp.asarray(arrays["x_nhwc"], float), jnp.asarray(arrays["y"], jnp.int32))
-    names = {"gradient_norm": "grad_norm", "snip": "snip", "grasp": "grasp", "jacob_cov": "jacob_cov"}
+    names = {"gradient_norm": "grad_norm", "snip": "snip", "jacob_cov": "jacob_cov"}
     found = scores(network, params, genotype, batch, set(names))
     for ours, theirs in names.items():
         assert found[ours] == pytest.approx(float(arrays[f"zc/{theirs}"]), rel=1e-3), ours  # recorded in float32

@@ -124,7 +124,19 @@ def convolution(
 
 
 def _convolution_fwd(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolution(x, kernel, stride, padding), (x, kernel)
+    return convolution_inside(x, kernel, stride, padding), (x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolution_inside(
+    x: Float[Array, "n h w c_in"], kernel: Float[Array, "k k c_in c_out"], stride: int, padding: int
+) -> Float[Array, "n h_out w_out c_out"]:
+    """Return what :func:`convolution` returns, for the inside of reverse rules, see :func:`jknas.networks.choice.add_chosen_inside`."""
+    return _forward(x, kernel, stride, padding)
+
+
+def _convolution_inside_fwd(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return convolution_inside(x, kernel, stride, padding), lax.optimization_barrier((x, kernel))
 
 
 def _input_gradient(cotangent: jax.Array, kernel: jax.Array, shape: tuple[int, ...], stride: int, padding: int) -> jax.Array:
@@ -205,3 +217,4 @@ def convolution_backward(
 
 
 convolution.defvjp(_convolution_fwd, convolution_backward)
+convolution_inside.defvjp(_convolution_inside_fwd, convolution_backward)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jknas.networks.convolution import convolution, convolution_backward
+from jknas.networks.convolution import convolution_backward, convolution_inside
 from jknas.networks.normalisation import normalise_backward, normalise_forward
 
 
@@ -39,7 +39,7 @@ def relu_conv_normalise(  # noqa: PLR0917 (the rule of custom_vjp is positional)
 def _forward(  # noqa: PLR0917
     x: jax.Array, kernel: jax.Array, scale: jax.Array, shift: jax.Array, stride: int, axes: tuple[int, ...]
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[Any, ...]]:
-    y = convolution(jax.nn.relu(x), kernel, stride, kernel.shape[0] // 2)
+    y = convolution_inside(jax.nn.relu(x), kernel, stride, kernel.shape[0] // 2)
     (out, mean, variance), saved = normalise_forward(at_least_float32(y), scale, shift, axes)
     return (out.astype(x.dtype), mean, variance), (x, kernel, (y, *saved[1:]))
 
