@@ -192,4 +192,5 @@ def test_the_network_of_zero_cost_nas_has_the_scores_of_the_published_one(fixtur
     names = {"gradient_norm": "grad_norm", "snip": "snip", "jacob_cov": "jacob_cov"}
     found = scores(network, params, genotype, batch, set(names))
     for ours, theirs in names.items():
-        assert found[ours] == pytest.approx(float(arrays[f"zc/{theirs}"]), rel=1e-3), ours  # recorded in float32
+        # Recorded in float32, where a unit near zero may switch; our own float32 is 1.6e-3 away from our float64 in grasp.
+        assert found[ours] == pytest.approx(float(arrays[f"zc/{theirs}"]), rel=4e-3 if ours == "grasp" else 1e-3), ours
