@@ -23,11 +23,12 @@ from typing import Any
 import measure
 import numpy as np
 
-from jknas import data, metrics, proxies, spaces
+from jknas import data, proxies, spaces
 from jknas.proxies import Proxy, ProxyError
-from jknas.scoring import Scorer, make_scorer, score_many
+from jknas.ranking import metrics
+from jknas.scoring.scorer import Scorer, make_scorer, score_many
+from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces import Space
-from jknas.store import ScoreRecord, Store
 
 NULL_MODELS = ("params", "macs")
 

@@ -19,9 +19,10 @@ import pathlib
 import measure
 import numpy as np
 
-from jknas import metrics, tabular
+from jknas import tabular
+from jknas.ranking import metrics
+from jknas.scoring.store import Store
 from jknas.search.scored_pool import scored_pool
-from jknas.store import Store
 
 DATASET = "cifar100"
 

@@ -16,9 +16,9 @@ import sys
 import jax
 import measure
 
-from jknas.genotype import CellGenotype
 from jknas.kernels.gram import gram
 from jknas.networks import CellNetwork
+from jknas.spaces.nasbench201.genotype import CellGenotype
 
 CELL = CellGenotype(("nor_conv_3x3",) * 6)
 

@@ -27,10 +27,10 @@ import torch_reference
 from mgm_speed import CELLS, step_function
 from plain_network import plain_network
 
-from jknas.genotype import CellGenotype
 from jknas.kernels.gram import gram
-from jknas.kernels.neural_tangents import neural_tangents_gram
+from jknas.kernels.neural_tangents.empirical import neural_tangents_gram
 from jknas.networks import CellNetwork, restrict
+from jknas.spaces.nasbench201.genotype import CellGenotype
 
 
 def tenas_loop(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -18,10 +18,11 @@ import pathlib
 import measure
 import numpy as np
 
-from jknas import data, metrics, proxies, spaces, tabular
-from jknas.scoring import make_scorer, score_together
-from jknas.spaces.nasbench201_index import genotype_at
-from jknas.store import Store
+from jknas import data, proxies, spaces, tabular
+from jknas.ranking import metrics
+from jknas.scoring.scorer import make_scorer, score_together
+from jknas.scoring.store import Store
+from jknas.spaces.nasbench201.index import genotype_at
 
 REFERENCE = "one example's squared gradient norm"
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")

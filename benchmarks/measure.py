@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jknas.environment import device, versions
+from jknas.scoring.environment import device, versions
 
 RESULTS = pathlib.Path(__file__).with_name("results")
 

@@ -16,9 +16,10 @@ import pathlib
 import measure
 import numpy as np
 
-from jknas import data, metrics, proxies, spaces
-from jknas.scoring import make_scorer, score_many
-from jknas.store import Store
+from jknas import data, proxies, spaces
+from jknas.ranking import metrics
+from jknas.scoring.scorer import make_scorer, score_many
+from jknas.scoring.store import Store
 
 COLUMNS = {"cifar10": "cifar10_test_acc_200ep", "cifar100": "cifar100_test_acc_200ep", "imagenet16-120": "in16_test_acc_200ep"}
 

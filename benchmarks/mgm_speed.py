@@ -20,10 +20,10 @@ import numpy as np
 import torch
 import torch_reference
 
-from jknas.genotype import CellGenotype
 from jknas.kernels import mgm
 from jknas.networks import CellNetwork, restrict
-from jknas.spaces.nasbench201_index import genotype_at
+from jknas.spaces.nasbench201.genotype import CellGenotype
+from jknas.spaces.nasbench201.index import genotype_at
 
 CELLS = {
     "all_3x3": CellGenotype(("nor_conv_3x3",) * 6),

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jknas.genotype import EDGES, CellGenotype
-from jknas.networks.cell import edge_name
+from jknas.networks.nasbench201.cell import edge_name
+from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:

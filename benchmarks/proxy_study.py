@@ -22,11 +22,11 @@ import statistics
 import measure
 import numpy as np
 
-from jknas import correlation, data, proxies, spaces, tabular
-from jknas.proxies import aggregates
-from jknas.scoring import make_scorer, score_together, sharing
-from jknas.spaces.nasbench201_index import genotype_at
-from jknas.store import ScoreRecord, Store
+from jknas import data, proxies, spaces, tabular
+from jknas.ranking import aggregates, correlation
+from jknas.scoring.scorer import make_scorer, score_together, sharing
+from jknas.scoring.store import ScoreRecord, Store
+from jknas.spaces.nasbench201.index import genotype_at
 
 BATCHES = {
     **dict.fromkeys(("mgm", "mgm_logits", "mgm_layerwise", "mgm_released", "mgm_released_aliased"), 16),

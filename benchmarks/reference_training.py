@@ -18,7 +18,7 @@ import measure
 
 from jknas import data
 from jknas.networks import CellNetwork
-from jknas.spaces.nasbench201_index import genotype_at
+from jknas.spaces.nasbench201.index import genotype_at
 from jknas.training import preset, train
 
 

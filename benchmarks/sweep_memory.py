@@ -13,8 +13,8 @@ import measure
 import numpy as np
 
 from jknas import data, proxies, spaces
-from jknas.scoring import make_scorer, score_many
-from jknas.store import Store
+from jknas.scoring.scorer import make_scorer, score_many
+from jknas.scoring.store import Store
 
 
 def resident_mib() -> float:

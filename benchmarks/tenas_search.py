@@ -19,7 +19,7 @@ import numpy as np
 from mgm_correlation import COLUMNS, rows_of
 
 from jknas import data, search, spaces
-from jknas.networks.cell_network import CellNetwork
+from jknas.networks.nasbench201.network import CellNetwork
 from jknas.training import Recipe
 
 PUBLISHED = {"cifar10": [93.9, 0.47], "cifar100": [71.24, 0.56], "imagenet16-120": [42.38, 0.46]}

@@ -20,9 +20,10 @@ import numpy as np
 from mgm_correlation import accuracies
 from scipy import stats
 
-from jknas import data, metrics, spaces
-from jknas.search.supernet_measuring import Measure, Measurer
-from jknas.search.supernets import supernet
+from jknas import data, spaces
+from jknas.ranking import metrics
+from jknas.search.pruning.measuring import Measure, Measurer
+from jknas.search.pruning.supernets import supernet
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from jknas.genotype import EDGES, CellGenotype
+from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 
 
 def _relu_conv_norm(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Sequential:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jknas import proxies
-from jknas.proxies import aggregates
+from jknas.ranking import aggregates
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

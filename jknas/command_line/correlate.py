@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from jknas.data import Dataset
     from jknas.proxies import Proxy
-    from jknas.proxies.aggregates import Aggregate
-    from jknas.scoring import Scorer
-    from jknas.store import ScoreRecord, Store
+    from jknas.ranking.aggregates import Aggregate
+    from jknas.scoring.scorer import Scorer
+    from jknas.scoring.store import ScoreRecord, Store
     from jknas.tabular import Table as TabularBenchmark
     from jknas.tabular import Target
 
@@ -84,9 +84,9 @@ def command(
     """Correlate scores with trained accuracies, beside parameters, MACs and a random score. What --db holds is not computed again."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces, tabular
-    from jknas.environment import device, versions
-    from jknas.scoring import make_scorer
-    from jknas.store import Store
+    from jknas.scoring.environment import device, versions
+    from jknas.scoring.scorer import make_scorer
+    from jknas.scoring.store import Store
 
     chosen = spaces.get(space)
     benchmark = tabular.load(folder)
@@ -192,8 +192,8 @@ class _Compared:
 def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
     """Return every proxy that has to be scored, members and null models included, each once, and the aggregates."""
     from jknas import proxies
-    from jknas.choosing import choose
-    from jknas.proxies import aggregates
+    from jknas.errors import choose
+    from jknas.ranking import aggregates
 
     names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
     known = (*proxies.names(), *aggregates.names())
@@ -209,7 +209,7 @@ def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
 
 def _pairs(data: list[str], against: list[str] | None) -> "dict[str, list[Target]]":
     """Return the accuracies that the scores on each data set are compared with."""
-    from jknas.choosing import choose
+    from jknas.errors import choose
     from jknas.tabular import PROTOCOLS, TabularError
 
     named = [name.strip() for text in against or [] for name in text.split(",") if name.strip()]
@@ -239,7 +239,7 @@ def _accuracies(benchmark: "TabularBenchmark", genotypes: list[Any], target: "Ta
 
 def _scored(scorers: "Iterable[Scorer]", genotypes: list[Any], store: "Store", bars: Bars, data: str) -> "dict[str, list[ScoreRecord]]":
     """Return the records of every proxy, in the order of the architectures."""
-    from jknas.scoring import score_together, sharing
+    from jknas.scoring.scorer import score_together, sharing
 
     records: dict[str, list[Any]] = {}
     groups = sharing(scorers)
@@ -257,8 +257,8 @@ def _ranked(records: "Mapping[str, list[ScoreRecord]]", wanted: "list[Proxy]", p
     """Return every score as numbers of which the larger is better, with the aggregates and the random score."""
     import numpy as np
 
-    from jknas.correlation import ranking_scores
-    from jknas.proxies.aggregates import combine
+    from jknas.ranking.aggregates import combine
+    from jknas.ranking.correlation import ranking_scores
 
     scores = {one.name: ranking_scores(records[one.name], higher_is_better=one.higher_is_better) for one in wanted}
     found = {one.name: combine(one, scores) for one in pooled}
@@ -277,7 +277,7 @@ def _compared(
 ) -> _Compared:
     import numpy as np
 
-    from jknas import correlation
+    from jknas.ranking import correlation
     from jknas.report.correlation_text import as_plain
 
     lines = []

@@ -24,13 +24,13 @@ def interruptible(advice: str) -> Iterator[None]:
 def is_bad_input(error: BaseException) -> bool:
     """Return whether an error says what the user gave and what to give instead, so that its text is all that is needed."""
     from jknas.data import DataError
-    from jknas.genotype import GenotypeError
-    from jknas.json_text import JsonTextError
+    from jknas.files.json_text import JsonTextError
     from jknas.proxies import ProxyError
     from jknas.report.page import DrawingError
+    from jknas.scoring.store import StoreError
     from jknas.search import SearchError
     from jknas.spaces import SpaceError
-    from jknas.store import StoreError
+    from jknas.spaces.nasbench201.genotype import GenotypeError
     from jknas.tabular import TabularError
     from jknas.training import TrainingError
 

@@ -118,14 +118,14 @@ def use_compile_cache(folder: Path | None) -> None:
 
 def network_for(space: SearchSpace[Any], dataset: Dataset, channels: int, cells: int | None) -> Any:
     """Return the network of a space for a data set; without a number of cells, with the space's usual one."""
-    from jknas import fitting
+    from jknas.networks import fitting
 
     return fitting.network_for(space, dataset, channels=channels, cells=cells)
 
 
 def check_init(scheme: str) -> Any:
     """Return the initialisation's name, or refuse it."""
-    from jknas.networks.initialisation import check_scheme
+    from jknas.networks.layers.initialisation import check_scheme
 
     try:
         check_scheme(scheme)
@@ -176,7 +176,7 @@ def architecture(space: SearchSpace[Any], text: str) -> Any:
     text = text.strip()
     indexed = space.name == "nasbench201"
     if text.startswith("#") and indexed:
-        from jknas.spaces.nasbench201_index import genotype_at
+        from jknas.spaces.nasbench201.index import genotype_at
 
         if not text[1:].isdecimal():
             raise CommandError(f"{text!r} is no index; expected # and a whole number, as in '#1462' (in quotes, for the shell).")

@@ -26,7 +26,7 @@ from jknas.command_line.errors import CommandError
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object as one line, at once."""
-    from jknas.json_text import export_json
+    from jknas.files.json_text import export_json
 
     sys.stdout.write(export_json(value) + "\n")
     sys.stdout.flush()
@@ -34,7 +34,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def write_json_file(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object into a file, which appears when it is complete."""
-    from jknas.json_text import export_json
+    from jknas.files.json_text import export_json
 
     partial = path.with_name(path.name + ".part")
     try:

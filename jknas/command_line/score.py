@@ -46,8 +46,8 @@ def command(
     """Score architectures without training them. Scores that --db holds are not computed again."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces
-    from jknas.scoring import make_scorer, score_together, sharing
-    from jknas.store import Store
+    from jknas.scoring.scorer import make_scorer, score_together, sharing
+    from jknas.scoring.store import Store
 
     chosen = spaces.get(space)
     genotypes = architectures.chosen(chosen, arch or [], archs, sample, whole=whole, seed=seed)
@@ -90,7 +90,7 @@ def command(
                 counts[record.status] += 1
                 counts["computed" if fresh else "known"] += 1
                 if lines is not None:
-                    from jknas.json_text import export_json
+                    from jknas.files.json_text import export_json
 
                     lines.write(export_json(line) + "\n")
                 if json:
@@ -110,7 +110,7 @@ def _opened(path: Path) -> Any:
 
 
 def _line(record: Any, *, fresh: bool) -> dict[str, Any]:
-    from jknas.json_text import read_json
+    from jknas.files.json_text import read_json
 
     key = record.key
     return {
@@ -139,7 +139,7 @@ def _keep_best(best: list[dict[str, Any]], line: dict[str, Any], higher_is_bette
 
 
 def _report(best: list[dict[str, Any]], counts: Counter[str]) -> None:
-    from jknas.score_record import STATUSES
+    from jknas.scoring.record import STATUSES
 
     shown = Table("genotype", "proxy", "score", "status", "ms")
     for line in best:

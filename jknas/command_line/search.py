@@ -158,7 +158,7 @@ def _draw(record: dict[str, Any], place: Path, space: Any) -> None:
 
 def _store(path: Path | None) -> Any:
     """Return the open store of scores; None of a search that computes none."""
-    from jknas.store import Store
+    from jknas.scoring.store import Store
 
     return nullcontext() if path is None else Store(path)
 
@@ -198,7 +198,7 @@ def _title(record: dict[str, Any]) -> str:
 
 
 def _report(record: dict[str, Any], place: Path) -> None:
-    from jknas.score_record import STATUSES
+    from jknas.scoring.record import STATUSES
 
     counts, null, timing = record["counts"], record["null_model"], record["timing"]
     last = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])

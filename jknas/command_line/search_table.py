@@ -29,8 +29,8 @@ def table_problem(
         CommandError: an option that means nothing here, or no store for a method that ranks.
     """
     from jknas import tabular
+    from jknas.scoring.store import Store
     from jknas.search import TableProblem, scored_pool
-    from jknas.store import Store
 
     for option, value in unused.items():
         if value is not None:

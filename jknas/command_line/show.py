@@ -14,7 +14,7 @@ def describe(space: Any, genotype: Any, *, channels: int, cells: int, classes: i
     size = {"channels": channels, "cells": cells, "classes": classes}
     index = {}
     if space.name == "nasbench201":
-        from jknas.spaces.nasbench201_index import index_of
+        from jknas.spaces.nasbench201.index import index_of
 
         index = {"index": index_of(genotype)}
     return {

@@ -39,7 +39,7 @@ def command(
     """Train one cell; write DIR/result.json with its curves. Test accuracy is that after the last epoch."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces
-    from jknas.environment import device, versions
+    from jknas.scoring.environment import device, versions
     from jknas.training import evaluate, with_auxiliary
     from jknas.training import train as run_training
 

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
-from jknas.kernels.selfcheck import require_sound_backend
 from jknas.kernels.tape.one_pass import contract_gradients
+from jknas.xla.soundness import require_sound_backend
 
 
 def ntk_coupled(

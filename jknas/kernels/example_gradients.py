@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.choosing import choose
-from jknas.kernels.layers import every_kernel, stacks, sum_over_layers
+from jknas.errors import choose
 from jknas.kernels.mgm import Layers
 from jknas.kernels.objectives import Apply, per_example, split_parameters
-from jknas.kernels.selfcheck import require_sound_backend
+from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
+from jknas.xla.soundness import require_sound_backend
 
 Examples = Literal["alone", "together"]
 """``alone``: each example is a batch of its own. ``together``: one batch, whose examples may depend on each other, as in training-mode

@@ -24,12 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
-from jknas.kernels.selfcheck import require_sound_backend
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Handling
 from jknas.kernels.tape.rows import Layout, widest
+from jknas.xla.soundness import require_sound_backend
 
 Outputs = Literal["sum", "trace", "full"]
 """``sum``: one scalar per example, the sum of its K outputs. ``trace``: the kernels of the K outputs, summed. ``full``: all K x K pairs."""

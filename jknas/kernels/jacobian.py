@@ -32,7 +32,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jknas.kernels.objectives import Apply, per_example
-from jknas.kernels.selfcheck import require_sound_backend
+from jknas.xla.soundness import require_sound_backend
 
 EPSILON = 1e-5
 """Added inside the logarithms."""

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
-from jknas.kernels.selfcheck import require_sound_backend
+from jknas.xla.soundness import require_sound_backend
 
 Layers = Callable[[PyTree], Sequence[tuple[jax.Array, jax.Array]]]
 """Cuts a gradient tree into stacks of equal layers: ``(gradients [l, ...], weights [l])``; a weight of zero leaves a layer out."""
@@ -134,7 +134,7 @@ def mgm_layerwise(
         objective: as in :func:`mgm`.
         samples: parameters per layer (50 in the paper).
         layers: how to cut the gradient into layers; by default every floating-point leaf is one. For the cell networks, whose leaves stack
-            the cells of a stage, use :func:`jknas.networks.registration.kernel_layers`.
+            the cells of a stage, use :func:`jknas.networks.nasbench201.torch_order.kernel_layers`.
 
     Returns:
         A non-negative scalar, accumulated in at least float32.

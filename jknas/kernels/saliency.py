@@ -24,9 +24,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.kernels.layers import every_kernel, stacks, sum_over_layers
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply, Objective
+from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
 
 
 class Saliency(NamedTuple):

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jknas.kernels.layers import every_kernel, stacks, sum_over_layers
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply
+from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
 from jknas.kernels.tape.rows import widest
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from jknas.choosing import choose
-from jknas.networks import registration
-from jknas.networks.cell_network import CellNetwork
+from jknas.errors import choose
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
 from jknas.networks.darts import layers as darts_layers
+from jknas.networks.nasbench201 import torch_order as registration
+from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.network import Network, ThinNetwork
-from jknas.networks.thin_cell import ThinCellNetwork
 
 Layers = Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]
 """Cuts a gradient into stacks of equal layers and their weights, see :mod:`jknas.kernels.mgm`."""

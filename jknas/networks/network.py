@@ -4,8 +4,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jknas.networks.initialisation import Scheme
-from jknas.networks.normalisation import Statistics
+from jknas.networks.layers.initialisation import Scheme
+from jknas.networks.layers.normalisation import Statistics
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@
 '1 backward pass'
 """
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.proxies import az_nas as _az_nas
 from jknas.proxies import example_gradients as _example_gradients
 from jknas.proxies import fisher as _fisher

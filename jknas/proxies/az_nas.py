@@ -39,8 +39,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jknas.networks.nasbench201.blocks import BLOCKS, Run, normalised, walk
 from jknas.networks.network import Network
-from jknas.networks.observed import BLOCKS, Run, normalised, walk
 from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject, finish_scalar
 

@@ -23,11 +23,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.example_gradients import Examples, Target, gradsign, mean_squared_gradient
 from jknas.networks.families import family_of
+from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, model
 
 

@@ -26,13 +26,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.genotype import EDGES, OPERATIONS
-from jknas.networks.cell import KERNEL_SIZES, edge_name
-from jknas.networks.cell_network import CellNetwork, resolve_wiring
+from jknas.networks.nasbench201.blocks import BLOCKS, Run, Weights, convolved, normalise_layer, walk
+from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
+from jknas.networks.nasbench201.network import CellNetwork, resolve_wiring
 from jknas.networks.network import Network
-from jknas.networks.observed import BLOCKS, Run, Weights, convolved, normalise_layer, walk
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Proxy
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
 _REFERENCE = "Theis et al., arXiv:1801.05787; as in Abdelfattah et al., Zero-Cost Proxies, ICLR 2021, arXiv:2101.08134"
 

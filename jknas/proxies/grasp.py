@@ -14,11 +14,11 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.grasp import grasp
 from jknas.networks.families import family_of
+from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
 from jknas.proxies.proxy import Batch, Proxy, model
 
 

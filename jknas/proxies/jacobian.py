@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.jacobian import class_correlation_score, correlation_score, input_jacobian
+from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
 from jknas.proxies.proxy import Batch, Outcome, Proxy, model
 
 

@@ -35,14 +35,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
-from jknas.genotype import EDGES, OPERATIONS
-from jknas.networks.cell import KERNEL_SIZES, edge_name
+from jknas.errors import choose
+from jknas.networks.layers.pooling import average_pool_2x2
+from jknas.networks.nasbench201.blocks import Run, Seen, Weights, convolved, normalise_layer, walk
+from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
 from jknas.networks.network import Network
-from jknas.networks.observed import Run, Seen, Weights, convolved, normalise_layer, walk
-from jknas.networks.pooling import average_pool_2x2
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy, finish_scalar
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
 _HOOKED = {"stem": 3, "conv_a": 4, "conv_b": 4, "downsample": 2}
 _HOOKED_ON_EDGE = {**dict.fromkeys(KERNEL_SIZES, 4), "avg_pool_3x3": 2}

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jknas.kernels.mgm import mean_gradient, mgm, mgm_layerwise
 from jknas.kernels.mgm_released import ENTRIES, TENSORS, centred_half_product, last_example_norm
 from jknas.kernels.objectives import Objective, Parameters
-from jknas.networks.cell_network import CellNetwork
 from jknas.networks.families import family_of
+from jknas.networks.layers.normalisation import Statistics
+from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.nasbench201.torch_order import leading_entries
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
-from jknas.networks.registration import leading_entries
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, Setting, model
 

@@ -28,8 +28,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.kernels.spectrum import spectrum
+from jknas.networks.nasbench201.blocks import Seen, look
 from jknas.networks.network import Network
-from jknas.networks.observed import Seen, look
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
@@ -52,7 +52,8 @@ def agreement(values: Float[Array, "n ..."]) -> Int[Array, "n n"]:
 
 
 def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
-    """Return the share of every block of :data:`jknas.networks.observed.BLOCKS` in the kernel; of a stage, that of its cells together.
+    """Return the share of every block of :data:`jknas.networks.nasbench201.blocks.BLOCKS` in the kernel; of a stage, that of its cells
+    together.
 
     Cost: a forward pass and, for every node that a convolution reads, a product ``[N, units] x [units, N]``.
     """

@@ -40,14 +40,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.objectives import Objective, Parameters
 from jknas.kernels.spectrum import Spectrum, spectrum
 from jknas.networks.families import family_of
+from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Outcome, Proxy, Setting, Subject, model
 
 _ROWS_AT_ONCE = 8

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
-from jknas.networks.cell_network import CellNetwork
-from jknas.networks.initialisation import Scheme
+from jknas.networks.layers.initialisation import Scheme
+from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.network import Network, initial_params
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Setting

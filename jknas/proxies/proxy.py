@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
 from jknas.data import batch as training_batch
-from jknas.networks.initialisation import Scheme
+from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network, initial_params
 from jknas.proxies.errors import ProxyError
 
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         score: the number; NaN and infinity where that is what came out.
-        status: one of :data:`jknas.score_record.STATUSES`.
+        status: one of :data:`jknas.scoring.record.STATUSES`.
         extras: further results as plain data: numbers, strings, lists and mappings of these.
     """
 

@@ -6,7 +6,7 @@ arXiv:2102.11535, section 3.1.2, and its released code, github.com/VITA-Group/TE
 Deviations:
     TE-NAS counts for a supernet, whose pruned edges average their operations; here a single architecture is scored, every edge with its one
     operation. One draw of weights and patches a score, where TE-NAS averages three. The paper samples 5,000 images; the released code, and
-    the default here, 3,000 patches in three batches. See :mod:`jknas.networks.thin_cell`,
+    the default here, 3,000 patches in three batches. See :mod:`jknas.networks.nasbench201.tenas`,
     :mod:`jknas.networks.darts.tenas_thin` and :mod:`jknas.kernels.linear_regions`.
 """
 
@@ -20,7 +20,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from jknas.data import Dataset
 from jknas.kernels.linear_regions import LinearRegions, count_patterns_in_batches, tenas_crops
 from jknas.networks.families import family_of
-from jknas.networks.initialisation import Scheme
+from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject
 
@@ -41,7 +41,7 @@ def region_count(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
 
     Args:
         network: a macro network of the space; its size does not matter for the count.
-        params: parameters of the space's thin network, :class:`~jknas.networks.thin_cell.ThinCellNetwork` or
+        params: parameters of the space's thin network, :class:`~jknas.networks.nasbench201.tenas.ThinCellNetwork` or
             :class:`~jknas.networks.darts.TenasDartsThinNetwork`.
         wiring: genotype or code.
         batch: patches ``[n, 3, 3, 1]``; the labels are not used.

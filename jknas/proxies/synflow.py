@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.synflow import synflow
-from jknas.networks.cell_network import CellNetwork
 from jknas.networks.families import family_of
+from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.network import Network
 from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Model, Outcome, Proxy, Setting, model

@@ -41,15 +41,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
-from jknas.genotype import EDGES, OPERATIONS
-from jknas.networks.cell import KERNEL_SIZES
-from jknas.networks.cell_network import CellNetwork
-from jknas.networks.layers import RUNNING_MOMENTUM
+from jknas.errors import choose
+from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM
+from jknas.networks.nasbench201.blocks import BLOCKS, Seen, look
+from jknas.networks.nasbench201.cell import KERNEL_SIZES
+from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.network import Network, initial_params
-from jknas.networks.observed import BLOCKS, Seen, look
 from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
 from jknas.proxies.proxy import Batch, Proxy, Subject
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
 _STEP = 0.01
 _CONVOLUTIONS = {OPERATIONS.index(name) for name in KERNEL_SIZES}

@@ -16,11 +16,11 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.choosing import choose
+from jknas.errors import choose
 from jknas.kernels.zico import zico
 from jknas.networks.families import family_of
+from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
 from jknas.proxies.proxy import Batch, Proxy, model
 
 

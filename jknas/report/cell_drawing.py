@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
-from jknas.darts_genotype import DartsGenotype
-from jknas.genotype import EDGES
 from jknas.report import darts_drawing
 from jknas.report.page import FADED, FAINT, FONT, INK, NODE, DrawingError, check_target, fit, save
+from jknas.spaces.darts.genotype import DartsGenotype
+from jknas.spaces.nasbench201.genotype import EDGES
 
 __all__ = ["DrawingError", "draw_cell"]
 
@@ -59,7 +59,7 @@ _BENDS = {
 
 
 class Cell(Protocol):
-    """Anything with the six operations of a NAS-Bench-201 cell, for example `jknas.genotype.CellGenotype`."""
+    """Anything with the six operations of a NAS-Bench-201 cell, for example `jknas.spaces.nasbench201.genotype.CellGenotype`."""
 
     @property
     def operations(self) -> tuple[str, ...]:

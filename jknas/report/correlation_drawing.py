@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from jknas.correlation import grouped_means
+from jknas.ranking.correlation import grouped_means
 from jknas.report.page import FADED, FAINT, FONT, INK, DrawingError, check_target, fit, save
 
 __all__ = ["Panel", "draw_ranks", "draw_subsamples"]

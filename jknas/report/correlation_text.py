@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jknas.correlation import CHOSEN, Row
+from jknas.ranking.correlation import CHOSEN, Row
 
 __all__ = ["as_csv", "as_markdown", "as_plain"]
 

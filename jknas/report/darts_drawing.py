@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from jknas.darts_genotype import NODES, DartsGenotype, Pair
 from jknas.report.page import FONT, INK, NODE, fit
+from jknas.spaces.darts.genotype import NODES, DartsGenotype, Pair
 
 __all__ = ["compose"]
 

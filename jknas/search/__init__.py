@@ -8,22 +8,22 @@
 
 from collections.abc import Callable
 
-from jknas.choosing import choose
-from jknas.search.best_by_proxy import best_by_proxy
-from jknas.search.bohb import bohb
+from jknas.errors import choose
 from jknas.search.driver import Budget, Event, SearchResult, run
 from jknas.search.errors import SearchError
-from jknas.search.evolution import evolution
-from jknas.search.knas import knas
 from jknas.search.method import Method
+from jknas.search.methods.best_by_proxy import best_by_proxy
+from jknas.search.methods.bohb import bohb
+from jknas.search.methods.evolution import evolution
+from jknas.search.methods.knas import knas
+from jknas.search.methods.proxy_evolution import proxy_evolution
+from jknas.search.methods.random import random_search
+from jknas.search.methods.reinforce import reinforce
 from jknas.search.problem import Problem
-from jknas.search.proxy_evolution import proxy_evolution
-from jknas.search.random_search import random_search
-from jknas.search.reinforce import reinforce
+from jknas.search.pruning.tenas import tenas
 from jknas.search.result import as_record
 from jknas.search.scored_pool import scored_pool
 from jknas.search.table_problem import TableProblem
-from jknas.search.tenas import tenas
 
 __all__ = [
     "Budget", "Event", "Method", "Problem", "SearchError", "SearchResult", "TableProblem", "as_record", "best_by_proxy", "bohb",

@@ -5,7 +5,7 @@ A candidate is a mapping:
 ``genotype``
     architecture string.
 ``score``, ``status``, ``seconds``
-    from the proxy, see :class:`jknas.store.ScoreRecord`; the status "unscored", and None for the others, where no proxy was asked.
+    from the proxy, see :class:`jknas.scoring.store.ScoreRecord`; the status "unscored", and None for the others, where no proxy was asked.
 ``rank``
     1 for the best score, None before all are scored.
 ``training``
@@ -15,7 +15,7 @@ A candidate is a mapping:
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jknas.store import STATUSES, ScoreRecord
+from jknas.scoring.store import STATUSES, ScoreRecord
 from jknas.training import EpochRecord, Metrics
 
 Candidate = Mapping[str, Any]
@@ -66,7 +66,8 @@ def scored(candidate: Candidate, record: ScoreRecord) -> dict[str, Any]:
 def order_by_score(candidates: Sequence[Candidate], sign: int) -> list[int]:
     """Return the places of the candidates from the best score to the worst.
 
-    The scores of status "ok" come first. Then, whatever their numbers, the others in the order of `jknas.store.STATUSES`. Ties keep the
+    The scores of status "ok" come first. Then, whatever their numbers, the others in the order of `jknas.scoring.store.STATUSES`. Ties
+    keep the
     order in which the architectures were drawn, which is uniformly random and so favours none.
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jknas.json_text import JsonTextError, read_json, write_json
+from jknas.files.json_text import JsonTextError, read_json, write_json
 from jknas.search.errors import SearchError
 
 STATE_FILE = "state.json"

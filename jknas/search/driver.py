@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jknas.json_text import read_json, write_json
+from jknas.files.json_text import read_json, write_json
 from jknas.search import checkpoint as disk
 from jknas.search.errors import SearchError
 from jknas.search.evaluator import AnyEvaluator, Evaluator

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import jax
 
-from jknas.genotype import CellGenotype
-from jknas.networks.cell_network import Variables
-from jknas.scoring import Scorer, make_scorer, score_many
+from jknas.networks.nasbench201.network import Variables
+from jknas.scoring.scorer import Scorer, make_scorer, score_many
 from jknas.search.problem import Problem
 from jknas.search.scored import Scored
 from jknas.search.table_evaluator import TableEvaluator
+from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.training import EpochRecord, Metrics, Training, evaluate, train
 
 __all__ = ["AnyEvaluator", "Evaluator", "Scored"]

@@ -6,17 +6,17 @@ from typing import Any
 
 from jknas import proxies
 from jknas.data import Dataset
-from jknas.fitting import check_fit
 from jknas.networks.families import family_of
-from jknas.networks.initialisation import Scheme, check_scheme
+from jknas.networks.fitting import check_fit
+from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
 from jknas.proxies import Proxy
 from jknas.proxies.proxy import Setting
 from jknas.proxies.size import mac_count, parameter_count
+from jknas.scoring.store import Store
 from jknas.search.errors import SearchError
 from jknas.search.table_problem import TableProblem
 from jknas.spaces.space import Space
-from jknas.store import Store
 from jknas.training import Recipe
 
 

@@ -11,7 +11,7 @@ validation_accuracy, test_accuracy            of the winner, 0..1, null where it
 seconds                                       wall-clock time, and where it went: ``timing`` (compile, score, train, test)
 device, versions                              what it ran on
 space, dataset, network, proxy, recipe, seed  the problem; of a table space, dataset, protocol, accounting, seeds, proxy, seed
-counts                                        sampled, by status (`jknas.store.STATUSES`, and unscored), trained, diverged
+counts                                        sampled, by status (`jknas.scoring.store.STATUSES`, and unscored), trained, diverged
 null_model                                    how the winner ranks by number of parameters alone among the sampled, and Spearman's
                                               correlation of score and number of parameters over the finite scores of live cells
 candidates                                    in the order drawn: genotype, canonical, score, status, seconds, rank, parameters; of the
@@ -21,7 +21,7 @@ rounds, left                                  of a pruning search alone: what wa
 ============================================  =======================================================================================
 
 Seconds of a score that was read from a store are those of its computation. Non-finite numbers stay floats here; write the record with
-`jknas.json_text.export_json`.
+`jknas.files.json_text.export_json`.
 """
 
 from collections import Counter
@@ -30,11 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from jknas import metrics
-from jknas.environment import device, versions
+from jknas.ranking import metrics
+from jknas.scoring.environment import device, versions
+from jknas.scoring.store import STATUSES
 from jknas.search.driver import SearchResult
 from jknas.search.problem import AnyProblem
-from jknas.store import STATUSES
 
 
 def as_record(result: SearchResult) -> dict[str, Any]:

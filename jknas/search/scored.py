@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jknas.store import ScoreRecord
+from jknas.scoring.store import ScoreRecord
 
 
 class Scored(NamedTuple):

@@ -3,8 +3,8 @@
 from typing import Any
 
 from jknas import spaces
+from jknas.scoring.store import ScoreRecord, Store
 from jknas.search.errors import SearchError
-from jknas.store import ScoreRecord, Store
 
 _SHOWN = 6
 
@@ -21,12 +21,13 @@ def scored_pool(
     """Return the scores of one proxy by genotype.
 
     Args:
-        store: where `jknas score --db` or `jknas.scoring.score_many` has left them.
+        store: where `jknas score --db` or `jknas.scoring.scorer.score_many` has left them.
         proxy: its name.
         space: the search space.
-        dataset: on which images, as :attr:`jknas.store.ScoreKey.dataset` or what stands before its "@"; None where the store has one only.
+        dataset: on which images, as :attr:`jknas.scoring.store.ScoreKey.dataset` or what stands before its "@"; None where the store has
+        one only.
         seed: of the weights and the batch; None likewise.
-        settings: the proxy's settings as :attr:`jknas.store.ScoreKey.settings`; None likewise.
+        settings: the proxy's settings as :attr:`jknas.scoring.store.ScoreKey.settings`; None likewise.
 
     Raises:
         SearchError: no such score, or scores that were not measured in one and the same way; the message lists the ways.

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jknas.genotype import CellGenotype
 from jknas.search.errors import SearchError
 from jknas.search.scored import Scored
 from jknas.search.table_problem import TableProblem
+from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.tabular import Target
 from jknas.tabular.accounting import ACCOUNTINGS
 from jknas.training import EpochRecord, Metrics

@@ -15,13 +15,13 @@ from functools import cached_property
 from typing import Any
 
 from jknas import proxies, spaces, tabular
-from jknas.choosing import choose
-from jknas.genotype import CellGenotype
+from jknas.errors import choose
 from jknas.proxies import Proxy
+from jknas.scoring.store import ScoreRecord
 from jknas.search.errors import SearchError
-from jknas.spaces.restriction import restricted
+from jknas.spaces.nasbench201.genotype import CellGenotype
+from jknas.spaces.pool import restricted
 from jknas.spaces.space import Space
-from jknas.store import ScoreRecord
 from jknas.tabular import PROTOCOLS, Table
 from jknas.tabular.accounting import ACCOUNTINGS
 

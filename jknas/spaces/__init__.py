@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jknas.choosing import choose
-from jknas.spaces.darts import DARTS
-from jknas.spaces.nasbench201 import NASBENCH201
+from jknas.errors import choose
+from jknas.spaces.darts.space import DARTS
+from jknas.spaces.nasbench201.space import NASBENCH201
 from jknas.spaces.space import Space, SpaceError
 
 __all__ = ["Space", "SpaceError", "get", "names"]

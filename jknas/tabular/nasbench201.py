@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jknas.choosing import choose
 from jknas.data.files import FOLDER_VARIABLE, data_folder
-from jknas.genotype import CellGenotype
-from jknas.spaces.nasbench201_index import published_order
+from jknas.errors import choose
+from jknas.spaces.nasbench201.genotype import CellGenotype
+from jknas.spaces.nasbench201.index import published_order
 from jknas.tabular.errors import TabularError
 from jknas.tabular.nats import FOLDER
 from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
@@ -261,7 +261,7 @@ def _in_order(path: Path, strings: np.ndarray, numbers: dict[str, np.ndarray]) -
         if not (index.is_integer() and 0 <= index < len(cells)) or str(cells[int(index)]) != string:
             raise TabularError(
                 f"{path}, row {row}: {string[:100]!r} with arch_index {index:g} is no cell under its published index; expected the order "
-                "of jknas.spaces.nasbench201_index: get the file again."
+                "of jknas.spaces.nasbench201.index: get the file again."
             )
     if np.unique(indices).size < indices.size:
         raise TabularError(f"{path}: an architecture stands in two rows; expected one row an architecture: get the file again.")

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from jknas.choosing import choose
-from jknas.genotype import CellGenotype
+from jknas.errors import choose
+from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.tabular.errors import TabularError
 
 __all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Table", "Target", "check_target"]

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jknas.json_text import JsonTextError, read_json, write_json
+from jknas.files.json_text import JsonTextError, read_json, write_json
 from jknas.training.epoch import TrainState
 from jknas.training.errors import CheckpointError
 from jknas.training.record import EpochRecord, Status

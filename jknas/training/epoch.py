@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from jknas.networks.initialisation import Scheme
-from jknas.networks.relu_conv_norm import at_least_float32
+from jknas.networks.layers.initialisation import Scheme
+from jknas.networks.layers.relu_conv_norm import at_least_float32
 from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, shuffled
 from jknas.training.network import TrainableNetwork
 from jknas.training.recipe import Precision, Recipe

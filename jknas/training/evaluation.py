@@ -13,9 +13,9 @@ from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_sp
 from jknas.training.errors import TrainingError
 from jknas.training.network import trainable
 from jknas.training.plan import check_pair, check_splits
-from jknas.training.programs import PROGRAMS
 from jknas.training.recipe import Precision
 from jknas.training.record import Metrics
+from jknas.xla.programs import PROGRAMS
 
 __all__ = ["EVALUATION_BATCH", "evaluate", "metrics", "resident"]
 

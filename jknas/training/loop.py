@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
-from jknas.networks.initialisation import Scheme
+from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
@@ -27,9 +27,9 @@ from jknas.training.errors import TrainingError
 from jknas.training.evaluation import metrics, resident
 from jknas.training.network import trainable
 from jknas.training.plan import Plan, WiringKind, check_splits
-from jknas.training.programs import PROGRAMS
 from jknas.training.recipe import Recipe
 from jknas.training.record import EpochRecord, Training
+from jknas.xla.programs import PROGRAMS
 
 __all__ = ["train"]
 
@@ -61,7 +61,7 @@ def train(
         dataset: its training split is trained on, augmented as it says.
         recipe: how; see :func:`~jknas.training.recipe.preset`.
         seed: 0 to 2^32 - 1. Weights, data order and augmentation follow from it alone.
-        scheme: initialisation, see :mod:`jknas.networks.initialisation`.
+        scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
         wiring: see :data:`~jknas.training.plan.WiringKind`. Both give the same numbers up to rounding.
         splits: which splits are scored after each epoch, in evaluation mode; "train" may be among them.
         checkpoint: folder for the progress after each epoch, of this training run alone.

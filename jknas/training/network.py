@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax
 from jaxtyping import Array, Float, PyTree
 
-from jknas.networks.initialisation import Scheme
+from jknas.networks.layers.initialisation import Scheme
+from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.networks.normalisation import Statistics
 from jknas.training.errors import TrainingError
 
 __all__ = ["TrainableNetwork", "can_have_auxiliary", "trainable", "with_auxiliary"]

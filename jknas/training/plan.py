@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from jknas.data import SPLITS, Dataset
-from jknas.fitting import check_fit
-from jknas.networks.initialisation import Scheme, check_scheme
+from jknas.networks.fitting import check_fit
+from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.training.errors import TrainingError
 from jknas.training.network import TrainableNetwork, can_have_auxiliary
 from jknas.training.recipe import Recipe

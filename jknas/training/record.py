@@ -96,7 +96,7 @@ class Training:
         return sum(record.seconds for record in self.curves)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything but the variables as plain data; non-finite numbers stay floats (see `jknas.json_text.export_json`)."""
+        """Return everything but the variables as plain data; non-finite numbers stay floats (see `jknas.files.json_text.export_json`)."""
         return {
             "genotype": str(self.genotype),
             "recipe": self.recipe.as_dict(),

@@ -18,7 +18,7 @@ from jax.extend import core as jex
 
 from jknas.kernels.tape.operations import convolution_rows, dot_rows, is_lookup, leaves, lookup_rows, taped
 from jknas.kernels.tape.rows import Layout
-from jknas.taps import TAPPED, Tapped
+from jknas.xla.interception import TAPPED, Tapped
 
 
 class Kind(enum.IntEnum):

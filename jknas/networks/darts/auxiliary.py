@@ -7,12 +7,12 @@ The pooling has stride 3 for the CIFAR networks and 2 for the ImageNet ones, whi
 
 import jax
 
-from jknas.networks.convolution import convolution
 from jknas.networks.darts.operations import Weights, pointwise
 from jknas.networks.darts.parameters import Averages, Shapes, array, conv_shapes, moved
 from jknas.networks.darts.pooling import average_pool
 from jknas.networks.darts.stem import Stem
-from jknas.networks.layers import batch_norm
+from jknas.networks.layers.conv_norm import batch_norm
+from jknas.networks.layers.convolution import convolution
 
 _POOL = 5
 _STRIDES: dict[Stem, int] = {"cifar": 3, "imagenet": 2}

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jknas.darts_genotype import NODES, OPERATIONS, DartsGenotype
-from jknas.networks.choice import Branch, add_chosen
 from jknas.networks.darts.operations import Weights, factorized_reduce, operate
 from jknas.networks.darts.parameters import GROUPS, INNER, ROWS, Averages, CellPlan, chosen_edges, edge_name, moved
-from jknas.networks.layers import ConvNormWeights, Moments, relu_conv_norm
-from jknas.networks.normalisation import Statistics
-from jknas.networks.relu_conv_norm import at_least_float32
+from jknas.networks.layers.conv_norm import ConvNormWeights, Moments, relu_conv_norm
+from jknas.networks.layers.normalisation import Statistics
+from jknas.networks.layers.relu_conv_norm import at_least_float32
+from jknas.spaces.darts.genotype import NODES, OPERATIONS, DartsGenotype
+from jknas.xla.switch import Branch, add_chosen
 
 Drop = Callable[[int, jax.Array], jax.Array]
 """``drop(place, y)`` drops the output of the edge at ``place`` of the genotype for some examples."""

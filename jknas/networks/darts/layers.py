@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jknas.darts_genotype import EDGES, OPERATIONS
 from jknas.networks.darts.network import DartsNetwork
 from jknas.networks.darts.parameters import GROUPS, ROWS, restrict
 from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
+from jknas.spaces.darts.genotype import EDGES, OPERATIONS
 
 
 def kernel_layers(network: DartsNetwork, wiring: Wiring) -> Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]:

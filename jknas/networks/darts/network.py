@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.darts_genotype import DartsGenotype
 from jknas.networks.darts.auxiliary import auxiliary_shapes, check_extents, run_auxiliary
 from jknas.networks.darts.cell import Drop, cell
 from jknas.networks.darts.parameters import (
@@ -45,8 +44,9 @@ from jknas.networks.darts.parameters import (
 )
 from jknas.networks.darts.stem import Stem, run_stem, stem_shapes
 from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
-from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
-from jknas.networks.normalisation import Statistics, check_statistics
+from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.normalisation import Statistics, check_statistics
+from jknas.spaces.darts.genotype import DartsGenotype
 
 Variables = dict[str, Any]
 """``{"params": ..., "batch_stats": ...}``, nested dictionaries of arrays."""
@@ -132,7 +132,7 @@ class DartsNetwork:
             key: a JAX random key.
             genotype: draw only this architecture's parameters; None draws those of every candidate operation, for code and mixture
                 wirings. The full set is drawn all the same and cut, so that a genotype's parameters equal its part of it.
-            scheme: see :mod:`jknas.networks.initialisation`.
+            scheme: see :mod:`jknas.networks.layers.initialisation`.
 
         Returns:
             ``{"params", "batch_stats"}``, structured as :mod:`jknas.networks.darts.parameters` says. The auxiliary classifier's draw does

@@ -8,7 +8,7 @@
 ``dil_conv_k``      once: ReLU, depthwise kxk convolution with dilation 2, 1x1 convolution, BN
 ==================  =============================================================================================================
 
-A *weights* tree holds kernels as arrays and each batch normalisation as :class:`~jknas.networks.layers.NormWeights`
+A *weights* tree holds kernels as arrays and each batch normalisation as :class:`~jknas.networks.layers.conv_norm.NormWeights`
 (see :func:`jknas.networks.darts.parameters.joined`).
 
 Reference: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", arXiv:1806.09055, and its released code,
@@ -26,11 +26,11 @@ import jax.numpy as jnp
 
 from jknas.networks.darts.depthwise import depthwise
 from jknas.networks.darts.pooling import average_pool_3x3, max_pool_3x3
-from jknas.networks.layers import Moments, batch_norm
-from jknas.networks.normalisation import Statistics
+from jknas.networks.layers.conv_norm import Moments, batch_norm
+from jknas.networks.layers.normalisation import Statistics
 
 Weights = Mapping[str, Any]
-"""Kernels, and :class:`~jknas.networks.layers.NormWeights` in the place of every normalisation's ``norm``."""
+"""Kernels, and :class:`~jknas.networks.layers.conv_norm.NormWeights` in the place of every normalisation's ``norm``."""
 
 
 class Block(NamedTuple):

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jknas.darts_genotype import EDGES, NODES, OPERATIONS, DartsGenotype
 from jknas.networks.darts.operations import BLOCKS, PLACES, has_weights
-from jknas.networks.layers import RUNNING_MOMENTUM, Moments, NormWeights
+from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM, Moments, NormWeights
+from jknas.spaces.darts.genotype import EDGES, NODES, OPERATIONS, DartsGenotype
 
 OUTER = tuple((node, source) for source in (0, 1) for node in NODES)
 """The edges from the cell's inputs as (node, source), by source."""

@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 import jax
 
-from jknas.networks.convolution import convolution
 from jknas.networks.darts.operations import Weights
 from jknas.networks.darts.parameters import Averages, Shapes, conv_shapes, moved
-from jknas.networks.layers import batch_norm
-from jknas.networks.normalisation import Statistics
+from jknas.networks.layers.conv_norm import batch_norm
+from jknas.networks.layers.convolution import convolution
+from jknas.networks.layers.normalisation import Statistics
 
 Stem = Literal["cifar", "imagenet"]
 """``cifar``: one 3x3 convolution to 3C channels, twice the same input. ``imagenet``: three 3x3 convolutions of stride 2; the inputs are

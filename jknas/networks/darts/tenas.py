@@ -15,7 +15,7 @@ Deviations:
     The released code does not execute an operation of weight 0.01 or less. Here it is executed and counts with weight zero, so that all
     mixtures share one program; a genotype and a code are the mixture that gives their operations weight one. The released code lists the
     operations in another order (``none``, ``skip_connect``, the separable and the dilated convolutions, average, maximum); here the order
-    is that of :data:`jknas.darts_genotype.OPERATIONS`.
+    is that of :data:`jknas.spaces.darts.genotype.OPERATIONS`.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.networks.convolution import convolution
 from jknas.networks.darts.cell import concatenated, mixed_nodes, preprocess
 from jknas.networks.darts.parameters import CellPlan, Shapes, array, cell_shapes, conv_shapes, joined, norm_shapes, unit_averages
 from jknas.networks.darts.wiring import Wiring, live_mixture
-from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
-from jknas.networks.layers import batch_norm
-from jknas.networks.normalisation import Statistics, check_statistics
+from jknas.networks.layers.conv_norm import batch_norm
+from jknas.networks.layers.convolution import convolution
+from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.normalisation import Statistics, check_statistics
 
 STEM_CHANNELS = 1
 
@@ -130,7 +130,8 @@ class TenasDartsNetwork:
 
         Args:
             key: a JAX random key.
-            scheme: see :mod:`jknas.networks.initialisation`. The released code means ``"he_normal_out"`` and, its option being misspelt,
+            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal_out"`` and, its option being
+            misspelt,
                 uses ``"pytorch"``.
 
         Returns:

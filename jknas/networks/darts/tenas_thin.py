@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jknas.darts_genotype import EDGES, NODES, OPERATIONS
 from jknas.networks.darts.operations import BLOCKS
 from jknas.networks.darts.parameters import ROWS, joined, unit_averages
 from jknas.networks.darts.tenas import PLANS, Run, check_classes, check_params, logits_of, network_shapes, run_cells
 from jknas.networks.darts.wiring import Wiring, live_mixture
-from jknas.networks.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.spaces.darts.genotype import EDGES, NODES, OPERATIONS
 
 _CONVOLUTIONS = [OPERATIONS.index(name) for name in BLOCKS]
 _SKIP = OPERATIONS.index("skip_connect")
@@ -52,7 +52,8 @@ class TenasDartsThinNetwork:
 
         Args:
             key: a JAX random key.
-            scheme: see :mod:`jknas.networks.initialisation`. The released code means ``"he_normal"`` and, its option being misspelt, uses
+            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal"`` and, its option being
+            misspelt, uses
                 ``"pytorch"``.
 
         Returns:

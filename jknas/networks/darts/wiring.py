@@ -1,12 +1,13 @@
 """The three kinds of wiring of a DARTS network, and which operations of a mixture are live.
 
-* a :class:`~jknas.darts_genotype.DartsGenotype` (static): only the chosen operations exist; a new genotype is a new compilation;
+* a :class:`~jknas.spaces.darts.genotype.DartsGenotype` (static): only the chosen operations exist; a new genotype is a new compilation;
 * a *code*, 28 integers (traced): all candidates have parameters, one branch an edge runs; one compilation serves the whole space;
 * *mixture weights*, floats ``[28, 8]`` (traced): every edge is the weighted sum of its *live* candidates, those of weight above 0.01;
   may be batched by ``vmap``.
 
 The first 14 rows belong to the normal cell, the others to the reduction cell; the order of edges and operations is that of
-:mod:`jknas.darts_genotype`. The operation ``none``, digit 0, adds nothing at any weight: an edge without another live operation is absent.
+:mod:`jknas.spaces.darts.genotype`. The operation ``none``, digit 0, adds nothing at any weight: an edge without another live operation is
+absent.
 """
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jknas.darts_genotype import EDGES, OPERATIONS, DartsGenotype
+from jknas.spaces.darts.genotype import EDGES, OPERATIONS, DartsGenotype
 
 Wiring = DartsGenotype | jax.Array | np.ndarray
 

@@ -1,0 +1,1 @@
+"""Layers that the networks of all spaces share, with reverse rules that stay fast wherever they are compiled."""

@@ -1,0 +1,7 @@
+"""Score architectures, and keep the scores."""
+
+from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, StoreError
+from jknas.scoring.scorer import Scorer, make_scorer, score_many, score_together
+from jknas.scoring.store import Store
+
+__all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "Scorer", "Store", "StoreError", "make_scorer", "score_many", "score_together"]

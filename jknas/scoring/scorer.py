@@ -1,0 +1,269 @@
+"""Score many architectures with one compiled program.
+
+Everything that a score depends on except the genotype (batch, weights, proxy and its settings) is fixed in a :class:`Scorer`; the genotype
+enters the compiled program as data. Results come one by one, each already written to the store when it is handed out.
+
+Proxies that read different numbers off one measurement (the spectrum of a kernel, the gradient of a loss) are scored together at the price
+of one of them: :func:`score_together`.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jknas.data import Dataset
+from jknas.networks.fitting import check_fit, network_for
+from jknas.networks.layers.initialisation import Scheme, check_scheme
+from jknas.networks.network import Network
+from jknas.proxies import Batch, Proxy, ProxyError
+from jknas.proxies.proxy import Setting
+from jknas.scoring.environment import device, versions
+from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
+from jknas.spaces.space import Space
+
+
+class _Measured(NamedTuple):
+    found: Any
+    seconds: float
+
+
+class _Compiled(NamedTuple):
+    program: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """One proxy on one batch and one draw of weights, compiled once for every genotype of a space. Made by :func:`make_scorer`.
+
+    Nothing is drawn or compiled before the first score that no store holds.
+
+    Attributes:
+        space: where the genotypes come from.
+        proxy: what is computed.
+        settings: its settings, defaults included.
+        network: the macro network's size; what the proxy's definition fixes of it is so here.
+        resolution: height and width of the images.
+        scheme: initialisation.
+        dataset: name and digest of the data.
+        seed: drew the weights, the batch and whatever the proxy samples.
+        batch_size: examples.
+    """
+
+    space: Space
+    proxy: Proxy
+    settings: Mapping[str, Setting]
+    network: Network
+    resolution: int
+    scheme: Scheme
+    dataset: str
+    seed: int
+    batch_size: int
+    _draw: Callable[[], tuple[Any, ...]]
+    _on_compile: Callable[[], None] | None
+    _versions: Mapping[str, str]
+    _device: str
+
+    @functools.cached_property
+    def _compiled(self) -> _Compiled:
+        if self._on_compile is not None:
+            self._on_compile()
+        start = time.perf_counter()
+
+        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> Any:
+            return self.proxy.score(self.network, params, code, data, key, **self.settings)
+
+        arguments = self._draw()
+        with self._precision():
+            arguments = _widened(arguments) if self.proxy.precision == "float64" else arguments
+            try:
+                lowered = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int))
+            except ValueError as error:  # tracing computes nothing: it can only have met values or shapes that do not fit
+                raise ProxyError(f"proxy {self.proxy.name!r} cannot be computed so: {error}") from error
+            return _Compiled(lowered.compile(), arguments, time.perf_counter() - start)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return jax.enable_x64(True) if self.proxy.precision == "float64" else nullcontext()
+
+    @property
+    def compile_seconds(self) -> float:
+        """What drawing, tracing and compiling took; zero as long as nothing was computed, and for proxies of the genotype alone."""
+        return self._compiled.seconds if "_compiled" in vars(self) else 0.0
+
+    def key(self, genotype: Any) -> ScoreKey:
+        """Return what identifies the score of ``genotype`` in a store."""
+        size = {"channels": self.network.channels, "cells": self.network.cells, "classes": self.network.classes}
+        run = {"batch": self.batch_size, "scheme": self.scheme} if self.proxy.needs_network else {}
+        return ScoreKey(
+            space=self.space.name,
+            genotype=str(genotype),
+            proxy=self.proxy.name,
+            settings=canonical_json({**self.settings, **run}),
+            dataset=self.dataset,
+            seed=self.seed,
+            network=canonical_json({**size, "resolution": self.resolution}),
+        )
+
+    @property
+    def measurement(self) -> tuple[Any, ...]:
+        """What decides the device part's result: scorers of equal measurements differ in what they read off it."""
+        settings, proxy = canonical_json(dict(self.settings)), self.proxy
+        drawn = (self.network, self.resolution, self.scheme, self.dataset, self.seed, self.batch_size)
+        return (self.space.name, proxy.score, proxy.needs_network, proxy.precision, proxy.subject, settings, *drawn)
+
+    def score(self, genotype: Any) -> ScoreRecord:
+        """Compute one score; the seconds are those of the run, without compilation.
+
+        Raises:
+            ProxyError: by the first score: settings, batch or images that the proxy or the network cannot take.
+        """
+        return self._finished(genotype, self._measured(genotype))
+
+    def _measured(self, genotype: Any) -> _Measured:
+        compiled = self._compiled if self.proxy.needs_network else None
+        start = time.perf_counter()
+        if compiled is not None:
+            with self._precision():
+                found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
+        else:
+            found = self.proxy.score(self.space, genotype, self.network, self.resolution)
+        return _Measured(found, time.perf_counter() - start)
+
+    def _finished(self, genotype: Any, measured: _Measured) -> ScoreRecord:
+        start = time.perf_counter()
+        score, status, extras = self.proxy.finish(measured.found)
+        seconds = measured.seconds + time.perf_counter() - start
+        if status != "non_finite" and self.space.is_dead(genotype):
+            status = "dead"  # says why a kernel is singular
+        canonical = str(self.space.canonical(genotype))
+        return ScoreRecord(self.key(genotype), canonical, score, status, seconds, extras, dict(self._versions), self._device)
+
+
+def _widened(arguments: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, arguments)
+
+
+def make_scorer(
+    proxy: Proxy,
+    dataset: Dataset,
+    space: Space,
+    *,
+    channels: int = 16,
+    cells: int | None = None,
+    seed: int = 0,
+    scheme: Scheme = "pytorch",
+    batch_size: int | None = None,
+    settings: Mapping[str, Setting] | None = None,
+    on_compile: Callable[[], None] | None = None,
+) -> Scorer:
+    """Fix what a score depends on besides the genotype: data, weights, proxy and settings.
+
+    Args:
+        proxy: what to compute.
+        dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented (unless the proxy is
+            defined over other inputs).
+        space: the search space.
+        channels: channels of the first cells, unless the proxy is defined for one number of them.
+        cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS), unless the proxy is
+            defined for one number of them; by default the space's usual number.
+        seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
+            same operation on the same edge.
+        scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
+        batch_size: examples; the proxy's published number for the space by default.
+        settings: overrides of the proxy's settings.
+        on_compile: called before the scoring program is compiled: by the first score that no store holds, if it needs a network.
+
+    Raises:
+        ProxyError: a setting that the proxy does not have, a space for which it is not defined, or images that the network cannot take.
+        DataError: a batch larger than the training part.
+        ValueError: an unknown scheme, or a network size that is not positive.
+    """
+    check_scheme(scheme)
+    chosen = proxy.with_settings(settings or {}, space=space.name)
+    proxy.check(space.name, chosen)
+    network = proxy.subject.network(network_for(space, dataset, channels=channels, cells=cells))
+    size = proxy.examples(space.name) if batch_size is None else batch_size
+    images = labels = None
+    if proxy.needs_network:
+        check_fit(network, dataset, error=ProxyError)
+        images, labels = proxy.subject.batch(dataset, size, seed)
+
+    def draw() -> tuple[Any, ...]:
+        initial, sampling = jax.random.split(jax.random.key(seed))
+        params = proxy.subject.init(network, initial, scheme)
+        return jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
+
+    name = f"{dataset.name}@{dataset.digest[:16]}"
+    return Scorer(space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, draw, on_compile, versions(), device())
+
+
+def score_many(
+    scorer: Scorer, genotypes: Iterable[Any], *, store: Store | None = None, deduplicate: bool = False
+) -> Iterator[tuple[ScoreRecord, bool]]:
+    """Yield the record of every genotype, in order, and whether it was computed now.
+
+    Args:
+        scorer: what to compute.
+        genotypes: architectures of its space.
+        store: read first and written after every score; a score that it holds is not computed again. An interruption loses at most the
+            score in flight.
+        deduplicate: score the representative of each genotype's canonical class instead (see ``Space.canonical``): cells that compute
+            the same function then share one score. Without it they draw different weights and their scores differ by that noise.
+
+    Yields:
+        ``(record, fresh)``. With ``deduplicate`` the record's genotype is the representative.
+    """
+    return score_together([scorer], genotypes, store=store, deduplicate=deduplicate)
+
+
+def score_together(
+    scorers: Sequence[Scorer], genotypes: Iterable[Any], *, store: Store | None = None, deduplicate: bool = False
+) -> Iterator[tuple[ScoreRecord, bool]]:
+    """Yield the records of every genotype by every scorer, and whether they were computed now.
+
+    Scorers of equal :attr:`Scorer.measurement` share its computation; the seconds of each of their records hold all of it.
+
+    Args:
+        scorers: what to compute, of one space.
+        genotypes: architectures of that space.
+        store: as in :func:`score_many`.
+        deduplicate: as in :func:`score_many`.
+
+    Yields:
+        ``(record, fresh)``, for the first genotype by all scorers in their order, then for the second.
+    """
+    wanted = [scorer.space.canonical(genotype) if deduplicate else genotype for scorer in scorers[:1] for genotype in genotypes]
+    keys = [[scorer.key(genotype) for scorer in scorers] for genotype in wanted]
+    known = {} if store is None else dict(store.get_many([key for row in keys for key in row]))
+    first = {scorer.measurement: scorer for scorer in reversed(scorers)}
+    for genotype, row in zip(wanted, keys, strict=True):
+        measured: dict[tuple[Any, ...], _Measured] = {}
+        for scorer, key in zip(scorers, row, strict=True):
+            if key in known:
+                yield known[key], False
+                continue
+            what = scorer.measurement
+            if what not in measured:
+                measured[what] = first[what]._measured(genotype)
+            known[key] = record = scorer._finished(genotype, measured[what])
+            if store is not None:
+                store.put(record)
+            yield record, True
+
+
+def sharing(scorers: Iterable[Scorer]) -> list[list[Scorer]]:
+    """Return the scorers in groups of equal measurements, in the order in which each first comes.
+
+    Scored group by group, one compiled program is in memory at a time.
+    """
+    groups: dict[tuple[Any, ...], list[Scorer]] = {}
+    for scorer in scorers:
+        groups.setdefault(scorer.measurement, []).append(scorer)
+    return list(groups.values())

@@ -1,0 +1,1 @@
+"""TE-NAS: prune a supernet down to one cell."""

@@ -1,0 +1,210 @@
+"""What a pruning search asks of a supernet: condition number and linear regions, for whichever operations are left.
+
+Two programs are compiled, one for the kernel and one for the regions, whatever is pruned: which operations are left enters as mixture
+weights. Everything is drawn from the seed and the place in the search alone, so that a resumed search draws the same again.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jknas.data import Dataset
+from jknas.kernels.coupled import ntk_coupled
+from jknas.kernels.gram import gram
+from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
+from jknas.kernels.spectrum import spectrum
+from jknas.networks.layers.initialisation import Scheme
+from jknas.search.pruning.removals import Live, mixture
+from jknas.search.pruning.supernets import Supernet
+from jknas.training.augmentation import augment, normalise, pixel_constants
+
+Draws = Literal["repeat", "removal"]
+
+PATCHES = 1000
+"""Patches that the thin network normalises over at a time."""
+
+_ROWS_AT_ONCE, _SIDE = 8, 3
+_KERNEL_WEIGHTS, _THIN_WEIGHTS, _IMAGES, _CROPS = range(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What is measured.
+
+    Attributes:
+        statistics: ``"batch"``: training mode, examples coupled, N backward passes (TE-NAS). ``"example"``: every image normalised by
+            itself, the kernel from one backward pass.
+        repeats: how often everything is measured.
+        batch: images of a kernel.
+        samples: patches of a region count, a multiple of 1,000.
+        draws: ``"repeat"``: a repeat has its own weights, images and patches, the same for all removals of a round. ``"removal"``: every
+            removal has its own images and patches in every repeat, but the kernel's weights are drawn once a round, and the thin
+            network's once a removal (the released code).
+        schemes: initialisation of the kernel's network and of the thin one.
+        unguarded: take the ratio of the extreme eigenvalues as it comes, negative or not, NaN as 1e5 and infinity as the largest number
+            (the released code). Otherwise whatever has no condition number above rounding has an infinite one.
+        at_once: kernels in one call: more than one suits an accelerator.
+    """
+
+    statistics: Literal["batch", "example"]
+    repeats: int
+    batch: int
+    samples: int
+    draws: Draws
+    schemes: tuple[Scheme, Scheme]
+    unguarded: bool
+    at_once: int = 1
+
+
+class Found(NamedTuple):
+    """Condition numbers and regions of one supernet, a value a repeat."""
+
+    condition: list[float]
+    regions: list[float]
+
+
+class Measurer:
+    """The compiled programs and the current draws of one search in this process.
+
+    Args:
+        supernet: what is pruned.
+        dataset: its training split supplies images and patches.
+        measure: what is measured.
+        seed: draws everything.
+        on_compile: called before a program is compiled, with its name.
+    """
+
+    def __init__(
+        self, supernet: Supernet, dataset: Dataset, measure: Measure, *, seed: int, on_compile: Callable[[str], None] | None = None
+    ) -> None:
+        self._supernet, self._dataset, self._measure, self._seed = supernet, dataset, measure, seed
+        self._on_compile = on_compile
+        self._programs: dict[str, Callable[..., Any]] = {}
+        self._held: dict[Any, Any] = {}
+        self.compile_seconds = 0.0
+
+    def measure(self, stage: int, removal: int, pairs: Sequence[tuple[Live, Live]]) -> list[Found]:
+        """Measure supernets on the same draws.
+
+        Args:
+            stage: which round, part of what is drawn.
+            removal: which removal of the round, likewise where ``draws="removal"``.
+            pairs: operations left for the kernel, and for the regions.
+        """
+        kernels = [mixture(live) for live, _ in pairs]
+        thin = [mixture(live) for _, live in pairs]
+        found = [Found([], []) for _ in pairs]
+        for repeat in range(self._measure.repeats):
+            matrices = self._kernels(stage, removal, repeat, kernels)
+            for one, matrix, regions in zip(found, matrices, self._regions(stage, removal, repeat, thin), strict=True):
+                one.condition.append(self._condition(matrix))
+                one.regions.append(regions)
+        return found
+
+    def _kernels(self, stage: int, removal: int, repeat: int, mixtures: list[Any]) -> list[np.ndarray]:
+        params = self._weights(_KERNEL_WEIGHTS, stage, 0, repeat)
+        images, words = self._images(stage, removal, repeat)
+        found: list[np.ndarray] = []
+        for start in range(0, len(mixtures), self._measure.at_once):
+            wanted = mixtures[start : start + self._measure.at_once]
+            filled = wanted + wanted[-1:] * (self._measure.at_once - len(wanted))
+            run = self._program("kernel", self._kernel_program, params, images, words, jnp.asarray(filled, jnp.result_type(float)))
+            found.extend(np.asarray(run)[: len(wanted)])
+        return found
+
+    def _kernel_program(self, params: PyTree, images: jax.Array, words: jax.Array, mixtures: jax.Array) -> jax.Array:
+        data, how = self._dataset, self._measure
+        cut = augment(images, words, crop_padding=data.crop_padding, horizontal_flip=data.horizontal_flip)
+        scale, shift = (jnp.asarray(constant) for constant in pixel_constants(data))
+        x = normalise(cut, scale, shift)
+
+        def one(weights: jax.Array) -> jax.Array:
+            def apply(params: PyTree, x: jax.Array) -> jax.Array:
+                return self._supernet.apply(params, x, weights, how.statistics)
+
+            if how.statistics == "batch":
+                return ntk_coupled(apply, params, x, parameters="weights", chunk_size=min(_ROWS_AT_ONCE, how.batch))
+            return gram(apply, params, x, parameters="weights", interaction="ignore").matrix
+
+        return one(mixtures[0])[None] if how.at_once == 1 else jax.vmap(one)(mixtures)
+
+    def _regions(self, stage: int, removal: int, repeat: int, mixtures: list[Any]) -> list[float]:
+        params = self._weights(_THIN_WEIGHTS, stage, removal, repeat)
+        patches = self._crops(stage, removal, repeat)
+        found = []
+        for weights in mixtures:
+            count = self._program("region", self._region_program, params, patches, jnp.asarray(weights, jnp.result_type(float)))
+            # Weights that overflow separate nothing.
+            found.append(0.0 if int(count.non_finite) else float(count.patterns))
+        return found
+
+    def _region_program(self, params: PyTree, patches: jax.Array, weights: jax.Array) -> Any:
+        return count_patterns_in_batches(
+            lambda x: self._supernet.activations(params, x, weights), patches, self._measure.samples // PATCHES
+        )
+
+    def _condition(self, matrix: np.ndarray) -> float:
+        found = spectrum(matrix)
+        if not self._measure.unguarded:
+            return math.inf if math.isnan(found.condition_number) else float(found.condition_number)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = float(np.float64(found.lambda_max) / np.float64(found.lambda_min))
+        return float(np.nan_to_num(ratio, nan=1e5))
+
+    def _weights(self, kind: int, stage: int, removal: int, repeat: int) -> PyTree:
+        place = (stage, repeat) if self._measure.draws == "repeat" else (stage, removal)
+
+        def draw() -> PyTree:
+            seed = np.random.default_rng([self._seed, kind, *place]).integers(2**32, dtype=np.uint32)
+            init = self._supernet.init if kind == _KERNEL_WEIGHTS else self._supernet.init_thin
+            scheme = self._measure.schemes[kind]
+            return self._program(f"initial {kind}", lambda seed: init(jax.random.key(seed), scheme), jnp.asarray(seed))
+
+        return self._hold(kind, stage, (kind, *place), draw)
+
+    def _images(self, stage: int, removal: int, repeat: int) -> tuple[jax.Array, jax.Array]:
+        place = self._place(stage, removal, repeat)
+
+        def draw() -> tuple[jax.Array, jax.Array]:
+            rng = np.random.default_rng([self._seed, _IMAGES, *place])
+            rows = rng.choice(len(self._dataset.y_train), size=self._measure.batch, replace=False)
+            words = rng.integers(2**32, size=(self._measure.batch, 4), dtype=np.uint32)
+            return jnp.asarray(self._dataset.x_train[rows]), jnp.asarray(words)
+
+        return self._hold(_IMAGES, stage, (_IMAGES, *place), draw)
+
+    def _crops(self, stage: int, removal: int, repeat: int) -> jax.Array:
+        data, place = self._dataset, self._place(stage, removal, repeat)
+
+        def draw() -> jax.Array:
+            rng = np.random.default_rng([self._seed, _CROPS, *place])
+            return jnp.asarray(tenas_crops(data.x_train, rng, self._measure.samples, mean=data.mean, std=data.std, size=_SIDE))
+
+        return self._hold(_CROPS, stage, (_CROPS, *place), draw)
+
+    def _place(self, stage: int, removal: int, repeat: int) -> tuple[int, ...]:
+        return (stage, repeat) if self._measure.draws == "repeat" else (stage, repeat, removal)
+
+    def _hold(self, kind: int, stage: int, name: tuple[int, ...], draw: Callable[[], Any]) -> Any:
+        """Return what was drawn under a name; only what the current round, or the current removal, goes on using is held."""
+        if name not in self._held:
+            keep = self._measure.draws == "repeat"
+            self._held = {n: v for n, v in self._held.items() if n[0] != kind or (keep and n[1] == stage)}
+            self._held[name] = draw()
+        return self._held[name]
+
+    def _program(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        if name not in self._programs:
+            if self._on_compile is not None and not name.startswith("initial"):
+                self._on_compile(name)
+            start = time.perf_counter()
+            self._programs[name] = jax.jit(function).lower(*arguments).compile()
+            self.compile_seconds += time.perf_counter() - start
+        return self._programs[name](*arguments)

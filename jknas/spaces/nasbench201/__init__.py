@@ -1,0 +1,6 @@
+"""The NAS-Bench-201 space."""
+
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype, GenotypeError
+from jknas.spaces.nasbench201.space import NASBENCH201
+
+__all__ = ["EDGES", "NASBENCH201", "OPERATIONS", "CellGenotype", "GenotypeError"]

@@ -1,0 +1,1 @@
+"""What XLA needs from us: choices, fences, interception, compiled programs, and a check that it computes correctly."""

@@ -1,0 +1,253 @@
+"""The pruning search: its rounds on made-up measurements, its resumption, and a real one at the smallest size."""
+
+import dataclasses
+import json
+import math
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from search_stubs import number, tiny_digits
+
+from jknas import search, spaces
+from jknas.files.json_text import write_json
+from jknas.networks.fitting import network_for
+from jknas.search.pruning.measuring import Found
+from jknas.search.pruning.supernets import Supernet, supernet
+from jknas.training import Recipe
+
+module = sys.modules["jknas.search.pruning.tenas"]  # the package shows the function of that name
+
+
+def problem(space="nasbench201", **changes):
+    recipe, chosen = Recipe(epochs=1, batch_size=16), spaces.get(space)
+    network = network_for(chosen, tiny_digits(), channels=4, cells=3)
+    fields = {"space": chosen, "dataset": tiny_digits(), "network": network, "recipe": recipe, "seed": 0}
+    return search.Problem(**(fields | {"batch_size": 4} | changes))
+
+
+class Measurer:
+    """Numbers that follow from what is asked alone."""
+
+    asked = ()
+    fail_at = None
+
+    def __init__(self, net, dataset, measure, *, seed, on_compile=None):
+        del net, dataset, on_compile
+        self.how, self.seed, self.compile_seconds = measure, seed, 0.0
+
+    def measure(self, stage, removal, pairs):
+        Measurer.asked = (*Measurer.asked, (stage, removal, len(pairs)))
+        if Measurer.fail_at is not None and len(Measurer.asked) > Measurer.fail_at:
+            raise KeyboardInterrupt
+
+        def found(kernel, thin):
+            draws = [(self.seed, stage, repeat, removal if self.how.draws == "removal" else None) for repeat in range(self.how.repeats)]
+            condition = [1 + 1000 * number(f"k {draw} {kernel}") for draw in draws]
+            return Found(condition, [float(round(3000 * number(f"r {draw} {thin}"))) for draw in draws])
+
+        return [found(*pair) for pair in pairs]
+
+
+@pytest.fixture(autouse=True)
+def made_up(request, monkeypatch):
+    Measurer.asked, Measurer.fail_at = (), None
+    if "_real_s" not in request.node.name:
+        monkeypatch.setattr(module, "Measurer", Measurer)
+
+
+def plain(result):
+    state = {name: value for name, value in result.state.items() if not name.endswith("_seconds")}
+    return json.loads(write_json(state, "a state"))
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "evaluations"),
+    [
+        ("nasbench201", {"variant": "released"}, 54),
+        ("nasbench201", {"variant": "paper"}, 84),
+        ("nasbench201", {"variant": "released", "draws": "repeat"}, 54),
+        ("nasbench201", {"variant": "released", "pruned": 2}, 6 * (4 + 2)),
+        ("darts", {"variant": "released"}, 308 + 24),
+        ("darts", {"variant": "paper"}, 308 + 24),
+    ],
+)
+def test_a_search_measures_every_removal_and_ends_in_a_genotype(space, settings, evaluations):
+    events = []
+    result = search.run(search.get("tenas")(**settings, batch=4), problem(space), on_event=events.append)
+    assert result.complete
+    rounds, ours = result.state["rounds"], result.problem.space
+    assert sum(len(entry["ranked"]) for entry in rounds) == evaluations == events[0].total == events[-1].completed
+    genotype = ours.parse(result.state["candidates"][0]["genotype"])
+    kept = [row.index(True) if any(row) else 0 for row in result.state["live"]]
+    assert list(genotype.code) == kept
+    assert [sum(sum(row) for row in entry["live"]) for entry in rounds[1:]] == [
+        sum(sum(row) for row in entry["live"]) - len(entry["removed"]) for entry in rounds[:-1]
+    ]
+    record = search.as_record(result)
+    assert record["genotype"] == str(genotype)
+    assert record["validation_accuracy"] is record["test_accuracy"] is None
+    assert record["rounds"] == rounds
+
+
+def test_the_released_variant_measures_before_and_after_each_time_and_the_other_before_once():
+    search.run(search.get("tenas")(variant="released", batch=4), problem())
+    assert {pairs for _, _, pairs in Measurer.asked} == {2}
+    assert len(Measurer.asked) == 54
+    Measurer.asked = ()
+    search.run(search.get("tenas")(variant="released", draws="repeat", batch=4), problem())
+    assert len(Measurer.asked) == 54 + 3
+    Measurer.asked = ()
+    search.run(search.get("tenas")(variant="released", draws="repeat", at_once=8, batch=4), problem())
+    assert [pairs for stage, _, pairs in Measurer.asked if stage == 0] == [1, 8, 8, 8]
+
+
+def test_removals_at_once_change_nothing():
+    one, many = (search.run(search.get("tenas")(at_once=n, batch=4), problem()) for n in (1, 5))
+    assert plain(one) == plain(many)
+
+
+def test_no_released_cell_holds_the_absent_operation_and_the_paper_lets_it_compete():
+    for seed in range(5):
+        result = search.run(search.get("tenas")(variant="released", batch=4), problem(seed=seed))
+        assert "none" not in result.state["candidates"][0]["genotype"]
+    result = search.run(search.get("tenas")(variant="paper", batch=4), problem())
+    assert [0, 0] in [entry["removal"] for entry in result.state["rounds"][0]["ranked"]]
+
+
+def test_the_released_kernel_of_the_last_edges_is_compared_with_the_supernet_before_them(monkeypatch):
+    references = []
+
+    class Watching(Measurer):
+        def measure(self, stage, removal, pairs):
+            references.append(pairs[0])
+            return super().measure(stage, removal, pairs)
+
+    monkeypatch.setattr(module, "Measurer", Watching)
+    result = search.run(search.get("tenas")(variant="released", batch=4), problem("darts"))
+    settled = next(entry["live"] for entry in result.state["rounds"] if entry["kind"] == "edges")
+    kernels = [kernel for kernel, _ in references[-24:]]
+    assert all(kernel == settled for kernel in kernels)
+    assert [thin for _, thin in references[-24:]].count(settled) == 3  # the first group only
+
+
+def test_an_edge_loses_no_more_than_leaves_it_one():
+    result = search.run(search.get("tenas")(variant="released", pruned=9, batch=4), problem())
+    assert len(result.state["rounds"]) == 1
+    assert all(sum(row) == 1 for row in result.state["live"])
+
+
+@pytest.mark.parametrize("at", [0, 1, 17, 40, 53])
+@pytest.mark.parametrize("draws", ["repeat", "removal"])
+def test_an_interrupted_search_goes_on_to_the_same_result(tmp_path, draws, at):
+    method = search.get("tenas")(variant="released", draws=draws, batch=4)
+    whole = search.run(method, problem())
+    Measurer.asked, Measurer.fail_at = (), at
+    with pytest.raises(KeyboardInterrupt):
+        search.run(method, problem(), checkpoint=tmp_path)
+    Measurer.asked, Measurer.fail_at = (), None
+    assert plain(search.run(method, problem(), checkpoint=tmp_path, resume=True)) == plain(whole)
+    assert len(Measurer.asked) == (57 if draws == "repeat" else 54) - at
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variant": "relased"}, "released"),
+        ({"statistics": "running"}, "batch"),
+        ({"draws": "once"}, "repeat"),
+        ({"repeats": 0}, "repeats is 0; expected a whole number, 1 or more"),
+        ({"samples": 1500}, "multiple of 1000"),
+        ({"batch": 1}, "choose batch 2..40"),
+        ({"batch": 41}, "choose batch 2..40"),
+        ({"draws": "removal", "at_once": 2, "batch": 4}, "leave it at 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(settings, message):
+    with pytest.raises(search.SearchError, match=message):
+        search.run(search.get("tenas")(**settings), problem())
+    assert not Measurer.asked
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Return a list that grows with every compilation."""
+    found = []
+    lower = jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self, *a, **k: found.append(1) or lower(self, *a, **k))
+    return found
+
+
+def small(**fields) -> Supernet:
+    """A supernet that compiles in no time: six edges that scale an image in five ways each, one after the other."""
+
+    def init(key, scheme):
+        del scheme
+        first, second = jax.random.split(key)
+        return {"kernel": jax.random.normal(first, (6, 5)), "classifier": jax.random.normal(second, (192, 10))}
+
+    def run(params, x, weights):
+        values = [x]
+        for row, kernel in zip(weights, params["kernel"], strict=True):
+            values.append(jnp.tanh(values[-1] * (1 + jnp.sum(row * kernel))) + 0.1 * x.mean(0))
+        return values
+
+    def apply(params, x, weights, statistics):
+        del statistics
+        return jnp.sin(run(params, x, weights)[-1].reshape(len(x), -1)) @ params["classifier"]
+
+    net = supernet("nasbench201", classes=10, input_channels=1)
+    activations = lambda params, x, weights: [value - 0.3 for value in run(params, x, weights)]  # noqa: E731
+    return dataclasses.replace(net, init=init, init_thin=init, apply=apply, activations=activations, **fields)
+
+
+@pytest.mark.parametrize("draws", ["repeat", "removal"])
+def test_a_search_of_a_real_supernet_compiles_four_programs_and_is_resumed_exactly(tmp_path, monkeypatch, compiled, draws):
+    monkeypatch.setattr(module, "supernet", lambda *_, **__: small())
+    method = search.get("tenas")(variant="released", draws=draws, repeats=2, batch=4, samples=1000)
+    whole = search.run(method, problem())
+    assert len(compiled) == 4  # two to measure with, two to draw weights
+    ranked = [entry for one_round in whole.state["rounds"] for entry in one_round["ranked"]]
+    assert all(math.isfinite(entry["condition_change"]) for entry in ranked)
+    assert len({entry["condition_change"] for entry in ranked}) > 27
+    assert len({entry["regions_change"] for entry in ranked}) > 10
+    search.run(method, problem(), checkpoint=tmp_path, budget=search.Budget(steps=23))
+    assert plain(search.run(method, problem(), checkpoint=tmp_path, resume=True)) == plain(whole)
+
+
+def test_kernels_at_once_are_the_kernels_one_by_one_in_a_real_supernet(monkeypatch):
+    monkeypatch.setattr(module, "supernet", lambda *_, **__: small())
+    one, many = (search.run(search.get("tenas")(at_once=n, batch=4, samples=1000), problem()) for n in (1, 5))
+    for ours, theirs in zip(one.state["rounds"][0]["ranked"], many.state["rounds"][0]["ranked"], strict=True):
+        assert ours["removal"] == theirs["removal"]
+        assert ours["condition_change"] == pytest.approx(theirs["condition_change"], rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_real_search_is_repeated_exactly(tmp_path, compiled):
+    method = search.get("tenas")(variant="released", draws="repeat", statistics="example", repeats=2, batch=4, samples=1000, pruned=3)
+    whole = search.run(method, problem())
+    assert len(compiled) == 4
+    search.run(method, problem(), checkpoint=tmp_path, budget=search.Budget(steps=7))
+    assert plain(search.run(method, problem(), checkpoint=tmp_path, resume=True)) == plain(whole)
+
+
+@pytest.mark.slow
+def test_a_real_search_of_the_darts_space():
+    method = search.get("tenas")(variant="released", draws="repeat", repeats=1, batch=4, samples=1000, pruned=6)
+    result = search.run(method, problem("darts"))
+    assert result.complete
+    assert len(result.state["rounds"]) == 1 + 6
+
+
+def test_the_supernets_are_those_of_the_released_code():
+    ours = supernet("nasbench201", classes=10, input_channels=3)
+    assert (ours.batch, ours.pruned, len(ours.edges)) == (72, 1, 6)
+    darts = supernet("darts", classes=10, input_channels=3)
+    assert (darts.batch, darts.pruned, len(darts.edges)) == (14, 3, 28)
+    assert [len(group) for cell in darts.kept for group in cell] == [2, 3, 4, 5] * 2
+    assert np.concatenate(darts.kept[1]).min() == 14
+    with pytest.raises(search.SearchError, match="nasbench201"):
+        supernet("nasbench", classes=10, input_channels=3)

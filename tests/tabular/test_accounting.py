@@ -1,0 +1,43 @@
+import pytest
+import tables
+
+from jknas import tabular
+from jknas.spaces.nasbench201.index import genotype_at
+from jknas.tabular import FULL_TRAINING_SECONDS, PROTOCOLS, TabularError, accounting
+
+
+@pytest.fixture
+def table(tmp_path):
+    tables.write_table(tmp_path)
+    return tabular.load(tmp_path)
+
+
+def test_twelve_epochs_are_those_of_the_table(table):
+    count = accounting.get("twelve-epochs")
+    cell = genotype_at(3)
+    assert count.seconds(table, cell, "cifar10") == pytest.approx(12 * 7.5 + 2.5)  # of networks trained on 25,000 images
+    assert count.seconds(table, cell, "imagenet16-120") == pytest.approx(12 * 7.5 + 0.3)
+    assert count.candidate_seconds(table, cell, "cifar10") == pytest.approx(20 * 7.5 + 2.5)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "all_hundred", "twenty"), [("cifar10", 216e3, 4320), ("cifar100", 460e3, 9200), ("imagenet16-120", 1e6, 20e3)]
+)
+def test_full_training_gives_the_times_of_the_paper(table, dataset, all_hundred, twenty):
+    count = accounting.get("full-training")
+    cells = [genotype_at(index) for index in range(40)]
+    assert 100 / 40 * sum(count.seconds(table, cell, dataset) for cell in cells) == pytest.approx(all_hundred)
+    assert sum(count.candidate_seconds(table, cell, dataset) for cell in cells[:20]) == pytest.approx(twenty)
+
+
+def test_every_data_set_of_a_search_has_a_time():
+    assert set(FULL_TRAINING_SECONDS) == set(PROTOCOLS)
+
+
+def test_refusals(table):
+    with pytest.raises(TabularError, match="Unknown accounting 'twelve'; expected one of twelve-epochs, full-training"):
+        accounting.get("twelve")
+    for name in accounting.ACCOUNTINGS:
+        for kind in ("seconds", "candidate_seconds"):
+            with pytest.raises(TabularError, match="Unknown data set of a search 'cifar10-valid'; expected one of cifar10, cifar100"):
+                getattr(accounting.get(name), kind)(table, genotype_at(0), "cifar10-valid")
