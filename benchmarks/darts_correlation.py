@@ -24,7 +24,8 @@ import measure
 import numpy as np
 
 from jknas import data, proxies, spaces
-from jknas.proxies import Proxy, ProxyError
+from jknas.errors import ProxyError
+from jknas.proxies import Proxy
 from jknas.ranking import metrics
 from jknas.scoring.scorer import Scorer, make_scorer, score_many
 from jknas.scoring.store import ScoreRecord, Store

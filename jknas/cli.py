@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from jknas.command_line import correlate, data, score, search, show, train
-from jknas.command_line.errors import Interrupted, is_bad_input
+from jknas.command_line.errors import Interrupted
 from jknas.command_line.output import complain
+from jknas.errors import JknasError
 
 app = typer.Typer(
     name="jknas",
@@ -68,10 +69,10 @@ def run(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one r
         # The reader of a pipe has what it wanted (`jknas score --json | head`); the interpreter must not complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:  # the boundary of the program: everything ends in an exit code
-        if is_bad_input(error):
-            complain(f"error: {error}")
-            return 2
+    except JknasError as error:
+        complain(f"error: {error}")
+        return 2
+    except Exception:  # the boundary of the program: everything ends in an exit code
         traceback.print_exc()
         return 1
     return code if isinstance(code, int) else 0

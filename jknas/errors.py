@@ -1,23 +1,101 @@
-"""Pick a name from those that exist, with an error that teaches."""
+"""The errors of jknas: one base class, one subclass for each room, and the choice of a name from a list.
+
+The command line prints the message of a :class:`JknasError` in one line and ends with exit code 2. Every message says what came, what was
+expected and what to do.
+"""
 
 import difflib
 from typing import Any
 
 
-def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[ValueError]) -> str:
+class JknasError(ValueError):
+    """Base of all errors that the caller can correct."""
+
+
+class GenotypeError(JknasError):
+    """A text, a list of operations or an integer code that is not a genotype of the space."""
+
+
+class SpaceError(JknasError):
+    """A request that a search space cannot serve: an unknown name or rule, too many samples, an impossible network size."""
+
+
+class NetworkError(JknasError):
+    """A network, a wiring, parameters or images that do not fit each other."""
+
+
+class KernelError(JknasError):
+    """A kernel or a spectrum that is not defined for the given model, parameters or inputs."""
+
+
+class UnsoundBackendError(JknasError, RuntimeError):
+    """The installed JAX computes wrong matrix products on this device."""
+
+
+class NeuralTangentsImportError(JknasError, ImportError):
+    """The optional package neural-tangents is missing, or cannot be imported on the installed JAX."""
+
+
+class DataError(JknasError):
+    """Data that are missing, damaged, or not of the form that was asked for."""
+
+
+class TabularError(JknasError):
+    """A table of trained accuracies that cannot be read, or a question that it cannot answer."""
+
+
+class TrainingError(JknasError):
+    """A recipe, a network, a data set or a call that does not fit the others."""
+
+
+class CheckpointError(TrainingError):
+    """A folder that cannot be resumed from, or must not be written to."""
+
+
+class ProxyError(JknasError):
+    """A proxy that cannot be computed as asked: an unknown name or setting, or settings, batch and images that do not fit it."""
+
+
+class StoreError(JknasError):
+    """A score that cannot be stored, or a file that cannot be used as a store."""
+
+
+class JsonTextError(JknasError):
+    """A value that has no faithful JSON text, or a text that is not JSON."""
+
+
+class MetricError(JknasError):
+    """Scores and accuracies that cannot be compared, or options of a metric that are out of range."""
+
+
+class SearchError(JknasError):
+    """A search that cannot be run as asked, or a checkpoint that it cannot go on from."""
+
+
+class DrawingError(JknasError):
+    """Something that cannot be drawn, or a file that cannot be written."""
+
+
+class CommandError(JknasError):
+    """A command that cannot be run as it was given."""
+
+
+def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[JknasError]) -> str:
     """Return ``value`` if it is one of ``options``.
 
     Args:
         kind: what is chosen, for the message ("search space", "canonical rule").
         value: the name that was asked for.
         options: the names that exist.
-        error: what to raise.
-
-    Returns:
-        The value.
+        error: the class to raise.
 
     Raises:
-        ValueError: an ``error``: the value is none of the options; the message lists them and names the closest.
+        JknasError: of the class ``error``: the value is none of the options. The message lists them and names the closest one.
+
+    >>> choose("search space", "dart", ("nasbench201", "darts"), error=SpaceError)
+    Traceback (most recent call last):
+        ...
+    jknas.errors.SpaceError: Unknown search space 'dart'; expected one of nasbench201, darts. Did you mean 'darts'?
     """
     if isinstance(value, str) and value in options:
         return value

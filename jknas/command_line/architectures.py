@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from jknas.command_line import options
-from jknas.command_line.errors import CommandError
+from jknas.errors import CommandError
 
 _ENUMERABLE = 1_000_000
 

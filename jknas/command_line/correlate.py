@@ -16,8 +16,9 @@ import typer
 from rich.table import Table
 
 from jknas.command_line import architectures, options
-from jknas.command_line.errors import CommandError, interruptible
+from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, write_json_file
+from jknas.errors import CommandError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,8 +210,8 @@ def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
 
 def _pairs(data: list[str], against: list[str] | None) -> "dict[str, list[Target]]":
     """Return the accuracies that the scores on each data set are compared with."""
-    from jknas.errors import choose
-    from jknas.tabular import PROTOCOLS, TabularError
+    from jknas.errors import TabularError, choose
+    from jknas.tabular import PROTOCOLS
 
     named = [name.strip() for text in against or [] for name in text.split(",") if name.strip()]
     for name in named:

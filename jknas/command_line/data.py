@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 
 from jknas.command_line import options
-from jknas.command_line.errors import CommandError, interruptible
+from jknas.command_line.errors import interruptible
 from jknas.command_line.output import complain, print_json, show, table
+from jknas.errors import CommandError
 
 app = typer.Typer(no_args_is_help=True, help="List, download and check data sets.")
 Name = Annotated[str, typer.Argument(help="name of the data set, or a path to an .npz")]

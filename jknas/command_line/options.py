@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jknas.command_line.errors import CommandError
+from jknas.errors import CommandError
 
 if TYPE_CHECKING:
     from jknas.data import Dataset

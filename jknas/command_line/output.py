@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jknas.command_line.errors import CommandError
+from jknas.errors import CommandError
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from jknas.command_line import architectures, options
-from jknas.command_line.errors import CommandError, interruptible
+from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show
+from jknas.errors import CommandError
 
 _SHOWN = 20
 

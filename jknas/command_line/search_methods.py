@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jknas.command_line.errors import CommandError
+from jknas.errors import CommandError
 
 _LIMITS = {"--max-evaluations": "evaluations", "--budget-seconds": "seconds", "--overflow": "overflow"}
 _EVOLUTION = {"--population": "population", "--tournament": "tournament", "--mutation": "mutation", **_LIMITS}

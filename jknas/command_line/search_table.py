@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jknas.command_line.errors import CommandError
 from jknas.command_line.search_methods import RANKING
+from jknas.errors import CommandError
 
 _TIMES = 400  # points of a curve
 

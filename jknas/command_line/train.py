@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from jknas.command_line import options
-from jknas.command_line.errors import CommandError, interruptible
+from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
+from jknas.errors import CommandError
 
 
 def command(

@@ -2,8 +2,8 @@
 
 from jknas.data.catalogue import Availability, CheckReport, FileReport, available, check, load, names
 from jknas.data.dataset import SPLITS, Dataset, batch
-from jknas.data.errors import DataError
 from jknas.data.fetching import fetch
+from jknas.errors import DataError
 
 __all__ = [
     "SPLITS",

@@ -11,10 +11,10 @@ import numpy as np
 
 from jknas.data import cifar, digits, imagenet16, npz
 from jknas.data.dataset import SPLITS, Dataset
-from jknas.data.errors import DataError
 from jknas.data.files import FOLDER_VARIABLE, Located, check_digests, data_folder, digest_problem
 from jknas.data.resizing import resize
 from jknas.data.splits import check_limit
+from jknas.errors import DataError
 
 Locate = Callable[[Path | None], Located | None]
 

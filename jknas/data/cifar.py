@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from jknas.data.dataset import Dataset
-from jknas.data.errors import DataError
 from jknas.data.files import DataFile, Located, read_bytes
 from jknas.data.jpeg import read_jpeg
 from jknas.data.npz import read_variant
 from jknas.data.pickles import images_and_labels, read_batch
 from jknas.data.splits import Limit, balanced_halves, benchmark_halves, held_out_halves, limited
+from jknas.errors import DataError
 
 RESOLUTION = 32
 CROP_PADDING = 4

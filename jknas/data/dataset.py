@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from jknas.data.errors import DataError
+from jknas.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from jknas.data.cifar import FAMILIES
-from jknas.data.errors import DataError
 from jknas.data.files import FOLDER_VARIABLE, DataFile, check_digests
+from jknas.errors import DataError
 
 _CHUNK = 1 << 18
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from jknas.data.dataset import Dataset
-from jknas.data.errors import DataError
 from jknas.data.splits import Limit
+from jknas.errors import DataError
 
 FOLDER_VARIABLE = "JKNAS_DATA"
 

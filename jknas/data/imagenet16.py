@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from jknas.data.dataset import Dataset
-from jknas.data.errors import DataError
 from jknas.data.files import DataFile, Located, read_bytes
 from jknas.data.npz import read_variant
 from jknas.data.pickles import images_and_labels, read_batch
 from jknas.data.splits import Limit, held_out_halves, limited
+from jknas.errors import DataError
 
 NUM_CLASSES = 120
 RESOLUTION = 16

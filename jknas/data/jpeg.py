@@ -9,8 +9,8 @@ from jaxtyping import Bool, Int, Int32, UInt8
 from PIL import Image
 
 from jknas.data.dataset import check_labels
-from jknas.data.errors import DataError
 from jknas.data.files import read_arrays
+from jknas.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from jknas.data.dataset import Dataset, channel_constants, check_constants, check_images, check_labels
-from jknas.data.errors import DataError
 from jknas.data.files import DataFile, Located, read_arrays
 from jknas.data.splits import Limit, balanced_halves, balanced_order, limited
+from jknas.errors import DataError
 
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 _OPTIONAL = ("x_validation", "y_validation", "mean", "std", "class_names", "horizontal_flip")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jknas.data.errors import DataError
+from jknas.errors import DataError
 
 
 class _Recorded:

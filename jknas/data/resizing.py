@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jknas.data.dataset import Dataset
-from jknas.data.errors import DataError
+from jknas.errors import DataError
 
 LARGEST = 1024
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer
 
-from jknas.data.errors import DataError
+from jknas.errors import DataError
 
 Limit = tuple[int, int] | None
 """`(n_train, n_test)`: at most n_train images of the train and of the validation split, and n_test of the test split."""

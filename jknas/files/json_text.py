@@ -11,13 +11,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from jknas.errors import JsonTextError
+
 __all__ = ["JsonTextError", "canonical_json", "export_json", "is_canonical_json", "read_json", "write_json"]
 
 _SPELLINGS = ("nan", "inf", "-inf")
-
-
-class JsonTextError(ValueError):
-    """A value that has no faithful JSON text."""
 
 
 def canonical_json(mapping: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from jknas.errors import KernelError
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients
 from jknas.xla.soundness import require_sound_backend
@@ -58,7 +59,7 @@ def ntk_coupled(
     """
     require_sound_backend()
     if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
     leaves, rebuild = split_parameters(params, parameters)
 
     def objectives(leaves: list[Any]) -> jax.Array:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.errors import choose
+from jknas.errors import KernelError, choose
 from jknas.kernels.mgm import Layers
 from jknas.kernels.objectives import Apply, per_example, split_parameters
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
@@ -53,9 +53,9 @@ def fold_gradients(
 ) -> Any:
     """Fold the examples' gradients into ``initial``, ``chunk_size`` of them at a time."""
     require_sound_backend()
-    choose("examples", examples, get_args(Examples), error=ValueError)
+    choose("examples", examples, get_args(Examples), error=KernelError)
     if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
     n = len(data[1])
     size = min(chunk_size, n)
     places = jnp.arange(-(-n // size) * size).reshape(-1, size)
@@ -171,7 +171,7 @@ def mean_squared_gradient(
         ValueError: for an unknown name, shapes that do not fit, a model without layers, or ``chunk_size < 1``.
         UnsoundBackendError: if the installed JAX computes wrong matrix products.
     """
-    choose("objective", objective, get_args(Target), error=ValueError)
+    choose("objective", objective, get_args(Target), error=KernelError)
     cut = stacks(layers, params)
 
     def scalars(outputs: jax.Array, labels: jax.Array) -> jax.Array:

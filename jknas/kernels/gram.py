@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.errors import choose
+from jknas.errors import KernelError, choose
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Handling
@@ -143,15 +143,15 @@ def gram(
     [[5.0, 1.0], [1.0, 10.0]]
     """
     require_sound_backend()
-    choose("method", method, get_args(Method), error=ValueError)
-    choose("outputs", outputs, get_args(Outputs), error=ValueError)
-    choose("interaction", interaction, get_args(Interaction), error=ValueError)
+    choose("method", method, get_args(Method), error=KernelError)
+    choose("outputs", outputs, get_args(Outputs), error=KernelError)
+    choose("interaction", interaction, get_args(Interaction), error=KernelError)
     if outputs != "sum" and objective != "logits":
-        raise ValueError(f'outputs={outputs!r} is about the model\'s outputs and needs objective="logits", got objective={objective!r}')
+        raise KernelError(f'outputs={outputs!r} is about the model\'s outputs and needs objective="logits", got objective={objective!r}')
     first = _examples("x", x, labels, objective)
     second = None if x2 is None else _examples("x2", x2, labels2, objective)
     if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
     classes = 1 if outputs == "sum" else _classes(apply, params, first.x)
     if interaction == "refuse":
         _require_independence(apply, params, x)
@@ -174,16 +174,16 @@ def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examp
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
         shapes = [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(x)]
-        raise ValueError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
+        raise KernelError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
     if objective != "loss":
         return _Examples(jax.tree.map(jnp.asarray, x), None)
     suffix = name.removeprefix("x")
     if labels is None:
-        raise ValueError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
+        raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
     labels = jnp.asarray(labels)
     ((n,),) = sizes
     if labels.shape != (n,) or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels{suffix} must be {n} integers, one an example, got {labels.dtype}{list(labels.shape)}")
+        raise KernelError(f"labels{suffix} must be {n} integers, one an example, got {labels.dtype}{list(labels.shape)}")
     return _Examples(jax.tree.map(jnp.asarray, x), labels)
 
 
@@ -201,7 +201,7 @@ def _checked_result(one: Any) -> Any:
     shape = getattr(one, "shape", None)
     if shape is None or len(shape) not in {1, 2} or shape[0] != 1:
         got = jax.tree.structure(one) if shape is None else shape
-        raise ValueError(f"the model must return [n, k] or [n], one row per example; for one example it returned {got}")
+        raise KernelError(f"the model must return [n, k] or [n], one row per example; for one example it returned {got}")
     return one
 
 
@@ -224,7 +224,7 @@ def _require_independence(apply: Apply, params: PyTree, x: PyTree) -> None:
     neighbour, company, size = np.asarray(found, np.float64)
     # The neighbour changes nothing, not even the rounding; another size of batch may round differently, visibly so in half precision.
     if neighbour > 1e-3 * size or company > 0.1 * size:
-        raise ValueError(
+        raise KernelError(
             f"an example's outputs change by up to {max(neighbour, company):.3g} (of {size:.3g}) with the other examples of its batch: "
             "the examples interact, as in training-mode batch normalisation. Use ntk_coupled for that kernel, per-example or running "
             'statistics, or interaction="ignore" for the kernel of every example alone'

@@ -28,6 +28,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, UInt8, UInt32
 
+from jknas.errors import KernelError
+
 RegionStatus = Literal["ok", "saturated", "dead", "non_finite"]
 """What a count says, see :attr:`LinearRegions.status`."""
 
@@ -95,16 +97,16 @@ def linear_regions(
     LinearRegions(count=3, samples=4, neurons=2, non_finite=0)
     """
     if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
     if x.ndim == 0 or len(x) == 0:
-        raise ValueError(f"there are no inputs to count regions over: x has shape {x.shape}; expected [n, ...] with n >= 1")
+        raise KernelError(f"there are no inputs to count regions over: x has shape {x.shape}; expected [n, ...] with n >= 1")
     patterns: set[bytes] = set()
     neurons, non_finite = None, 0
     for start in range(0, len(x), chunk_size):
         chunk = x[start : start + chunk_size]
         signs, broken = _signs(apply_with_activations(chunk), len(chunk))
         if neurons not in {None, signs.shape[1]}:
-            raise ValueError(
+            raise KernelError(
                 f"patterns have {neurons} units in the first chunk and {signs.shape[1]} in a later one; hook the same ReLUs each time"
             )
         neurons, non_finite = signs.shape[1], non_finite + int(broken.sum())
@@ -133,7 +135,7 @@ def _rows(activations: PyTree, n: int | None) -> list[Any]:
     n = leaves[0].shape[0] if n is None and leaves and leaves[0].ndim else n
     for leaf in leaves:
         if leaf.ndim == 0 or leaf.shape[0] != n:
-            raise ValueError(
+            raise KernelError(
                 f"activations must have one row per input, [{'n' if n is None else n}, ...], but one has shape {leaf.shape}; "
                 "return the inputs or outputs of the ReLUs with the batch axis first, and nothing else"
             )
@@ -162,7 +164,7 @@ def count_patterns(activations: PyTree) -> PatternCount:
     """
     leaves = _rows(activations, None)
     if not leaves:
-        raise ValueError("there are no activations to count patterns of; return at least one array [n, ...]")
+        raise KernelError("there are no activations to count patterns of; return at least one array [n, ...]")
     broken = ~jnp.stack([jnp.isfinite(leaf).all(1) for leaf in leaves]).all(0)
     words = pack_words(jnp.concatenate([_on(leaf) for leaf in leaves], axis=1))
     return PatternCount(count_distinct(words), jnp.sum(broken, dtype=jnp.int32))
@@ -238,12 +240,12 @@ def tenas_crops(
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}; make one with numpy.random.default_rng(seed)")
     if images.ndim != 4 or images.dtype != np.uint8 or len(images) == 0:
-        raise ValueError(f"images must be uint8 [m, h, w, c] with m >= 1, got {images.dtype} {images.shape}")
+        raise KernelError(f"images must be uint8 [m, h, w, c] with m >= 1, got {images.dtype} {images.shape}")
     m, height, width, channels = images.shape
     if len(mean) != channels or len(std) != channels:
-        raise ValueError(f"the images have {channels} channels, but mean has {len(mean)} entries and std {len(std)}; give one per channel")
+        raise KernelError(f"the images have {channels} channels, but mean has {len(mean)} entries and std {len(std)}; give one per channel")
     if n < 1 or not 1 <= size <= min(height, width):
-        raise ValueError(f"n must be at least 1 and size between 1 and {min(height, width)}, the images' side; got n={n}, size={size}")
+        raise KernelError(f"n must be at least 1 and size between 1 and {min(height, width)}, the images' side; got n={n}, size={size}")
     image = np.concatenate([rng.permutation(m) for _ in range(-(-n // m))])[:n]
     top, left = rng.integers(height - size + 1, size=n), rng.integers(width - size + 1, size=n)
     channel = rng.integers(channels, size=n)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jknas.errors import KernelError
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
 from jknas.xla.soundness import require_sound_backend
 
@@ -143,7 +144,7 @@ def mgm_layerwise(
         ValueError: as :func:`mgm`, and for ``samples < 1``.
     """
     if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+        raise KernelError(f"samples must be at least 1, got {samples}")
     stacks = layers(mean_gradient(apply, params, x, labels, objective=objective))
     total = count = jnp.zeros((), _wide(stacks[0][0]).dtype)
     for stack_key, (stack, weights) in zip(jax.random.split(key, len(stacks)), stacks, strict=True):

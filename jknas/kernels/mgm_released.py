@@ -17,6 +17,8 @@ Reference: github.com/Jingjing-NLP/KNAS, ``exps/NAS-Bench-201/functions.py``, fu
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jknas.errors import KernelError
+
 TENSORS = 11
 """How many tensors the released code looks at."""
 
@@ -38,7 +40,7 @@ def centred_half_product(entries: Float[Array, "n m e"]) -> Float[Array, ""]:
     """
     n = entries.shape[0]
     if n % 2:
-        raise ValueError(f"the released statistic pairs two halves of the batch, so n must be even; got {n}")
+        raise KernelError(f"the released statistic pairs two halves of the batch, so n must be even; got {n}")
     first, second = entries[: n // 2], entries[n // 2 :]
     return jnp.sum((first - first.mean(0)) * (second - second.mean(0))) / n**2
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from jknas.errors import KernelError
+
 Objective = Literal["loss", "logits"]
 """``loss``: cross-entropy of the example's own label. ``logits``: the sum of its outputs."""
 
@@ -32,16 +34,16 @@ def per_example(
         ValueError: for an unknown objective, missing labels, or outputs and labels that do not fit.
     """
     if objective not in get_args(Objective):
-        raise ValueError(f"objective={objective!r} is not known; choose 'loss' or 'logits'")
+        raise KernelError(f"objective={objective!r} is not known; choose 'loss' or 'logits'")
     if outputs.ndim not in {1, 2}:
-        raise ValueError(f"the model must return [n] or [n, k], one row per example; it returned {outputs.shape}")
+        raise KernelError(f"the model must return [n] or [n, k], one row per example; it returned {outputs.shape}")
     if objective == "logits":
         return outputs if outputs.ndim == 1 else outputs.sum(-1)
     if labels is None:
-        raise ValueError('objective="loss" needs labels [n]; pass them, or use objective="logits"')
+        raise KernelError('objective="loss" needs labels [n]; pass them, or use objective="logits"')
     labels = jnp.asarray(labels)
     if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
+        raise KernelError(
             f'objective="loss" needs outputs [n, k] and integer labels [n]; '
             f"got outputs {outputs.shape} and labels {labels.dtype}{labels.shape}"
         )
@@ -55,12 +57,12 @@ def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.A
         ValueError: for a choice that is none, or one that leaves nothing to differentiate.
     """
     if not callable(parameters) and parameters not in ("all", "weights"):
-        raise ValueError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")
+        raise KernelError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = [_is_chosen(path, leaf, parameters) for path, leaf in leaves]
     if not any(chosen):
         names = ", ".join(jax.tree_util.keystr(path) for path, _ in leaves[:4]) or "none"
-        raise ValueError(f"parameters={parameters!r} chooses none of the {len(leaves)} leaves ({names}, ...); nothing to differentiate")
+        raise KernelError(f"parameters={parameters!r} chooses none of the {len(leaves)} leaves ({names}, ...); nothing to differentiate")
 
     def rebuild(replacements: list[Any]) -> PyTree:
         remaining = iter(replacements)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from jknas.errors import KernelError
 from jknas.kernels.mgm import Layers
 
 
@@ -43,7 +44,7 @@ def stacks(layers: Layers, tree: PyTree) -> list[Stack]:
         entries = wide(stack).reshape(len(stack), -1)
         found.append(Stack(entries, used.astype(entries.dtype)))
     if not found:
-        raise ValueError("there is no layer to score: no floating-point array of two or more axes; pass layers=..., which cuts out yours")
+        raise KernelError("there is no layer to score: no floating-point array of two or more axes; pass layers=..., which cuts out yours")
     return found
 
 

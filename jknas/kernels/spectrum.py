@@ -29,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
+from jknas.errors import KernelError
+
 SpectrumStatus = Literal["ok", "saturated", "dead", "negative", "non_finite"]
 """What the eigenvalues are worth, see the module's text."""
 
@@ -104,7 +106,7 @@ def spectrum(gram: Any, *, epsilon: float | None = None, symmetry_tolerance: flo
     asymmetry = float(np.abs(matrix - matrix.T).max())
     allowed = dtype_epsilon**0.5 if symmetry_tolerance is None else symmetry_tolerance
     if not asymmetry <= allowed:
-        raise ValueError(
+        raise KernelError(
             f"the matrix is not symmetric: it differs from its transpose by {asymmetry:.1e} of its largest entry, and at most "
             f"{allowed:.1e} is taken for rounding. A Gram matrix pairs one set of examples with itself: compute it so, or raise "
             "symmetry_tolerance if the arithmetic was that coarse"
@@ -132,7 +134,7 @@ def _checked(gram: Any) -> tuple[Float64[np.ndarray, "n n"], float, float]:
     """Return the matrix in float64, the rounding unit of its dtype, and that dtype's smallest normal number."""
     given = np.asarray(getattr(gram, "matrix", gram))
     if given.ndim != 2 or given.shape[0] != given.shape[1] or given.size == 0:
-        raise ValueError(
+        raise KernelError(
             f"a spectrum needs a square matrix [n, n] with n >= 1, got shape {given.shape}. A kernel between two sets of examples has "
             "none; of one over several outputs, decompose the square block that is meant"
         )
@@ -213,10 +215,10 @@ def residual_bound(
     """
     time, eigenvalue = np.asarray(times, np.float64), np.asarray(lambda_min, np.float64)
     if time.ndim != 1 or eigenvalue.shape not in {(), time.shape}:
-        raise ValueError(
+        raise KernelError(
             f"expected times [t] and lambda_min as one number or [t], got shapes {time.shape} and {eigenvalue.shape}; "
             "give the eigenvalue at each of the times"
         )
     if np.any(np.diff(time, prepend=0.0) < 0):
-        raise ValueError("times must ascend from 0 on: the bound takes the smallest eigenvalue met so far; sort them")
+        raise KernelError("times must ascend from 0 on: the bound takes the smallest eigenvalue met so far; sort them")
     return initial * np.exp(-rate * np.minimum.accumulate(np.broadcast_to(eigenvalue, time.shape)) * time)

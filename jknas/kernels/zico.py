@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from jknas.errors import KernelError
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply, Objective
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
@@ -55,7 +56,7 @@ def zico(
     """
     (n,) = {len(leaf) for leaf in jax.tree.leaves((x, labels))}
     if batches < 2 or n % batches:
-        raise ValueError(
+        raise KernelError(
             f"{n} examples cannot be cut into batches={batches} equal mini-batches, at least 2; choose a number that divides {n}"
         )
     parts = jax.tree.map(lambda a: a.reshape(batches, n // batches, *a.shape[1:]), (x, labels))

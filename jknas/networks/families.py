@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from jknas.errors import choose
+from jknas.errors import NetworkError, choose
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
 from jknas.networks.darts import layers as darts_layers
 from jknas.networks.nasbench201 import torch_order as registration
@@ -74,7 +74,7 @@ def family_for(space: str) -> Family:
         ValueError: no network is made for a space of that name.
     """
     by_space = {family.space: family for family in _FAMILIES.values()}
-    return by_space[choose("space with a network", space, tuple(by_space), error=ValueError)]
+    return by_space[choose("space with a network", space, tuple(by_space), error=NetworkError)]
 
 
 def family_of(network: Network) -> Family:
@@ -87,4 +87,4 @@ def family_of(network: Network) -> Family:
         if isinstance(network, kind):
             return family
     known = ", ".join(kind.__name__ for kind in _FAMILIES)
-    raise ValueError(f"network is a {type(network).__name__}; expected one of {known}")
+    raise NetworkError(f"network is a {type(network).__name__}; expected one of {known}")

@@ -1,6 +1,7 @@
 """Which network fits a search space and a data set, and whether a network can be given the images of one."""
 
 from jknas.data import Dataset
+from jknas.errors import JknasError
 from jknas.networks.families import family_for
 from jknas.networks.network import Network
 from jknas.spaces.space import Space
@@ -24,7 +25,7 @@ def network_for(space: Space, dataset: Dataset, *, channels: int = 16, cells: in
     return macro(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels)
 
 
-def check_fit(network: Network, dataset: Dataset, *, error: type[ValueError]) -> None:
+def check_fit(network: Network, dataset: Dataset, *, error: type[JknasError]) -> None:
     """Raise an ``error`` unless the network has the data set's classes and channels, and the images can be halved twice.
 
     Raises:

@@ -4,7 +4,7 @@
 '1 backward pass'
 """
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.proxies import az_nas as _az_nas
 from jknas.proxies import example_gradients as _example_gradients
 from jknas.proxies import fisher as _fisher
@@ -21,7 +21,6 @@ from jknas.proxies import swap as _swap
 from jknas.proxies import synflow as _synflow
 from jknas.proxies import zen as _zen
 from jknas.proxies import zico as _zico
-from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 
 REGISTRY: dict[str, Proxy] = {

@@ -23,7 +23,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.example_gradients import Examples, Target, gradsign, mean_squared_gradient
 from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
@@ -32,7 +32,7 @@ from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, model
 
 
 def _examples(statistics: Statistics) -> Examples:
-    choose("statistics", statistics, ("example", "batch"), error=ValueError)
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     return "alone" if statistics == "example" else "together"
 
 

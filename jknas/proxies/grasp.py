@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.grasp import grasp
 from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
@@ -31,7 +31,7 @@ def grasp_score(
         ValueError: for unknown statistics; running averages do not exist at initialisation.
     """
     del key
-    choose("statistics", statistics, ("example", "batch"), error=ValueError)
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     layers = family_of(network).kernel_layers(network, wiring)
     return grasp(model(network, wiring, statistics), params, batch.x, batch.labels, layers=layers)
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.jacobian import class_correlation_score, correlation_score, input_jacobian
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
@@ -44,7 +44,7 @@ def jacobian_rows(
         ValueError: for unknown statistics; running averages do not exist at initialisation.
     """
     del key
-    choose("statistics", statistics, ("example", "batch"), error=ValueError)
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     return input_jacobian(model(network, wiring, statistics), params, batch.x)
 
 
@@ -63,7 +63,7 @@ def labelled_jacobian(
     Raises:
         ValueError: for unknown statistics or ``classes``.
     """
-    choose("classes", classes, ("network", "ten"), error=ValueError)
+    choose("classes", classes, ("network", "ten"), error=ProxyError)
     rows = jacobian_rows(network, params, wiring, batch, key, statistics=statistics)
     return LabelledJacobian(rows, batch.labels, jnp.asarray(network.classes if classes == "network" else 10))
 

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.networks.layers.pooling import average_pool_2x2
 from jknas.networks.nasbench201.blocks import Run, Seen, Weights, convolved, normalise_layer, walk
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
@@ -88,7 +88,7 @@ def layer_correlations(
     Cost: a forward pass, a product over one image's pixels a layer, and on the host an eigenvalue problem a layer.
     """
     del key
-    choose("layers", layers, ("convolutions", "modules"), error=ValueError)
+    choose("layers", layers, ("convolutions", "modules"), error=ProxyError)
 
     def visit(kind: str, run: Run, x: Array, extra: PyTree) -> tuple[Array, list[Correlation]]:
         del extra

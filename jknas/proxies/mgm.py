@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jknas.errors import ProxyError
 from jknas.kernels.mgm import mean_gradient, mgm, mgm_layerwise
 from jknas.kernels.mgm_released import ENTRIES, TENSORS, centred_half_product, last_example_norm
 from jknas.kernels.objectives import Objective, Parameters
@@ -19,7 +20,6 @@ from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.torch_order import leading_entries
 from jknas.networks.network import Network
-from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, Setting, model
 
 
@@ -74,7 +74,7 @@ def mgm_layerwise_score(
         layers = family_of(network).kernel_layers(network, wiring)
         return mgm_layerwise(apply, params, batch.x, batch.labels, key=key, objective=objective, samples=samples, layers=layers)
     if entries != "released":
-        raise ValueError(f"entries={entries!r} is not known; choose 'sampled' or 'released'")
+        raise ProxyError(f"entries={entries!r} is not known; choose 'sampled' or 'released'")
     reference = _require_reference(network)
     gradient = mean_gradient(apply, params, batch.x, batch.labels, objective=objective)
     values, taken = leading_entries(reference, gradient, wiring, entries=ENTRIES, tensors_taken=TENSORS)

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jknas.errors import ProxyError
 from jknas.kernels.spectrum import spectrum
 from jknas.networks.nasbench201.blocks import Seen, look
 from jknas.networks.network import Network
@@ -45,7 +46,7 @@ def agreement(values: Float[Array, "n ..."]) -> Int[Array, "n n"]:
     on = values.reshape(len(values), -1) > 0
     units = on.shape[1]
     if units >= _EXACT:
-        raise ValueError(f"{units} units in one layer cannot be counted exactly in float32; use fewer channels or smaller images")
+        raise ProxyError(f"{units} units in one layer cannot be counted exactly in float32; use fewer channels or smaller images")
     signs = jnp.where(on, 1.0, -1.0).astype(jnp.float32)
     # Signs agree on (units + <s_i, s_j>) / 2 units: half the work of the two products of the definition.
     return (units + jnp.matmul(signs, signs.T, precision="highest").astype(jnp.int32)) // 2

@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.objectives import Objective, Parameters
@@ -88,7 +88,7 @@ def ntk_matrix(
         ValueError: for an unknown name; running averages do not exist at initialisation.
     """
     del key
-    choose("statistics", statistics, ("example", "batch"), error=ValueError)
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     apply, labels = model(network, wiring, statistics), batch.labels if objective == "loss" else None
     if statistics == "batch":
         return ntk_coupled(apply, params, batch.x, labels, objective=objective, parameters=parameters, chunk_size=_ROWS_AT_ONCE)

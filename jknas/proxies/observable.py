@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
+from jknas.errors import ProxyError
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.network import Network, initial_params
-from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Setting
 
 _ELSEWHERE = (

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
 from jknas.data import batch as training_batch
+from jknas.errors import ProxyError
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network, initial_params
-from jknas.proxies.errors import ProxyError
 
 Setting = str | int | float | bool
 Precision = Literal["float32", "float64"]

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jknas.data import Dataset
+from jknas.errors import ProxyError
 from jknas.kernels.linear_regions import LinearRegions, count_patterns_in_batches, tenas_crops
 from jknas.networks.families import family_of
 from jknas.networks.layers.initialisation import Scheme
@@ -54,7 +55,7 @@ def region_count(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
     del key
     n = len(batch.x)
     if batches < 1 or n % batches:
-        raise ValueError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")
+        raise ProxyError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")
     thin = family_of(network).thin(network)
     found = count_patterns_in_batches(lambda x: thin.activations(params, x, wiring), batch.x, batches)
     return RegionCount(found.patterns, n, thin.relu_units(wiring), found.non_finite)

@@ -25,7 +25,7 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.saliency import Saliency, saliency
 from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
@@ -42,7 +42,7 @@ def saliency_scores(
         ValueError: for unknown statistics; running averages do not exist at initialisation.
     """
     del key
-    choose("statistics", statistics, ("example", "batch"), error=ValueError)
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     layers = family_of(network).kernel_layers(network, wiring)
     return saliency(model(network, wiring, statistics), params, batch.x, batch.labels, layers=layers)
 

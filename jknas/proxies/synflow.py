@@ -22,12 +22,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.synflow import synflow
 from jknas.networks.families import family_of
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.network import Network
-from jknas.proxies.errors import ProxyError
 from jknas.proxies.proxy import Batch, Model, Outcome, Proxy, Setting, model
 
 _REDUCTIONS_ELSEWHERE = (
@@ -53,8 +52,8 @@ def synflow_score(
         ProxyError: for ``normalisation="reductions"`` in another space than NAS-Bench-201.
     """
     del key
-    choose("normalisation", normalisation, ("none", "reductions", "all"), error=ValueError)
-    choose("scale", scale, ("log", "raw"), error=ValueError)
+    choose("normalisation", normalisation, ("none", "reductions", "all"), error=ProxyError)
+    choose("scale", scale, ("log", "raw"), error=ProxyError)
     if normalisation == "reductions":
         apply = _released(network, wiring)
     else:

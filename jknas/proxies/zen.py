@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM
 from jknas.networks.nasbench201.blocks import BLOCKS, Seen, look
 from jknas.networks.nasbench201.cell import KERNEL_SIZES
@@ -83,10 +83,10 @@ def zen_score(
 
     Cost: two forward passes a repeat.
     """
-    choose("norm", norm, ("frobenius", "l1"), error=ValueError)
-    choose("variance", variance, ("batch", "running"), error=ValueError)
+    choose("norm", norm, ("frobenius", "l1"), error=ProxyError)
+    choose("variance", variance, ("batch", "running"), error=ProxyError)
     if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
+        raise ProxyError(f"repeats must be at least 1, got {repeats}")
     observed = require_observable(network)
 
     def score(averages: Array, params: PyTree, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import ProxyError, choose
 from jknas.kernels.zico import zico
 from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
@@ -40,7 +40,7 @@ def zico_score(
         ValueError: for unknown statistics, or a batch that cannot be cut so.
     """
     del key
-    choose("statistics", statistics, ("example", "batch"), error=ValueError)
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     layers = family_of(network).kernel_layers(network, wiring)
     return zico(model(network, wiring, statistics), params, batch.x, batch.labels, batches=batches, layers=layers)
 

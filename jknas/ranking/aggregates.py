@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from jknas.errors import choose
-from jknas.proxies.errors import ProxyError
+from jknas.errors import ProxyError, choose
 
 __all__ = ["AGGREGATES", "Aggregate", "combine", "get", "names", "ranks"]
 

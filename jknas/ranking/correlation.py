@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from jknas.errors import MetricError
 from jknas.ranking import metrics
-from jknas.ranking.metrics import Interval, MetricError
+from jknas.ranking.metrics import Interval
 from jknas.scoring.store import ScoreRecord
 
 __all__ = ["CHOSEN", "Row", "by_spearman", "correlate", "grouped_means", "ranking_scores", "statuses", "subsampled"]

@@ -17,13 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 from scipy import stats
 
+from jknas.errors import MetricError
+
 __all__ = ["Interval", "Metric", "MetricError", "bootstrap_interval", "kendall_tau_b", "regret", "spearman", "top_decile_spearman"]
 
 NonFinite = Literal["last", "omit", "raise"]
-
-
-class MetricError(ValueError):
-    """Scores and accuracies that cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jknas.report.page import FADED, FONT, INK, DrawingError, check_target, save
+from jknas.errors import DrawingError
+from jknas.report.page import FADED, FONT, INK, check_target, save
 from jknas.search.anytime import Band
 
 __all__ = ["draw_anytime"]

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
+from jknas.errors import DrawingError
 from jknas.report import darts_drawing
-from jknas.report.page import FADED, FAINT, FONT, INK, NODE, DrawingError, check_target, fit, save
+from jknas.report.page import FADED, FAINT, FONT, INK, NODE, check_target, fit, save
 from jknas.spaces.darts.genotype import DartsGenotype
 from jknas.spaces.nasbench201.genotype import EDGES
 

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
+from jknas.errors import DrawingError
 from jknas.ranking.correlation import grouped_means
-from jknas.report.page import FADED, FAINT, FONT, INK, DrawingError, check_target, fit, save
+from jknas.report.page import FADED, FAINT, FONT, INK, check_target, fit, save
 
 __all__ = ["Panel", "draw_ranks", "draw_subsamples"]
 

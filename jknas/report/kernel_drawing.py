@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
+from jknas.errors import DrawingError
 from jknas.kernels.spectrum import Spectrum, spectrum
-from jknas.report.page import DrawingError
 
 __all__ = ["draw_kernel"]
 

@@ -9,16 +9,14 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jknas.errors import DrawingError
+
 __all__ = ["FADED", "FAINT", "FONT", "INK", "NODE", "DrawingError", "check_target", "fit", "save"]
 
 FONT = "DejaVu Sans"  # comes with matplotlib, so that the file is the same on every machine
 INK, FADED, FAINT, NODE = "#222222", "#9A9A9A", "#C8C8C8", "#33414E"
 
 _SUFFIXES = (".svg", ".png")
-
-
-class DrawingError(ValueError):
-    """A genotype that cannot be drawn, or a path that cannot hold a drawing."""
 
 
 def check_target(path: Path) -> Path:

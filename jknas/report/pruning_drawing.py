@@ -17,8 +17,8 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jknas.errors import choose
-from jknas.report.page import FADED, FAINT, FONT, INK, DrawingError, check_target, fit, save
+from jknas.errors import DrawingError, choose
+from jknas.report.page import FADED, FAINT, FONT, INK, check_target, fit, save
 from jknas.report.trajectory_drawing import Box, Point, draw_trajectory, ink_on
 from jknas.spaces import Space
 from jknas.spaces.darts import genotype as darts_genotype

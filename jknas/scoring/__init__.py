@@ -1,6 +1,7 @@
 """Score architectures, and keep the scores."""
 
-from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, StoreError
+from jknas.errors import StoreError
+from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord
 from jknas.scoring.scorer import Scorer, make_scorer, score_many, score_together
 from jknas.scoring.store import Store
 

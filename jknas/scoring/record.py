@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jknas.errors import StoreError
 from jknas.files.json_text import is_canonical_json
 
 __all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "StoreError", "check_status"]
@@ -17,10 +18,6 @@ there or beyond: a numerically singular kernel, or as many regions as inputs.  d
 the score is whatever the proxy returned.  negative: a kernel that is not positive semi-definite beyond rounding.  non_finite: the proxy
 returned NaN or an infinity.  failed: the proxy raised an error and there is no score (NaN). All but "ok" rank last, in this order.
 """
-
-
-class StoreError(Exception):
-    """A score that cannot be stored, or a file that cannot be used as a store."""
 
 
 @dataclass(frozen=True, slots=True)

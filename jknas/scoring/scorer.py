@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
+from jknas.errors import ProxyError
 from jknas.networks.fitting import check_fit, network_for
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
-from jknas.proxies import Batch, Proxy, ProxyError
+from jknas.proxies import Batch, Proxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json

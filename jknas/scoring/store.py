@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from jknas.files.json_text import JsonTextError, canonical_json, export_json, read_json, write_json
-from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, StoreError, check_status
+from jknas.errors import JsonTextError, StoreError
+from jknas.files.json_text import canonical_json, export_json, read_json, write_json
+from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, check_status
 
 __all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "Store", "StoreError", "canonical_json"]
 

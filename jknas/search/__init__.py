@@ -8,9 +8,8 @@
 
 from collections.abc import Callable
 
-from jknas.errors import choose
+from jknas.errors import SearchError, choose
 from jknas.search.driver import Budget, Event, SearchResult, run
-from jknas.search.errors import SearchError
 from jknas.search.method import Method
 from jknas.search.methods.best_by_proxy import best_by_proxy
 from jknas.search.methods.bohb import bohb

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from jknas.search.errors import SearchError
+from jknas.errors import SearchError
 
 __all__ = ["Band", "Curve", "band", "curve_of"]
 

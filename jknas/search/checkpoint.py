@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jknas.files.json_text import JsonTextError, read_json, write_json
-from jknas.search.errors import SearchError
+from jknas.errors import JsonTextError, SearchError
+from jknas.files.json_text import read_json, write_json
 
 STATE_FILE = "state.json"
 _FORMAT = 1

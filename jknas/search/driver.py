@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jknas.errors import SearchError
 from jknas.files.json_text import read_json, write_json
 from jknas.search import checkpoint as disk
-from jknas.search.errors import SearchError
 from jknas.search.evaluator import AnyEvaluator, Evaluator
 from jknas.search.method import Method, State
 from jknas.search.problem import AnyProblem

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jknas.errors import SearchError
 from jknas.search import candidates as c
-from jknas.search.errors import SearchError
 from jknas.search.evaluator import AnyEvaluator
 from jknas.search.method import Progress, State
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jknas import proxies
 from jknas.data import Dataset
+from jknas.errors import SearchError
 from jknas.networks.families import family_of
 from jknas.networks.fitting import check_fit
 from jknas.networks.layers.initialisation import Scheme, check_scheme
@@ -14,7 +15,6 @@ from jknas.proxies import Proxy
 from jknas.proxies.proxy import Setting
 from jknas.proxies.size import mac_count, parameter_count
 from jknas.scoring.store import Store
-from jknas.search.errors import SearchError
 from jknas.search.table_problem import TableProblem
 from jknas.spaces.space import Space
 from jknas.training import Recipe

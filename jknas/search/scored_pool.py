@@ -3,8 +3,8 @@
 from typing import Any
 
 from jknas import spaces
+from jknas.errors import SearchError
 from jknas.scoring.store import ScoreRecord, Store
-from jknas.search.errors import SearchError
 
 _SHOWN = 6
 

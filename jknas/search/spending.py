@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from jknas.errors import choose
-from jknas.search.errors import SearchError
+from jknas.errors import SearchError, choose
 from jknas.search.method import Progress, State
 from jknas.search.phases import check_count, is_tested
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jknas.search.errors import SearchError
+from jknas.errors import SearchError
 from jknas.search.scored import Scored
 from jknas.search.table_problem import TableProblem
 from jknas.spaces.nasbench201.genotype import CellGenotype

@@ -15,10 +15,9 @@ from functools import cached_property
 from typing import Any
 
 from jknas import proxies, spaces, tabular
-from jknas.errors import choose
+from jknas.errors import SearchError, choose
 from jknas.proxies import Proxy
 from jknas.scoring.store import ScoreRecord
-from jknas.search.errors import SearchError
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.pool import restricted
 from jknas.spaces.space import Space

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jknas.errors import choose
+from jknas.errors import SpaceError, choose
 from jknas.spaces.darts.space import DARTS
 from jknas.spaces.nasbench201.space import NASBENCH201
-from jknas.spaces.space import Space, SpaceError
+from jknas.spaces.space import Space
 
 __all__ = ["Space", "SpaceError", "get", "names"]
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, SupportsIndex
 
+from jknas.errors import JknasError
+
 
 def read_digits(
     code: Iterable[SupportsIndex],
@@ -13,7 +15,7 @@ def read_digits(
     operations: Sequence[str],
     expected: str,
     parser: str,
-    error: type[ValueError],
+    error: type[JknasError],
 ) -> tuple[int, ...]:
     """Return the digits of a code as Python integers.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jknas.spaces.space import SpaceError
+from jknas.errors import SpaceError
 
 
 class Convolution(NamedTuple):

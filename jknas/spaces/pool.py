@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from jknas.errors import SpaceError
 from jknas.spaces.sampling import check_generator, sample_ranks
-from jknas.spaces.space import Space, SpaceError
+from jknas.spaces.space import Space
 
 __all__ = ["restricted"]
 

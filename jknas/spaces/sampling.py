@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jknas.spaces.space import SpaceError
+from jknas.errors import SpaceError
 
 
 def sample_ranks(rng: np.random.Generator, n: int, *, size: int, unique: bool) -> tuple[int, ...]:

@@ -8,15 +8,13 @@ from typing import Generic, Protocol, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
+from jknas.errors import SpaceError
+
 __all__ = ["Space", "SpaceError"]
 
 G = TypeVar("G")
 G_co = TypeVar("G_co", covariant=True)
 G_contra = TypeVar("G_contra", contravariant=True)
-
-
-class SpaceError(ValueError):
-    """A request that a search space cannot serve: an unknown name or rule, too many samples, an impossible network size."""
 
 
 class Sample(Protocol[G_co]):

@@ -4,8 +4,8 @@
 Target(dataset='cifar10', split='test', epochs=200)
 """
 
+from jknas.errors import TabularError
 from jknas.tabular.accounting import ACCOUNTINGS, FULL_TRAINING_SECONDS, Accounting
-from jknas.tabular.errors import TabularError
 from jknas.tabular.loading import load
 from jknas.tabular.nasbench201 import MeansTable
 from jknas.tabular.nats import NatsTable, nats_bench

@@ -10,9 +10,8 @@ up different numbers, a factor of 10 and more apart.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from jknas.errors import choose
+from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.tabular.errors import TabularError
 from jknas.tabular.table import PROTOCOLS, Table
 
 __all__ = ["ACCOUNTINGS", "FULL_TRAINING_SECONDS", "Accounting", "get"]

@@ -26,10 +26,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jknas.data.files import FOLDER_VARIABLE, data_folder
-from jknas.errors import choose
+from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import published_order
-from jknas.tabular.errors import TabularError
 from jknas.tabular.nats import FOLDER
 from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jknas.errors import choose
+from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.tabular.errors import TabularError
 from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
 
 __all__ = ["NatsTable", "nats_bench"]

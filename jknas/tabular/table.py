@@ -12,9 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from jknas.errors import choose
+from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.tabular.errors import TabularError
 
 __all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Table", "Target", "check_target"]
 

@@ -1,6 +1,6 @@
 """Short training of candidate cells: published recipes, one compiled program an epoch, curves as data, checkpoint and resume."""
 
-from jknas.training.errors import CheckpointError, TrainingError
+from jknas.errors import CheckpointError, TrainingError
 from jknas.training.evaluation import evaluate
 from jknas.training.loop import train
 from jknas.training.network import with_auxiliary

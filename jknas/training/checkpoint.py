@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jknas.files.json_text import JsonTextError, read_json, write_json
+from jknas.errors import CheckpointError, JsonTextError
+from jknas.files.json_text import read_json, write_json
 from jknas.training.epoch import TrainState
-from jknas.training.errors import CheckpointError
 from jknas.training.record import EpochRecord, Status
 
 __all__ = ["Checkpoints", "Progress"]

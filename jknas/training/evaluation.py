@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
+from jknas.errors import TrainingError
 from jknas.networks.network import Network
 from jknas.training.augmentation import pixel_constants
 from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
-from jknas.training.errors import TrainingError
 from jknas.training.network import trainable
 from jknas.training.plan import check_pair, check_splits
 from jknas.training.recipe import Precision

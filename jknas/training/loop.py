@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
+from jknas.errors import TrainingError
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
 from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState
-from jknas.training.errors import TrainingError
 from jknas.training.evaluation import metrics, resident
 from jknas.training.network import trainable
 from jknas.training.plan import Plan, WiringKind, check_splits

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax
 from jaxtyping import Array, Float, PyTree
 
+from jknas.errors import TrainingError
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
-from jknas.training.errors import TrainingError
 
 __all__ = ["TrainableNetwork", "can_have_auxiliary", "trainable", "with_auxiliary"]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import optax
 
-from jknas.training.errors import TrainingError
+from jknas.errors import TrainingError
 
 __all__ = ["PRESETS", "Precision", "Recipe", "preset"]
 

@@ -11,9 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-class UnsoundBackendError(RuntimeError):
-    """The installed JAX computes wrong numbers on this backend."""
+from jknas.errors import UnsoundBackendError
 
 
 def _fused_gram(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jknas.data import DataError, Dataset, batch
+from jknas.data import Dataset, batch
 from jknas.data.dataset import channel_constants
 from jknas.data.resizing import resize
 from jknas.data.splits import balanced_halves, balanced_order, benchmark_halves, check_limit, read_benchmark_file
+from jknas.errors import DataError
 
 
 def make(**changes):

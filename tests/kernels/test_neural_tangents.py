@@ -15,8 +15,9 @@ import pytest
 from compiling import quick_jit
 from tolerances import assert_close, relative_error
 
+from jknas.errors import NeuralTangentsImportError
 from jknas.kernels.neural_tangents.empirical import neural_tangents_gram
-from jknas.kernels.neural_tangents.shim import NeuralTangentsImportError, import_neural_tangents
+from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.kernels.objectives import per_example
 from jknas.networks.nasbench201 import infinite_width
 from jknas.networks.nasbench201.infinite_width import infinite_width_kernel

@@ -14,6 +14,7 @@ from compiling import quick_jit
 from random_variables import random_variables
 
 from jknas import proxies, spaces
+from jknas.errors import ProxyError, SearchError
 from jknas.files.json_text import read_json
 from jknas.networks import fitting
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
@@ -22,11 +23,10 @@ from jknas.networks.families import family_for, family_of
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.network import Network, ThinNetwork
-from jknas.proxies import Batch, ProxyError
+from jknas.proxies import Batch
 from jknas.scoring import scorer as scoring
 from jknas.scoring.scorer import make_scorer
 from jknas.scoring.store import STATUSES
-from jknas.search import SearchError
 from jknas.spaces.darts.genotype import OPERATIONS, DartsGenotype
 
 DARTS = spaces.get("darts")

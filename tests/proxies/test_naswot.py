@@ -11,9 +11,10 @@ from golden import golden_images, golden_variables
 from random_variables import completed
 from recordings import SMALL, WIDE, recording
 
+from jknas.errors import ProxyError
 from jknas.networks.darts import DartsNetwork
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.proxies import Batch, ProxyError, get
+from jknas.proxies import Batch, get
 from jknas.proxies.naswot import agreement, agreement_kernel, block_kernels, log_determinant
 from jknas.spaces.nasbench201.index import genotype_at
 

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from thin_reference import golden_params
 
 from jknas import proxies
+from jknas.errors import ProxyError
 from jknas.files.json_text import export_json
 from jknas.kernels.spectrum import spectrum
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
-from jknas.proxies import Batch, Proxy, ProxyError
+from jknas.proxies import Batch, Proxy
 from jknas.proxies.ntk import LabelledKernel, label_alignment, ntk_matrix
 from jknas.proxies.regions import region_count
 from jknas.scoring.scorer import make_scorer, score_many

@@ -12,12 +12,13 @@ import search_stubs as stubs
 from compiling import quick_jit
 
 from jknas import proxies, spaces
+from jknas.errors import ProxyError
 from jknas.kernels.grasp import grasp
 from jknas.kernels.objectives import per_example
 from jknas.kernels.synflow import synflow
 from jknas.networks import CellNetwork
 from jknas.networks.darts import DartsNetwork
-from jknas.proxies import Batch, ProxyError
+from jknas.proxies import Batch
 from jknas.proxies.synflow import synflow_score
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from jknas.proxies import ProxyError
+from jknas.errors import ProxyError
 from jknas.ranking import aggregates
 from jknas.ranking.aggregates import AGGREGATES, combine
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jknas.errors import MetricError
 from jknas.ranking import metrics
 from jknas.ranking.correlation import by_spearman, correlate, grouped_means, ranking_scores, statuses, subsampled
-from jknas.ranking.metrics import MetricError
 from jknas.scoring.store import ScoreKey, ScoreRecord
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jknas.ranking.metrics import Metric, MetricError, bootstrap_interval, kendall_tau_b, regret, spearman, top_decile_spearman
+from jknas.errors import MetricError
+from jknas.ranking.metrics import Metric, bootstrap_interval, kendall_tau_b, regret, spearman, top_decile_spearman
 
 CORRELATIONS = [spearman, kendall_tau_b, top_decile_spearman]
 ALL = [*CORRELATIONS, functools.partial(regret, k=1)]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jknas.errors import DrawingError
 from jknas.report.anytime_drawing import draw_anytime
-from jknas.report.page import DrawingError
 from jknas.search.anytime import Curve, band
 
 TIMES = np.linspace(0, 100, 21)

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.patches import Circle, FancyArrowPatch
 from PIL import Image
 
+from jknas.errors import DrawingError
 from jknas.report import cell_drawing
-from jknas.report.cell_drawing import DrawingError, draw_cell
+from jknas.report.cell_drawing import draw_cell
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 CELL = CellGenotype.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|")

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from jknas.errors import DrawingError
 from jknas.report.correlation_drawing import Panel, draw_ranks, draw_subsamples
-from jknas.report.page import DrawingError
 
 
 def panel(n=40, bad=5, seed=0):

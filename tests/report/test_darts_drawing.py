@@ -9,8 +9,9 @@ import pytest
 from matplotlib.patches import Circle, FancyArrowPatch
 from PIL import Image
 
+from jknas.errors import DrawingError
 from jknas.report import darts_drawing
-from jknas.report.cell_drawing import DrawingError, draw_cell
+from jknas.report.cell_drawing import draw_cell
 from jknas.spaces.darts.genotype import NAMED, NODES, OPERATIONS, DartsGenotype
 
 GENOTYPE = NAMED["TENAS_cifar10"]

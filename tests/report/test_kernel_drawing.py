@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jknas.report.cell_drawing import DrawingError
+from jknas.errors import DrawingError
 from jknas.report.kernel_drawing import draw_kernel
 
 

@@ -14,8 +14,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from PIL import Image
 
+from jknas.errors import DrawingError
 from jknas.report import pruning_drawing
-from jknas.report.page import DrawingError
 from jknas.report.pruning_drawing import draw_pruning
 from jknas.spaces import Space
 from jknas.spaces.darts import genotype as darts_genotype

@@ -9,9 +9,9 @@ import pytest
 import search_stubs as stubs
 
 from jknas import proxies
-from jknas.data import DataError
+from jknas.errors import DataError, ProxyError
 from jknas.files.json_text import read_json
-from jknas.proxies import Outcome, Proxy, ProxyError
+from jknas.proxies import Outcome, Proxy
 from jknas.scoring.scorer import make_scorer, score_many, score_together, sharing
 from jknas.scoring.store import Store
 from jknas.spaces.nasbench201.genotype import CellGenotype

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jknas.files.json_text import JsonTextError, export_json, read_json, write_json
+from jknas.errors import JsonTextError, StoreError
+from jknas.files.json_text import export_json, read_json, write_json
 from jknas.scoring import store
-from jknas.scoring.store import STATUSES, ScoreKey, ScoreRecord, Store, StoreError, canonical_json
+from jknas.scoring.store import STATUSES, ScoreKey, ScoreRecord, Store, canonical_json
 
 SETTINGS = canonical_json({"batch": 64, "objective": "loss"})
 NETWORK = canonical_json({"cells": 5, "channels": 16})

@@ -3,7 +3,7 @@ import pytest
 import search_tables as tables
 
 from jknas import search
-from jknas.search import SearchError
+from jknas.errors import SearchError
 from jknas.search.anytime import Curve, band, curve_of
 
 

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jknas import search
+from jknas.errors import SearchError
 from jknas.files.json_text import export_json, write_json
-from jknas.search import Budget, SearchError, as_record, driver, run
+from jknas.search import Budget, as_record, driver, run
 from jknas.search.candidates import best_trained, order_by_score
 from jknas.training import Recipe
 

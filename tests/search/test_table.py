@@ -9,10 +9,10 @@ import search_stubs as stubs
 import search_tables as tables
 
 from jknas import search, spaces
+from jknas.errors import SearchError, SpaceError
 from jknas.files.json_text import export_json, write_json
 from jknas.scoring.store import Store
-from jknas.search import SearchError, as_record, run, scored_pool
-from jknas.spaces import SpaceError
+from jknas.search import as_record, run, scored_pool
 from jknas.spaces.pool import restricted
 
 POOL = tables.scores(stubs.SPACE.sample(np.random.default_rng(1), 40, unique=True))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jknas.errors import GenotypeError
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype
-from jknas.spaces.nasbench201.genotype import GenotypeError
 
 # As printed by the released code, spelled out here once more.
 V2 = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jknas.spaces import SpaceError
+from jknas.errors import SpaceError
 from jknas.spaces.darts.cost import auxiliary_parameters
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype
 from jknas.spaces.darts.space import DARTS

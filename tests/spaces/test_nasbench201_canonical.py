@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jknas.spaces import SpaceError
+from jknas.errors import SpaceError
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.space import NASBENCH201 as SPACE
 

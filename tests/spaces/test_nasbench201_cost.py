@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jknas.spaces import SpaceError
+from jknas.errors import SpaceError
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at
 from jknas.spaces.nasbench201.space import NAMED

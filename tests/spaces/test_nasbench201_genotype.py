@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype, GenotypeError
+from jknas.errors import GenotypeError
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 TEXT = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import jknas.spaces.nasbench201.genotype
 from jknas import spaces
-from jknas.spaces import SpaceError
-from jknas.spaces.nasbench201.genotype import CellGenotype, GenotypeError
+from jknas.errors import GenotypeError, SpaceError
+from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at, index_of, published_order
 from jknas.spaces.nasbench201.space import NAMED, NASBENCH201
 

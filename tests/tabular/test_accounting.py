@@ -2,8 +2,9 @@ import pytest
 import tables
 
 from jknas import tabular
+from jknas.errors import TabularError
 from jknas.spaces.nasbench201.index import genotype_at
-from jknas.tabular import FULL_TRAINING_SECONDS, PROTOCOLS, TabularError, accounting
+from jknas.tabular import FULL_TRAINING_SECONDS, PROTOCOLS, accounting
 
 
 @pytest.fixture

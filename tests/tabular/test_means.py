@@ -7,10 +7,10 @@ import pytest
 import tables
 
 from jknas import tabular
+from jknas.errors import TabularError
 from jknas.spaces.nasbench201 import cost as nasbench201_cost
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at
-from jknas.tabular import TabularError
 
 REPORTED = ("cifar10", "cifar100", "imagenet16-120")
 

@@ -8,8 +8,9 @@ import pytest
 import tables
 
 from jknas import tabular
+from jknas.errors import TabularError
 from jknas.spaces.nasbench201.index import genotype_at
-from jknas.tabular import NatsTable, TabularError, nats_bench
+from jknas.tabular import NatsTable, nats_bench
 
 SEEDS = {"12": [111, 777], "200": [777, 888, 999]}
 

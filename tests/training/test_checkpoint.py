@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from training_stubs import CELL, PlainNetwork, coloured_dataset
 
+from jknas.errors import CheckpointError, TrainingError
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.training import CheckpointError, Recipe, TrainingError, train
+from jknas.training import Recipe, train
 from jknas.training.checkpoint import Checkpoints, Progress
 from jknas.training.epoch import TrainState
 from jknas.training.record import EpochRecord, Metrics

@@ -9,10 +9,11 @@ from compiling import quick_jit
 from training_stubs import CELL, PlainNetwork, coloured_dataset
 
 from jknas import data
+from jknas.errors import GenotypeError, TrainingError
 from jknas.files.json_text import export_json
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.spaces.nasbench201.genotype import CellGenotype, GenotypeError
-from jknas.training import Recipe, TrainingError, epoch, evaluate, train
+from jknas.spaces.nasbench201.genotype import CellGenotype
+from jknas.training import Recipe, epoch, evaluate, train
 from jknas.xla import programs
 from jknas.xla.programs import MAX_PROGRAMS, Programs
 

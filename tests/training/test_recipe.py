@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jknas.training import PRESETS, Recipe, TrainingError, preset
+from jknas.errors import TrainingError
+from jknas.training import PRESETS, Recipe, preset
 
 
 class TestPresets:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import jax
 from jaxtyping import Array, Float, Int, PyTree
 
+from jknas.errors import KernelError
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
 from jknas.xla.soundness import require_sound_backend
@@ -90,10 +91,10 @@ def _check(objective: str, implementation: int, two: bool, labels: bool, labels2
             if implementation == 0
             else "there is no such implementation"
         )
-        raise ValueError(
+        raise KernelError(
             f"implementation={implementation!r}: {reason}; choose 1 (contraction of Jacobians) or 2 (NTK-vector products), "
             f"or jknas's own kernels, which are faster than all of them"
         )
     if objective == "loss" and not (labels and (labels2 or not two)):
         which = "labels2=... [m] for x2 as well as labels=... [n] for x" if two else "labels=... [n]"
-        raise ValueError(f'objective="loss" needs {which}; pass them, or use objective="logits"')
+        raise KernelError(f'objective="loss" needs {which}; pass them, or use objective="logits"')

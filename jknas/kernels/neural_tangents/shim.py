@@ -37,6 +37,8 @@ import jax.core
 import jax.extend.core
 import jax.interpreters.ad
 
+from jknas.errors import NeuralTangentsImportError
+
 __all__ = ["NeuralTangentsImportError", "import_neural_tangents"]
 
 INSTALLATION = 'pip install --no-deps "neural-tangents>=0.6.5" && pip install "frozendict>=2.3.8"'
@@ -46,10 +48,6 @@ _MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
 """Names that ``jax.core`` had and ``jax.extend.core`` has."""
 
 _ONE_AT_A_TIME = threading.Lock()
-
-
-class NeuralTangentsImportError(ImportError):
-    """The package neural-tangents is not installed, or does not import on the installed JAX."""
 
 
 def import_neural_tangents() -> ModuleType:

@@ -7,6 +7,7 @@ The pooling has stride 3 for the CIFAR networks and 2 for the ImageNet ones, whi
 
 import jax
 
+from jknas.errors import NetworkError
 from jknas.networks.darts.operations import Weights, pointwise
 from jknas.networks.darts.parameters import Averages, Shapes, array, conv_shapes, moved
 from jknas.networks.darts.pooling import average_pool
@@ -31,7 +32,7 @@ def check_extents(stem: Stem, height: int, width: int) -> None:
     """Raise ValueError unless images of this size behind the second reduction are pooled to 2x2 pixels."""
     if [(extent - _POOL) // _STRIDES[stem] + 1 for extent in (height, width)] != [2, 2]:
         typical = {"cifar": "8x8 for images of 32x32", "imagenet": "7x7 for images of 224x224"}[stem]
-        raise ValueError(
+        raise NetworkError(
             f"the auxiliary head pools its input to 2x2 pixels ({typical}), but got {height}x{width}; "
             "resize the images or use auxiliary=False"
         )

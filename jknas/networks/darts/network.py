@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jknas.errors import NetworkError
 from jknas.networks.darts.auxiliary import auxiliary_shapes, check_extents, run_auxiliary
 from jknas.networks.darts.cell import Drop, cell
 from jknas.networks.darts.parameters import (
@@ -81,11 +82,11 @@ class DartsNetwork:
         for name in ("channels", "cells", "classes", "input_channels"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
         if self.stem not in get_args(Stem):
-            raise ValueError(f"stem={self.stem!r} is not known; choose one of {', '.join(map(repr, get_args(Stem)))}")
+            raise NetworkError(f"stem={self.stem!r} is not known; choose one of {', '.join(map(repr, get_args(Stem)))}")
         if self.stem == "imagenet" and self.channels % 2:
-            raise ValueError(f'stem="imagenet" begins with channels / 2 channels, so channels must be even, got {self.channels}')
+            raise NetworkError(f'stem="imagenet" begins with channels / 2 channels, so channels must be even, got {self.channels}')
 
     # ---- structure
 
@@ -179,7 +180,7 @@ class DartsNetwork:
         """
         check_statistics(statistics)
         if statistics == "running" and batch_stats is None:
-            raise ValueError('statistics="running" needs batch_stats=..., the running averages that init and training return')
+            raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
         stats = unit_averages(params) if batch_stats is None else batch_stats
         return self._run(params, stats, x, wiring, statistics)[0]
 
@@ -225,11 +226,11 @@ class DartsNetwork:
         """
         dropping = not (isinstance(drop_path, (int, float)) and drop_path == 0)
         if dropping and not isinstance(wiring, DartsGenotype):
-            raise ValueError(
+            raise NetworkError(
                 "drop path drops the edges of a genotype; pass a DartsGenotype, or drop_path=0.0 with a code or mixture weights"
             )
         if dropping and key is None:
-            raise ValueError("drop_path > 0 needs key=..., a JAX random key that is new in every step")
+            raise NetworkError("drop_path > 0 needs key=..., a JAX random key that is new in every step")
         drop = (key, drop_path) if dropping else None
         return self._run(params, batch_stats, x, wiring, "batch", drop=drop, auxiliary=self.auxiliary)
 
@@ -287,10 +288,10 @@ class DartsNetwork:
 
     def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
         if x.ndim != 4 or x.shape[-1] != self.input_channels:
-            raise ValueError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
+            raise NetworkError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
         smallest = 1 if statistics in {"running", "none"} else 8 if self.stem == "cifar" else 64
         if min(x.shape[1:3]) < smallest:
-            raise ValueError(
+            raise NetworkError(
                 f'with stem="{self.stem}" and statistics={statistics!r} images must be at least {smallest} pixels high and wide, so that '
                 f"there is something to normalise over behind the last reduction, got {x.shape[1]}x{x.shape[2]}; enlarge the images"
             )
@@ -300,18 +301,18 @@ class DartsNetwork:
         for run in self.runs():
             cells = tree.get("cells", {}).get(run.name)
             if cells is None:
-                raise ValueError(f"{what} hold no cells {run.name!r}: they are those of another network; draw them with this one's init")
+                raise NetworkError(f"{what} hold no cells {run.name!r}: they are those of another network; draw them with this one's init")
             if is_complete(cells):
                 continue
             if genotype is None:
-                raise ValueError(
+                raise NetworkError(
                     f"a code or mixture weights choose among all operations, and the {what} of {run.name} are those of one genotype; draw "
                     "all with init(key), without a genotype, or give that genotype as the wiring"
                 )
             needed = [key for key, *_ in used_operations(genotype, reduction=run.plan.reduction)]
             missing = [key for key in needed if key not in cells]
             if missing:
-                raise ValueError(
+                raise NetworkError(
                     f"{what} hold no {missing[0]} in {run.name}, which the genotype uses: they are those of another one; "
                     "draw them with init(key, genotype), or those of all operations with init(key)"
                 )

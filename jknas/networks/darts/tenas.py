@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jknas.errors import NetworkError
 from jknas.networks.darts.cell import concatenated, mixed_nodes, preprocess
 from jknas.networks.darts.parameters import CellPlan, Shapes, array, cell_shapes, conv_shapes, joined, norm_shapes, unit_averages
 from jknas.networks.darts.wiring import Wiring, live_mixture
@@ -89,13 +90,15 @@ def logits_of(params: Mapping[str, Any], last: jax.Array) -> jax.Array:
 def check_classes(classes: Any) -> None:
     """Raise ``ValueError`` unless ``classes`` is a positive integer."""
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise ValueError(f"classes must be a positive integer, got {classes!r}")
+        raise NetworkError(f"classes must be a positive integer, got {classes!r}")
 
 
 def check_params(params: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` unless ``params`` are those of these networks."""
     if set(PLANS) - set(params.get("cells", ())):
-        raise ValueError("params hold no cells 'normal' and 'reduction': they are those of another network; draw them with this one's init")
+        raise NetworkError(
+            "params hold no cells 'normal' and 'reduction': they are those of another network; draw them with this one's init"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class TenasDartsNetwork:
     def __post_init__(self) -> None:
         check_classes(self.classes)
         if not isinstance(self.input_channels, int) or self.input_channels < 1:
-            raise ValueError(f"input_channels must be a positive integer, got {self.input_channels!r}")
+            raise NetworkError(f"input_channels must be a positive integer, got {self.input_channels!r}")
 
     @property
     def channels(self) -> int:
@@ -160,9 +163,9 @@ class TenasDartsNetwork:
         """
         check_statistics(statistics)
         if statistics == "running":
-            raise ValueError("these networks are never trained and have no running averages; choose statistics='batch' or 'example'")
+            raise NetworkError("these networks are never trained and have no running averages; choose statistics='batch' or 'example'")
         if x.ndim != 4 or x.shape[-1] != self.input_channels or min(x.shape[1:3]) < 4:
-            raise ValueError(f"images must be [n, height, width, {self.input_channels}] of at least 4x4 pixels, got {tuple(x.shape)}")
+            raise NetworkError(f"images must be [n, height, width, {self.input_channels}] of at least 4x4 pixels, got {tuple(x.shape)}")
         check_params(params)
         weights = joined(params, unit_averages(params))
         y, _ = batch_norm(convolution(x, params["stem"]["kernel"].astype(x.dtype), 1, 1), weights["stem"]["norm"], statistics)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jknas.errors import NetworkError
 from jknas.networks.darts.operations import BLOCKS
 from jknas.networks.darts.parameters import ROWS, joined, unit_averages
 from jknas.networks.darts.tenas import PLANS, Run, check_classes, check_params, logits_of, network_shapes, run_cells
@@ -126,7 +127,7 @@ class TenasDartsThinNetwork:
     @staticmethod
     def _run(params: PyTree, x: jax.Array, mixture: jax.Array) -> Run:
         if x.ndim != 4 or x.shape[-1] != 1 or min(x.shape[1:3]) < 2:
-            raise ValueError(
+            raise NetworkError(
                 f"inputs must be [n, height, width, 1] of at least 2x2 pixels, got {tuple(x.shape)}; tenas_crops draws such patches"
             )
         check_params(params)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jknas.errors import NetworkError
 from jknas.spaces.darts.genotype import EDGES, OPERATIONS, DartsGenotype
 
 Wiring = DartsGenotype | jax.Array | np.ndarray
@@ -41,14 +42,14 @@ def resolve_wiring(wiring: Wiring) -> tuple[DartsGenotype | None, jax.Array | No
         if array.shape == (_ROWS,) and jnp.issubdtype(array.dtype, jnp.integer):
             # A traced code cannot be looked at: a digit out of range is then moved to the nearest operation.
             if not isinstance(array, jax.core.Tracer) and not all(0 <= digit < len(OPERATIONS) for digit in array.tolist()):
-                raise ValueError(f"a code has digits 0 to {len(OPERATIONS) - 1}, got {array.tolist()}")
+                raise NetworkError(f"a code has digits 0 to {len(OPERATIONS) - 1}, got {array.tolist()}")
             return None, array
         if array.shape == (_ROWS, len(OPERATIONS)) and jnp.issubdtype(array.dtype, jnp.floating):
             return None, array
         got = f"{array.dtype}{list(array.shape)}"
     else:
         got = type(wiring).__name__
-    raise ValueError(
+    raise NetworkError(
         f"wiring must be a DartsGenotype, a code (integers [{_ROWS}]) or mixture weights (floats [{_ROWS}, {len(OPERATIONS)}]), got {got}"
     )
 

@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jknas.errors import NetworkError
+
 Scheme = Literal["pytorch", "he_normal", "he_normal_out", "normal"]
 
 _CONSTANT = {"scale": 1.0, "bias": 0.0}
@@ -31,7 +33,7 @@ _CONSTANT = {"scale": 1.0, "bias": 0.0}
 def check_scheme(scheme: str) -> None:
     """Raise ``ValueError`` unless ``scheme`` is one of :data:`Scheme`."""
     if scheme not in get_args(Scheme):
-        raise ValueError(f"initialisation {scheme!r} is not known; choose one of {', '.join(map(repr, get_args(Scheme)))}")
+        raise NetworkError(f"initialisation {scheme!r} is not known; choose one of {', '.join(map(repr, get_args(Scheme)))}")
 
 
 def _spread(path: tuple[Any, ...], shapes: PyTree, shape: tuple[int, ...], scheme: Scheme) -> float:

@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jknas.errors import NetworkError
+
 Statistics = Literal["example", "batch", "running", "none"]
 """``example``: each example by itself over height x width, which is what training-mode batch normalisation does at batch size one.
 ``batch``: ordinary training mode over batch x height x width; the examples of a batch depend on each other.
@@ -27,7 +29,7 @@ EPSILON = 1e-5
 def check_statistics(statistics: str) -> None:
     """Raise ``ValueError`` unless ``statistics`` is one of :data:`Statistics`."""
     if statistics not in get_args(Statistics):
-        raise ValueError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
+        raise NetworkError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
 
 
 FEW_CHANNELS = 16

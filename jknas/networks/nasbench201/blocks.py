@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
+from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import NormWeights, batch_norm
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.normalisation import Statistics, check_statistics
@@ -142,9 +143,9 @@ def walk(
     """
     genotype, code = resolve_wiring(wiring)
     if code is not None and code.ndim == 2:
-        raise ValueError("mixture weights have no activations to observe: give a genotype or a code")
+        raise NetworkError("mixture weights have no activations to observe: give a genotype or a code")
     if x.ndim != 4 or x.shape[-1] != network.input_channels or x.shape[1] % 4 or x.shape[2] % 4:
-        raise ValueError(
+        raise NetworkError(
             f"images must be [n, height, width, {network.input_channels}] with sides that are multiples of 4, got {tuple(x.shape)}"
         )
     operations = np.asarray(genotype.code) if genotype is not None else jnp.clip(code, 0, len(OPERATIONS) - 1)
@@ -211,7 +212,7 @@ def normalised(statistics: Statistics) -> Layer:
     """
     check_statistics(statistics)
     if statistics not in {"batch", "example"}:
-        raise ValueError(f'an observed network normalises over "batch" or "example", got statistics={statistics!r}')
+        raise NetworkError(f'an observed network normalises over "batch" or "example", got statistics={statistics!r}')
 
     def layer(kind: str, x: Array, weights: Weights, given: PyTree) -> tuple[Array, Array]:
         del given

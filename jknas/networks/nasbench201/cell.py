@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import ConvNorm, ConvNormWeights, Moments, NormWeights, declare, relu_conv_norm
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.normalisation import Statistics
@@ -269,7 +270,7 @@ class Cell(nn.Module):
             if self.chosen is not None:
                 nodes[target] = self._named(nodes[target], value, edge, self.chosen[edge])
             elif wiring is None:
-                raise ValueError("a cell with all candidate operations needs a code or mixture weights")
+                raise NetworkError("a cell with all candidate operations needs a code or mixture weights")
             else:
                 nodes[target] = self._mixed(nodes[target], value, edge, wiring[edge])
         output = jnp.zeros_like(x) if nodes[3] is None else nodes[3]

@@ -41,6 +41,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jknas.errors import NetworkError
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.networks.layers.normalisation import EPSILON
 from jknas.networks.layers.pooling import average_pool_3x3
@@ -109,11 +110,11 @@ def infinite_width_kernel(
     """
     _check(genotype, kind, cells=cells, block_size=1 if block_size is None else block_size)
     if not weight_variance > 0:
-        raise ValueError(f"weight_variance must be positive, got {weight_variance}; 1/3 is that of PyTorch's initialisation, 2 is He's")
+        raise NetworkError(f"weight_variance must be positive, got {weight_variance}; 1/3 is that of PyTorch's initialisation, 2 is He's")
     rows = _images("x", x)
     columns = rows if x2 is None else _images("x2", x2)
     if rows.shape[1:] != columns.shape[1:]:
-        raise ValueError(f"x and x2 must be images of one size, got {rows.shape[1:]} and {columns.shape[1:]}")
+        raise NetworkError(f"x and x2 must be images of one size, got {rows.shape[1:]} and {columns.shape[1:]}")
     import_neural_tangents()
     require_sound_backend()
     matrix = np.zeros((len(rows), len(columns)))
@@ -136,16 +137,16 @@ def _check(genotype: object, kind: str, **sizes: int) -> None:
     if not isinstance(genotype, CellGenotype):
         raise TypeError(f"genotype must be a CellGenotype, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
     if kind not in get_args(Kind):
-        raise ValueError(f"kind={kind!r} is not known; choose 'ntk' (the kernel of gradients) or 'nngp' (the covariance of outputs)")
+        raise NetworkError(f"kind={kind!r} is not known; choose 'ntk' (the kernel of gradients) or 'nngp' (the covariance of outputs)")
     for name, value in sizes.items():
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+            raise NetworkError(f"{name} must be a positive integer, got {value!r}")
 
 
 def _images(name: str, x: Any) -> np.ndarray:
     images = np.asarray(x, np.float64)
     if images.ndim != 4 or 0 in images.shape or images.shape[1] % 4 or images.shape[2] % 4:
-        raise ValueError(
+        raise NetworkError(
             f"{name} must be images [n, height, width, channels] with height and width multiples of 4 (two reductions halve them), "
             f"got {images.shape}"
         )

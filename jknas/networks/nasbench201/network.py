@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import BatchNorm, batch_norm, declare
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
@@ -97,7 +98,7 @@ class CellNetwork:
         for name in ("channels", "cells", "classes", "input_channels"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
 
     def _module(self, statistics: Statistics, genotype: CellGenotype | None, reductions: Statistics | None = None) -> _Macro:
         chosen = None if genotype is None else genotype.operations
@@ -182,7 +183,7 @@ class CellNetwork:
         """
         del key
         if not isinstance(drop_path, (int, float)) or drop_path != 0:
-            raise ValueError(f"{type(self).__name__} has no drop path; expected drop_path=0.0, got {drop_path!r}")
+            raise NetworkError(f"{type(self).__name__} has no drop path; expected drop_path=0.0, got {drop_path!r}")
         logits, averages = self.apply_and_update(params, batch_stats, x, wiring)
         return logits, None, averages
 
@@ -204,7 +205,7 @@ class CellNetwork:
         check_statistics(statistics)
         check_statistics(reductions or statistics)
         if "running" in (statistics, reductions) and batch_stats is None:
-            raise ValueError('statistics="running" needs batch_stats=..., the running averages that init and training return')
+            raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
         self._check_images(x, statistics)
         genotype, traced = resolve_wiring(wiring)
         _check_operations("params", params, genotype)
@@ -221,10 +222,10 @@ class CellNetwork:
 
     def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
         if x.ndim != 4 or x.shape[-1] != self.input_channels:
-            raise ValueError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
+            raise NetworkError(f"images must be [n, height, width, {self.input_channels}], got {tuple(x.shape)}")
         smallest = 8 if statistics in {"example", "batch"} else 4
         if any(extent % 4 or extent < smallest for extent in x.shape[1:3]):
-            raise ValueError(
+            raise NetworkError(
                 f"height and width must be multiples of 4 and at least {smallest} with statistics={statistics!r} "
                 f"(two reductions halve them), got {x.shape[1]}x{x.shape[2]}; resize the images"
             )
@@ -256,11 +257,11 @@ def resolve_wiring(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | Non
     if array.shape == (len(EDGES),) and jnp.issubdtype(array.dtype, jnp.integer):
         # A traced code cannot be looked at: a digit out of range is then moved to the nearest operation.
         if not isinstance(array, jax.core.Tracer) and not all(0 <= digit < len(OPERATIONS) for digit in array.tolist()):
-            raise ValueError(f"a code has digits 0 to {len(OPERATIONS) - 1}, got {array.tolist()}")
+            raise NetworkError(f"a code has digits 0 to {len(OPERATIONS) - 1}, got {array.tolist()}")
         return None, array
     if array.shape == (len(EDGES), len(OPERATIONS)) and jnp.issubdtype(array.dtype, jnp.floating):
         return None, array
-    raise ValueError(
+    raise NetworkError(
         f"wiring must be a CellGenotype, a code (integers [{len(EDGES)}]) or mixture weights (floats [{len(EDGES)}, {len(OPERATIONS)}]), "
         f"got {array.dtype}{list(array.shape)}"
     )
@@ -277,13 +278,13 @@ def _check_operations(name: str, tree: Mapping[str, Any], genotype: CellGenotype
     for stage in ("stage1", "stage2", "stage3"):
         missing = [layer for layer in used if layer not in tree.get(stage, ())]
         if missing and genotype is None:
-            raise ValueError(
+            raise NetworkError(
                 f"a code or mixture weights choose among all operations, and {name} hold {len(used) - len(missing)} of the {len(used)} of "
                 f"{stage} ({missing[0]} is missing): they are those of one genotype; draw all with init(key), without a genotype, "
                 "or give that genotype as the wiring"
             )
         if missing:
-            raise ValueError(
+            raise NetworkError(
                 f"{name} hold no {missing[0]} in {stage}, which the genotype {genotype} uses: they are those of another one; "
                 "draw them with init(key, genotype), or those of all operations with init(key)"
             )

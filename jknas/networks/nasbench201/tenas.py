@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import ConvNormWeights, NormWeights, batch_norm, relu_conv_norm
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers.pooling import average_pool_3x3
@@ -75,7 +76,7 @@ class ThinCellNetwork:
         for name in ("channels", "classes"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
 
     def init(self, key: PRNGKeyArray, genotype: CellGenotype | None = None, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw parameters.
@@ -160,7 +161,7 @@ class ThinCellNetwork:
     def _run(self, params: PyTree, x: jax.Array, wiring: Wiring) -> tuple[list[jax.Array], jax.Array]:
         """Return nodes 0 to 2, and the normalised node 3."""
         if x.ndim != 4 or x.shape[-1] != self.channels:
-            raise ValueError(f"inputs must be [n, height, width, {self.channels}], got {tuple(x.shape)}; tenas_crops draws such patches")
+            raise NetworkError(f"inputs must be [n, height, width, {self.channels}], got {tuple(x.shape)}; tenas_crops draws such patches")
         live, weights = live_operations(wiring), _mixture(wiring)
         if weights is not None:
             weights = jnp.where(live, weights, jnp.zeros_like(weights)).astype(x.dtype)
@@ -181,7 +182,7 @@ def _operate(cell: Mapping[str, Any], edge: int, name: str, x: jax.Array) -> jax
         return average_pool_3x3(x)
     layer = cell.get(f"{edge_name(edge)}_{name}")
     if layer is None:
-        raise ValueError(
+        raise NetworkError(
             f"params hold no {edge_name(edge)}_{name}, which the wiring may execute; draw the parameters for this genotype, or without one "
             "for codes and mixture weights"
         )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jknas.errors import NetworkError
 from jknas.networks.nasbench201.network import CellNetwork, Variables
 from jknas.networks.nasbench201.torch_order import tensors
 from jknas.spaces.nasbench201.genotype import CellGenotype
@@ -32,7 +33,7 @@ def from_state_dict(network: CellNetwork, genotype: CellGenotype, state: Mapping
     given = {name for name in state if not name.endswith("num_batches_tracked")}
     missing, extra = [t.name for t in wanted if t.name not in given], sorted(given - {t.name for t in wanted})
     if missing or extra:
-        raise ValueError(
+        raise NetworkError(
             f"state_dict does not belong to {genotype} with {network.cells} cells a stage: "
             f"missing {missing[:3] or 'nothing'} ({len(missing)}), left over {extra[:3] or 'nothing'} ({len(extra)})"
         )
@@ -45,7 +46,7 @@ def from_state_dict(network: CellNetwork, genotype: CellGenotype, state: Mapping
         expected = tensor._replace(cell=None).read(shapes).shape
         expected = expected if tensor.cell is None else expected[1:]
         if value.shape != expected:
-            raise ValueError(
+            raise NetworkError(
                 f"{tensor.name}: shape {value.shape} in our layout, but {network} needs {expected}; check channels and classes"
             )
         rows.setdefault((tensor.collection, tensor.path), []).append(value)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
-from jknas.search.errors import SearchError
 from jknas.search.evaluator import AnyEvaluator
 from jknas.search.method import Method, State
 from jknas.search.phases import check_count

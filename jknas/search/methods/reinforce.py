@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jknas.search.errors import SearchError
+from jknas.errors import SearchError
 from jknas.search.evaluator import AnyEvaluator
 from jknas.search.method import Method, State
 from jknas.search.problem import AnyProblem

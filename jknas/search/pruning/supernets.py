@@ -7,10 +7,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import choose
+from jknas.errors import SearchError, choose
 from jknas.networks.families import family_for
 from jknas.networks.network import initial_params
-from jknas.search.errors import SearchError
 from jknas.spaces.darts import genotype as darts_genotype
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 

@@ -35,9 +35,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jknas.errors import choose
+from jknas.errors import SearchError, choose
 from jknas.search import candidates as c
-from jknas.search.errors import SearchError
 from jknas.search.evaluator import AnyEvaluator, Evaluator
 from jknas.search.method import Method, Progress, State
 from jknas.search.phases import beginning, is_tested, train_or_test, training_progress

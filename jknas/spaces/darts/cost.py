@@ -25,10 +25,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jknas.errors import choose
+from jknas.errors import SpaceError, choose
 from jknas.spaces.darts.genotype import NODES, DartsGenotype, Pair
 from jknas.spaces.layer_cost import Convolution, check_sizes
-from jknas.spaces.space import SpaceError
 
 __all__ = ["STEMS", "Stem", "auxiliary_parameters", "macs", "parameters"]
 

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, SupportsIndex
 
-from jknas.errors import choose
+from jknas.errors import GenotypeError, choose
 from jknas.spaces.code import as_integer, read_digits
 from jknas.spaces.darts.text import CONCAT, Pair, read, write
-from jknas.spaces.nasbench201.genotype import GenotypeError
 
 __all__ = ["CONCAT", "EDGES", "NAMED", "NODES", "OPERATIONS", "DartsGenotype", "Pair"]
 

@@ -18,11 +18,11 @@ from typing import overload
 
 import numpy as np
 
-from jknas.errors import choose
+from jknas.errors import SpaceError, choose
 from jknas.spaces.darts.cost import macs, parameters
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype, Pair
 from jknas.spaces.sampling import check_generator, sample_ranks
-from jknas.spaces.space import Space, SpaceError
+from jknas.spaces.space import Space
 
 __all__ = ["DARTS", "MUTATION_RULES", "RULES", "canonical", "is_dead", "mutate", "neighbours", "sample"]
 

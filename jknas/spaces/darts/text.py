@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, NoReturn
 
-from jknas.spaces.nasbench201.genotype import GenotypeError
+from jknas.errors import GenotypeError
 
 __all__ = ["CONCAT", "Pair", "read", "write"]
 

@@ -1,6 +1,7 @@
 """The NAS-Bench-201 space."""
 
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype, GenotypeError
+from jknas.errors import GenotypeError
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.spaces.nasbench201.space import NASBENCH201
 
 __all__ = ["EDGES", "NASBENCH201", "OPERATIONS", "CellGenotype", "GenotypeError"]

@@ -16,9 +16,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import chain, permutations, product
 from types import MappingProxyType
 
-from jknas.errors import choose
+from jknas.errors import SpaceError, choose
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
-from jknas.spaces.space import SpaceError
 
 __all__ = ["RULES", "canonical", "function_key", "isomorphism_key", "published_key"]
 

@@ -7,9 +7,9 @@ average pooling; a linear layer with bias. Convolutions have no bias; every batc
 
 from __future__ import annotations
 
+from jknas.errors import SpaceError
 from jknas.spaces.layer_cost import Convolution, check_sizes
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.spaces.space import SpaceError
 
 __all__ = ["macs", "parameters"]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
+from jknas.errors import GenotypeError
 from jknas.spaces.code import read_digits
 
 __all__ = ["EDGES", "OPERATIONS", "CellGenotype", "GenotypeError"]
@@ -27,10 +28,6 @@ _DIGIT = {name: digit for digit, name in enumerate(OPERATIONS)}
 _PLACES = tuple(f"edge {node}<-{source}" for node, source in EDGES)
 _TEMPLATE = "+".join("|" + "".join(f"op~{source}|" for source in range(node)) for node in range(1, 4))
 _LONGEST = 200  # the longest valid string has 97 characters
-
-
-class GenotypeError(ValueError):
-    """A text, a list of operations or an integer code that is not a genotype of the space."""
 
 
 @functools.total_ordering

@@ -14,7 +14,8 @@ from itertools import product
 from types import MappingProxyType
 from typing import SupportsIndex
 
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype, GenotypeError
+from jknas.errors import GenotypeError
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 __all__ = ["genotype_at", "index_of", "published_order"]
 

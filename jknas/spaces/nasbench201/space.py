@@ -17,12 +17,12 @@ from typing import overload
 
 import numpy as np
 
-from jknas.errors import choose
+from jknas.errors import SpaceError, choose
 from jknas.spaces.nasbench201.canonical import RULES, canonical
 from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.spaces.sampling import check_generator, sample_ranks
-from jknas.spaces.space import Space, SpaceError
+from jknas.spaces.space import Space
 
 __all__ = ["MUTATION_RULES", "NAMED", "NASBENCH201", "is_dead", "mutate", "neighbours", "sample"]
 
