@@ -12,7 +12,7 @@ import os
 import measure
 
 from jknas import data, search, spaces
-from jknas.networks.fitting import network_for
+from jknas.networks.families import network_for
 from jknas.training import Recipe
 
 

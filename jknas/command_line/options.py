@@ -118,9 +118,9 @@ def use_compile_cache(folder: Path | None) -> None:
 
 def network_for(space: SearchSpace[Any], dataset: Dataset, channels: int, cells: int | None) -> Any:
     """Return the network of a space for a data set; without a number of cells, with the space's usual one."""
-    from jknas.networks import fitting
+    from jknas.networks import families
 
-    return fitting.network_for(space, dataset, channels=channels, cells=cells)
+    return families.network_for(space, dataset, channels=channels, cells=cells)
 
 
 def check_init(scheme: str) -> Any:

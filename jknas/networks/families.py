@@ -1,90 +1,139 @@
-"""The networks that each search space is scored and trained on: the one place that knows which network belongs to which space.
+"""From a search space to its networks, and what a network can do besides returning logits.
 
-Data flow from a genotype to its wiring to a network; a space itself knows no network, so that it can be used without JAX.
+A space names its macro network (``Space.networks``); nothing else in the package knows which network belongs to which space. Everything
+beyond :class:`~jknas.networks.network.Network` is a *capability*, an optional method that a network class has or lacks. Proxies and
+searches ask for capabilities, never for a space's name or a network's type.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-from jaxtyping import PyTree
+from jknas.data import Dataset
+from jknas.errors import JknasError, NetworkError, SpaceError, choose
+from jknas.networks.network import Network
+from jknas.spaces.space import Space
 
-from jknas.errors import NetworkError, choose
-from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
-from jknas.networks.darts import layers as darts_layers
-from jknas.networks.nasbench201 import torch_order as registration
-from jknas.networks.nasbench201.network import CellNetwork
-from jknas.networks.nasbench201.tenas import ThinCellNetwork
-from jknas.networks.network import Network, ThinNetwork
-
-Layers = Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]
-"""Cuts a gradient into stacks of equal layers and their weights, see :mod:`jknas.kernels.mgm`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """The networks of one space.
-
-    Attributes:
-        space: its name.
-        macro: makes the network that is scored and trained, from ``channels``, ``cells``, ``classes`` and ``input_channels``.
-        kernel_layers: ``(network, wiring)`` to what cuts a gradient into convolutions and the classifier.
-        tenas: TE-NAS's small network for the tangent kernel, for the classes and images of a network.
-        thin: TE-NAS's network for counting linear regions, for the classes of a network.
-        thin_cells: its number of cells.
-    """
-
-    space: str
-    macro: Callable[..., Network]
-    kernel_layers: Callable[[Any, Any], Layers]
-    tenas: Callable[[Network], Network]
-    thin: Callable[[Network], ThinNetwork]
-    thin_cells: int
-
-    def resized(self, network: Network, *, channels: int, cells: int) -> Network:
-        """Return a network of another size for the same classes and images."""
-        return self.macro(channels=channels, cells=cells, classes=network.classes, input_channels=network.input_channels)
-
-
-_FAMILIES = {
-    CellNetwork: Family(
-        space="nasbench201",
-        macro=CellNetwork,
-        kernel_layers=registration.kernel_layers,
-        tenas=lambda network: CellNetwork(3, 1, network.classes, network.input_channels),
-        thin=lambda network: ThinCellNetwork(classes=network.classes),
-        thin_cells=1,
+CAPABILITIES: Mapping[str, tuple[str, str]] = {
+    "layers": ("kernel_layers", "kernel_layers(wiring), which cuts a gradient into its convolutions and the classifier"),
+    "observable": ("walk", "walk(params, x, wiring, visit, extras=None), which runs the network block by block"),
+    "normalisation_free": (
+        "apply_without_normalisation",
+        "apply_without_normalisation(params, x, wiring), its logits without normalisation",
     ),
-    DartsNetwork: Family(
-        space="darts",
-        macro=DartsNetwork,
-        kernel_layers=darts_layers.kernel_layers,
-        tenas=lambda network: TenasDartsNetwork(network.classes, network.input_channels),
-        thin=lambda network: TenasDartsThinNetwork(network.classes),
-        thin_cells=2,
-    ),
+    "reductions": ("apply_normalising_reductions", "apply_normalising_reductions(params, x, wiring), normalised in its reductions alone"),
+    "torch_order": ("leading_entries", "leading_entries(gradient, wiring, *, entries, tensors_taken), in PyTorch's order of registration"),
+    "tenas": ("tenas_network", "tenas_network(), TE-NAS's small network for the tangent kernel, and the class attribute tenas_batch"),
+    "thin": ("thin_network", "thin_network(), TE-NAS's network of one channel whose linear regions are counted"),
+    "trainable": ("train_apply", "train_apply(params, batch_stats, x, wiring, *, key, drop_path), one forward pass in training mode"),
+    "module": ("module", "module(genotype), the network of one genotype as a flax.linen.Module"),
+    "torch_weights": ("to_state_dict", "to_state_dict(genotype, variables) and from_state_dict(genotype, state)"),
 }
+"""By name the method that makes the capability, and how to write it."""
 
 
-def family_for(space: str) -> Family:
-    """Return the networks of a space.
-
-    Raises:
-        ValueError: no network is made for a space of that name.
-    """
-    by_space = {family.space: family for family in _FAMILIES.values()}
-    return by_space[choose("space with a network", space, tuple(by_space), error=NetworkError)]
-
-
-def family_of(network: Network) -> Family:
-    """Return the family that a macro network belongs to.
+def provides(network: Network | type, capability: str) -> bool:
+    """Return whether a network, or a class of networks, has a capability.
 
     Raises:
-        ValueError: it is no macro network.
+        NetworkError: no capability has that name.
     """
-    for kind, family in _FAMILIES.items():
-        if isinstance(network, kind):
-            return family
-    known = ", ".join(kind.__name__ for kind in _FAMILIES)
-    raise NetworkError(f"network is a {type(network).__name__}; expected one of {known}")
+    return hasattr(network, CAPABILITIES[choose("capability", capability, tuple(CAPABILITIES), error=NetworkError)][0])
+
+
+def require(network: Network | type, capability: str, asked_by: str, *, error: type[JknasError] = NetworkError) -> None:
+    """Raise unless a network has a capability; the message says which method to write.
+
+    Args:
+        network: a network, or a class of networks.
+        capability: one of :data:`CAPABILITIES`.
+        asked_by: what needs it, for the message ("proxy 'naswot'").
+        error: the class to raise.
+
+    Raises:
+        JknasError: of the class ``error``: the network lacks the capability.
+    """
+    if not provides(network, capability):
+        kind = network if isinstance(network, type) else type(network)
+        raise error(
+            f"{asked_by} needs the capability {capability!r}, which {kind.__name__} lacks: "
+            f"give the class the method {CAPABILITIES[capability][1]}."
+        )
+
+
+def macro_of(space: Space[Any]) -> Any:
+    """Return the class of a space's macro network.
+
+    Raises:
+        SpaceError: the space has no network, or names one that cannot be imported.
+    """
+    if space.networks is None:
+        raise SpaceError(f"the space {space.name!r} has no network: set Space.networks to a network class, or to 'module:Name' of one.")
+    return load_reference(space.networks, "network") if isinstance(space.networks, str) else space.networks
+
+
+def load_reference(text: str, kind: str) -> Any:
+    """Return what ``module:NAME`` refers to.
+
+    Args:
+        text: a module's dotted name, a colon, and the name of an attribute.
+        kind: what is expected, for the message.
+
+    Raises:
+        SpaceError: the text has another form, the module cannot be imported, or it has no such attribute.
+    """
+    module, colon, name = text.partition(":")
+    if not (module and colon and name):
+        raise SpaceError(f"{text!r} does not name a {kind}: expected module:NAME, as in mypackage.myspace:SPACE.")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise SpaceError(
+            f"the module of the {kind} {text!r} cannot be imported ({error}): check its name and that it is on PYTHONPATH."
+        ) from error
+    except AttributeError as error:
+        raise SpaceError(f"the module {module!r} has no {name!r}: name the {kind} that it defines, as module:NAME.") from error
+
+
+def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None) -> Network:
+    """Return the network on which the architectures of a space are scored and trained, for the classes and images of a data set.
+
+    Args:
+        space: the search space.
+        dataset: the data set.
+        channels: channels of the first cells.
+        cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS); the space's usual
+            number by default.
+
+    Raises:
+        NetworkError: a size that is not positive.
+        SpaceError: the space has no network.
+    """
+    depth = space.cells if cells is None else cells
+    made: Network = macro_of(space)(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels)
+    return made
+
+
+def resized(network: Any, *, channels: int, cells: int) -> Any:
+    """Return a network of another size for the same classes and images."""
+    return dataclasses.replace(network, channels=channels, cells=cells)
+
+
+def check_fit(network: Network, dataset: Dataset, *, error: type[JknasError]) -> None:
+    """Raise unless the network has the data set's classes and channels, and the images can be halved twice.
+
+    Raises:
+        JknasError: of the class ``error``; the message says what to change.
+    """
+    for name, of_network, of_data in (
+        ("classes", network.classes, dataset.num_classes),
+        ("input_channels", network.input_channels, dataset.channels),
+    ):
+        if of_network != of_data:
+            raise error(f"the network has {name}={of_network}, but {dataset.name} needs {of_data}: build it with {name}={of_data}.")
+    if dataset.resolution % 4 or dataset.resolution < 8:
+        raise error(
+            f"{dataset.name} has images of {dataset.resolution}x{dataset.resolution} pixels; expected a multiple of 4, at least 8: "
+            "load it with another resolution."
+        )

@@ -4,6 +4,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jknas.kernels.mgm import Layers
+from jknas.kernels.per_layer import every_kernel
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.normalisation import Statistics
 
@@ -56,6 +58,11 @@ class ThinNetwork(Protocol):
     def relu_units(self, wiring: Any) -> Int[Array, ""] | int:
         """Return the number of units for inputs of 3x3 pixels."""
         ...
+
+
+def layers_of(network: Network, wiring: Any) -> Layers:
+    """Return what cuts a gradient into layers: the network's own ``kernel_layers``, else every array of two or more axes."""
+    return network.kernel_layers(wiring) if hasattr(network, "kernel_layers") else every_kernel
 
 
 def initial_params(network: Network, key: PRNGKeyArray, scheme: Scheme) -> PyTree:

@@ -25,9 +25,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.kernels.example_gradients import Examples, Target, gradsign, mean_squared_gradient
-from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, model
 
 
@@ -52,7 +51,7 @@ def gradsign_score(
         ValueError: for unknown statistics, or ``chunk_size < 1``.
     """
     del key
-    examples, layers = _examples(statistics), family_of(network).kernel_layers(network, wiring)
+    examples, layers = _examples(statistics), layers_of(network, wiring)
     apply = model(network, wiring, statistics)
     return gradsign(apply, params, batch.x, batch.labels, layers=layers, examples=examples, chunk_size=chunk_size)
 
@@ -80,7 +79,7 @@ def hnas_score(
         batch.x,
         batch.labels,
         objective=objective,
-        layers=family_of(network).kernel_layers(network, wiring),
+        layers=layers_of(network, wiring),
         examples=_examples(statistics),
         chunk_size=chunk_size,
     )

@@ -28,7 +28,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.networks.nasbench201.blocks import BLOCKS, Run, Weights, convolved, normalise_layer, walk
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.nasbench201.network import CellNetwork, resolve_wiring
+from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.nasbench201.wiring import resolve_wiring
 from jknas.networks.network import Network
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Proxy

@@ -16,9 +16,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.kernels.grasp import grasp
-from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.proxies.proxy import Batch, Proxy, model
 
 
@@ -32,7 +31,7 @@ def grasp_score(
     """
     del key
     choose("statistics", statistics, ("example", "batch"), error=ProxyError)
-    layers = family_of(network).kernel_layers(network, wiring)
+    layers = layers_of(network, wiring)
     return grasp(model(network, wiring, statistics), params, batch.x, batch.labels, layers=layers)
 
 

@@ -15,11 +15,10 @@ from jknas.errors import ProxyError
 from jknas.kernels.mgm import mean_gradient, mgm, mgm_layerwise
 from jknas.kernels.mgm_released import ENTRIES, TENSORS, centred_half_product, last_example_norm
 from jknas.kernels.objectives import Objective, Parameters
-from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.torch_order import leading_entries
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Proxy, Setting, model
 
 
@@ -71,7 +70,7 @@ def mgm_layerwise_score(
     """
     apply = model(network, wiring, statistics)
     if entries == "sampled":
-        layers = family_of(network).kernel_layers(network, wiring)
+        layers = layers_of(network, wiring)
         return mgm_layerwise(apply, params, batch.x, batch.labels, key=key, objective=objective, samples=samples, layers=layers)
     if entries != "released":
         raise ProxyError(f"entries={entries!r} is not known; choose 'sampled' or 'released'")

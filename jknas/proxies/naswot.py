@@ -53,8 +53,7 @@ def agreement(values: Float[Array, "n ..."]) -> Int[Array, "n n"]:
 
 
 def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
-    """Return the share of every block of :data:`jknas.networks.nasbench201.blocks.BLOCKS` in the kernel; of a stage, that of its cells
-    together.
+    """Return the share of each block in the kernel; a stage counts as the sum of its cells.
 
     Cost: a forward pass and, for every node that a convolution reads, a product ``[N, units] x [units, N]``.
     """

@@ -45,7 +45,6 @@ from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.objectives import Objective, Parameters
 from jknas.kernels.spectrum import Spectrum, spectrum
-from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
 from jknas.proxies.proxy import IN_TRAINING_MODE, Batch, Outcome, Proxy, Setting, Subject, model
@@ -161,6 +160,11 @@ def _finish_alignment(found: LabelledKernel) -> Outcome:
     return Outcome(score, "dead" if len(np.unique(found.labels)) > 1 else "non_finite", facts)
 
 
+def _tenas_network(network: Any) -> Network:
+    made: Network = network.tenas_network()
+    return made
+
+
 def _finisher(name: str, *, needs_lambda_min: bool) -> Callable[[Any], Outcome]:
     return functools.partial(_finish, name=name, needs_lambda_min=needs_lambda_min)
 
@@ -192,7 +196,7 @@ PROXIES = (
         batch_sizes={"darts": 14},
         settings={**_SETTINGS, "statistics": "batch"},
         finish=_finisher("condition_number", needs_lambda_min=True),
-        subject=Subject(network=lambda network: family_of(network).tenas(network)),
+        subject=Subject(network=_tenas_network),
     ),
     _spectral(
         name="ntk_lambda_min",

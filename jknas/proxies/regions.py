@@ -20,7 +20,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from jknas.data import Dataset
 from jknas.errors import ProxyError
 from jknas.kernels.linear_regions import LinearRegions, count_patterns_in_batches, tenas_crops
-from jknas.networks.families import family_of
+from jknas.networks.families import resized
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject
@@ -37,7 +37,7 @@ class RegionCount(NamedTuple):
     non_finite: Int[Array, ""]
 
 
-def region_count(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, batches: int = 3) -> RegionCount:
+def region_count(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, batches: int = 3) -> RegionCount:
     """Count the activation patterns of the thin network; the device part of ``linear_regions``.
 
     Args:
@@ -56,7 +56,7 @@ def region_count(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
     n = len(batch.x)
     if batches < 1 or n % batches:
         raise ProxyError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")
-    thin = family_of(network).thin(network)
+    thin = network.thin_network()
     found = count_patterns_in_batches(lambda x: thin.activations(params, x, wiring), batch.x, batches)
     return RegionCount(found.patterns, n, thin.relu_units(wiring), found.non_finite)
 
@@ -66,13 +66,14 @@ def _finish(found: RegionCount) -> Outcome:
     return Outcome(math.nan if regions.non_finite else float(regions.count), regions.status, dataclasses.asdict(regions))
 
 
-def _draw_thin(network: Network, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
-    return family_of(network).thin(network).init(key, scheme=scheme)
+def _draw_thin(network: Any, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
+    return network.thin_network().init(key, scheme=scheme)
 
 
-def _thin_size(network: Network) -> Network:
-    family = family_of(network)
-    return family.resized(network, channels=1, cells=family.thin_cells)
+def _thin_size(network: Any) -> Network:
+    thin = network.thin_network()
+    sized: Network = resized(network, channels=thin.channels, cells=thin.cells)
+    return sized
 
 
 def _patches(dataset: Dataset, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

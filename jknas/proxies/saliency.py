@@ -27,9 +27,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.kernels.saliency import Saliency, saliency
-from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.proxies.proxy import Batch, Outcome, Proxy, finish_scalar, model
 
 
@@ -43,7 +42,7 @@ def saliency_scores(
     """
     del key
     choose("statistics", statistics, ("example", "batch"), error=ProxyError)
-    layers = family_of(network).kernel_layers(network, wiring)
+    layers = layers_of(network, wiring)
     return saliency(model(network, wiring, statistics), params, batch.x, batch.labels, layers=layers)
 
 

@@ -24,9 +24,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.kernels.synflow import synflow
-from jknas.networks.families import family_of
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.proxies.proxy import Batch, Model, Outcome, Proxy, Setting, model
 
 _REDUCTIONS_ELSEWHERE = (
@@ -58,7 +57,7 @@ def synflow_score(
         apply = _released(network, wiring)
     else:
         apply = model(network, wiring, "batch" if normalisation == "all" else "none")
-    flow = synflow(apply, params, batch.x, layers=family_of(network).kernel_layers(network, wiring))
+    flow = synflow(apply, params, batch.x, layers=layers_of(network, wiring))
     return flow if scale == "raw" else jnp.log(flow)
 
 

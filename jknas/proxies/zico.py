@@ -18,9 +18,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.kernels.zico import zico
-from jknas.networks.families import family_of
 from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.proxies.proxy import Batch, Proxy, model
 
 
@@ -41,7 +40,7 @@ def zico_score(
     """
     del key
     choose("statistics", statistics, ("example", "batch"), error=ProxyError)
-    layers = family_of(network).kernel_layers(network, wiring)
+    layers = layers_of(network, wiring)
     return zico(model(network, wiring, statistics), params, batch.x, batch.labels, batches=batches, layers=layers)
 
 

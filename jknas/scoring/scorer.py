@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from jknas.data import Dataset
 from jknas.errors import ProxyError
-from jknas.networks.fitting import check_fit, network_for
+from jknas.networks.families import check_fit, network_for
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
 from jknas.proxies import Batch, Proxy

@@ -7,8 +7,7 @@ from typing import Any
 from jknas import proxies
 from jknas.data import Dataset
 from jknas.errors import SearchError
-from jknas.networks.families import family_of
-from jknas.networks.fitting import check_fit
+from jknas.networks.families import check_fit, macro_of
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
 from jknas.proxies import Proxy
@@ -58,8 +57,11 @@ class Problem:
         self.proxy.check(self.space.name, self.chosen_settings)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
-        if (scored := family_of(self.network).space) != self.space.name:
-            raise SearchError(f"the network is one of the space {scored!r}, and the space is {self.space.name!r}: use fitting.network_for.")
+        kind = type(self.network).__name__
+        if isinstance(macro := macro_of(self.space), type) and not isinstance(self.network, macro):
+            raise SearchError(
+                f"the network is a {kind}, and the space {self.space.name!r} has a {macro.__name__}: make it with families.network_for."
+            )
         check_fit(self.network, self.dataset, error=SearchError)
         size, count = self.examples, len(self.dataset.y_train)
         if size < 1 or (self.proxy.subject.once and size > count):

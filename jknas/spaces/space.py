@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, SupportsIndex, TypeVar, overload
+from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
@@ -93,6 +93,8 @@ class Space(Generic[G]):
         is_dead: whether the output of the cell does not depend on its input.
         parameters: trainable parameters of the whole network.
         macs: multiply-accumulates of the whole network for one image.
+        networks: class of the macro network, or ``"module:Name"`` of it, so that the space can be used without JAX. It takes ``channels``,
+            ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Space(Generic[G]):
     is_dead: Callable[[G], bool]
     parameters: Parameters[G]
     macs: Macs[G]
+    networks: Any = None
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

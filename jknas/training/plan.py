@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from jknas.data import SPLITS, Dataset
 from jknas.errors import TrainingError
-from jknas.networks.fitting import check_fit
+from jknas.networks.families import check_fit
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.training.network import TrainableNetwork, can_have_auxiliary
 from jknas.training.recipe import Recipe

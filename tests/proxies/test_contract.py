@@ -14,12 +14,11 @@ from compiling import quick_jit
 from random_variables import random_variables
 
 from jknas import proxies, spaces
-from jknas.errors import ProxyError, SearchError
+from jknas.errors import NetworkError, ProxyError, SearchError, SpaceError
 from jknas.files.json_text import read_json
-from jknas.networks import fitting
+from jknas.networks import families
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
 from jknas.networks.darts.layers import kernel_layers
-from jknas.networks.families import family_for, family_of
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.network import Network, ThinNetwork
@@ -58,30 +57,41 @@ def quickly(monkeypatch):
 @pytest.mark.parametrize(("name", "kind", "cells"), [("nasbench201", CellNetwork, 5), ("darts", DartsNetwork, 8)])
 def test_the_network_of_a_space(name, kind, cells):
     space, dataset = spaces.get(name), stubs.tiny_digits()
-    usual = fitting.network_for(space, dataset)
+    usual = families.network_for(space, dataset)
     assert usual == kind(channels=16, cells=cells, classes=10, input_channels=3)
-    assert fitting.network_for(space, dataset, channels=4, cells=3) == kind(channels=4, cells=3)
+    assert families.network_for(space, dataset, channels=4, cells=3) == kind(channels=4, cells=3)
     assert isinstance(usual, Network)
-    family = family_of(usual)
-    assert family is family_for(name)
-    assert isinstance(family.tenas(usual), Network)
-    assert isinstance(family.thin(usual), ThinNetwork)
+    assert families.macro_of(space) is kind
+    assert isinstance(usual.tenas_network(), Network)
+    assert isinstance(usual.thin_network(), ThinNetwork)
 
 
 def test_every_space_has_a_network():
-    assert [family_for(name).space for name in spaces.names()] == list(spaces.names())
+    assert all(isinstance(families.macro_of(spaces.get(name)), type) for name in spaces.names())
 
 
-def test_a_network_of_no_family():
-    with pytest.raises(ValueError, match="network is a TenasDartsNetwork; expected one of CellNetwork, DartsNetwork"):
-        family_of(TenasDartsNetwork())
-    with pytest.raises(ValueError, match="Unknown space with a network 'nats'; expected one of nasbench201, darts"):
-        family_for("nats")
+def test_a_space_without_a_network():
+    with pytest.raises(SpaceError, match=r"the space 'darts' has no network: set Space\.networks to a network class"):
+        families.macro_of(dataclasses.replace(DARTS, networks=None))
+    with pytest.raises(SpaceError, match=r"'nowhere\.at_all:Net' cannot be imported \(No module named 'nowhere'\)"):
+        families.macro_of(dataclasses.replace(DARTS, networks="nowhere.at_all:Net"))
+    with pytest.raises(SpaceError, match=r"the module 'jknas\.errors' has no 'Net'"):
+        families.macro_of(dataclasses.replace(DARTS, networks="jknas.errors:Net"))
+
+
+def test_a_missing_capability():
+    with pytest.raises(
+        NetworkError, match=r"proxy 'zen' needs the capability 'observable', which DartsNetwork lacks: give .* walk\("
+    ):
+        families.require(DartsNetwork(), "observable", "proxy 'zen'")
+    assert families.provides(CellNetwork, "observable") is hasattr(CellNetwork, "walk")
+    with pytest.raises(NetworkError, match="Unknown capability 'observabel'"):
+        families.provides(DartsNetwork, "observabel")
 
 
 def test_a_search_problem_whose_network_is_of_another_space():
     with pytest.raises(
-        SearchError, match=r"the network is one of the space 'nasbench201', and the space is 'darts': use fitting\.network_for"
+        SearchError, match=r"the network is a CellNetwork, and the space 'darts' has a DartsNetwork: make it with families\.network_for"
     ):
         stubs.problem(space=DARTS)
     assert stubs.problem(space=DARTS, network=DartsNetwork(2, 3)).identity()["network"]["cells"] == 3
@@ -96,8 +106,8 @@ def test_the_small_networks_of_tenas():
     assert read_json(scorer.key(named).network) == {"cells": 2, "channels": 1, "classes": 10, "resolution": 8}
     regions = make_scorer(proxies.get("linear_regions"), stubs.tiny_digits(), DARTS, channels=16)
     assert regions.network == DartsNetwork(1, 2)
-    assert isinstance(family_of(regions.network).thin(regions.network), TenasDartsThinNetwork)
-    assert isinstance(family_for("nasbench201").thin(CellNetwork()), ThinCellNetwork)
+    assert isinstance(regions.network.thin_network(), TenasDartsThinNetwork)
+    assert isinstance(CellNetwork().thin_network(), ThinCellNetwork)
 
 
 def test_size_is_that_of_the_usual_network():

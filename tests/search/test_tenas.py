@@ -13,7 +13,7 @@ from search_stubs import number, tiny_digits
 
 from jknas import search, spaces
 from jknas.files.json_text import write_json
-from jknas.networks.fitting import network_for
+from jknas.networks.families import network_for
 from jknas.search.pruning.measuring import Found
 from jknas.search.pruning.supernets import Supernet, supernet
 from jknas.training import Recipe

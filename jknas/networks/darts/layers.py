@@ -12,20 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jknas.networks.darts.network import DartsNetwork
 from jknas.networks.darts.parameters import GROUPS, ROWS, restrict
 from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
 from jknas.spaces.darts.genotype import EDGES, OPERATIONS
 
 
-def kernel_layers(network: DartsNetwork, wiring: Wiring) -> Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]:
+def kernel_layers(wiring: Wiring) -> Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]:
     """Return the function that cuts a gradient into its layers for Eq. (16) of KNAS: every convolution and the classifier.
 
     Args:
-        network: the network that the gradient belongs to; its size does not matter.
         wiring: genotype, code or mixture weights (traced or not); candidates that it does not choose get weight zero.
     """
-    del network
     genotype, traced = resolve_wiring(wiring)
     live = None if traced is None else (live_mixture(traced) != 0).reshape(2, len(EDGES), len(OPERATIONS))
 

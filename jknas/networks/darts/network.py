@@ -27,8 +27,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
+from jknas.kernels.mgm import Layers
 from jknas.networks.darts.auxiliary import auxiliary_shapes, check_extents, run_auxiliary
 from jknas.networks.darts.cell import Drop, cell
+from jknas.networks.darts.layers import kernel_layers
 from jknas.networks.darts.parameters import (
     Averages,
     CellPlan,
@@ -44,6 +46,8 @@ from jknas.networks.darts.parameters import (
     used_operations,
 )
 from jknas.networks.darts.stem import Stem, run_stem, stem_shapes
+from jknas.networks.darts.tenas import TenasDartsNetwork
+from jknas.networks.darts.tenas_thin import TenasDartsThinNetwork
 from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
@@ -77,6 +81,9 @@ class DartsNetwork:
 
     genotypes: ClassVar[type] = DartsGenotype
     has_drop_path: ClassVar[bool] = True
+    recipe: ClassVar[str] = "darts"
+    score_statistics: ClassVar[Statistics] = "batch"
+    tenas_batch: ClassVar[int] = 14
 
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "classes", "input_channels"):
@@ -233,6 +240,22 @@ class DartsNetwork:
             raise NetworkError("drop_path > 0 needs key=..., a JAX random key that is new in every step")
         drop = (key, drop_path) if dropping else None
         return self._run(params, batch_stats, x, wiring, "batch", drop=drop, auxiliary=self.auxiliary)
+
+    def kernel_layers(self, wiring: Wiring) -> Layers:
+        """Return the function that cuts a gradient into its layers, see :mod:`jknas.networks.darts.layers`."""
+        return kernel_layers(wiring)
+
+    def apply_without_normalisation(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
+        """Return the logits of the network without any normalisation."""
+        return self.apply(params, x, wiring, statistics="none")
+
+    def tenas_network(self) -> TenasDartsNetwork:
+        """Return TE-NAS's small network for the tangent kernel, for the same classes and images."""
+        return TenasDartsNetwork(self.classes, self.input_channels)
+
+    def thin_network(self) -> TenasDartsThinNetwork:
+        """Return TE-NAS's network for counting linear regions, for the same classes."""
+        return TenasDartsThinNetwork(self.classes)
 
     def check_auxiliary(self, height: int, width: int) -> None:
         """Raise ValueError unless the auxiliary classifier can be trained on images of this size."""

@@ -13,6 +13,7 @@ Deviations:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,9 @@ class TenasDartsThinNetwork:
     """
 
     classes: int = 10
+    channels: ClassVar[int] = 1
+    cells: ClassVar[int] = 2
+    input_channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_classes(self.classes)

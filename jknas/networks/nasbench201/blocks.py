@@ -33,7 +33,8 @@ from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.normalisation import Statistics, check_statistics
 from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.nasbench201.network import CellNetwork, Wiring, resolve_wiring
+from jknas.networks.nasbench201.wiring import Wiring, resolve_wiring
+from jknas.networks.network import Network
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 from jknas.xla.switch import Branch, add_chosen
 
@@ -118,7 +119,7 @@ class Observation(NamedTuple):
 
 
 def walk(
-    network: CellNetwork,
+    network: Network,
     params: PyTree,
     x: Float[Array, "n h w c"],
     wiring: Wiring,
@@ -163,7 +164,7 @@ def walk(
 
 
 def look(
-    network: CellNetwork,
+    network: Network,
     params: PyTree,
     x: Float[Array, "n h w c"],
     wiring: Wiring,

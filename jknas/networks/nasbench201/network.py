@@ -22,21 +22,22 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import NetworkError
+from jknas.kernels.mgm import Layers
 from jknas.networks.layers.conv_norm import BatchNorm, batch_norm, declare
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
+from jknas.networks.nasbench201 import blocks, torch_order
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, Cell, Reduction, edge_name
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.networks.nasbench201.tenas import ThinCellNetwork
+from jknas.networks.nasbench201.wiring import Wiring, resolve_wiring
+from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 
 Variables = dict[str, Any]
 """``{"params": ..., "batch_stats": ...}``, nested dictionaries of arrays; a stage's cells are stacked along the first axis."""
-
-Wiring = CellGenotype | jax.Array | np.ndarray
 
 
 class _Macro(nn.Module):
@@ -93,6 +94,9 @@ class CellNetwork:
     genotypes: ClassVar[type] = CellGenotype
     auxiliary: ClassVar[bool] = False
     has_drop_path: ClassVar[bool] = False
+    recipe: ClassVar[str] = "nasbench201-12"
+    score_statistics: ClassVar[Statistics] = "example"
+    tenas_batch: ClassVar[int] = 72
 
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "classes", "input_channels"):
@@ -191,6 +195,43 @@ class CellNetwork:
         """Return :func:`restrict` of the tree."""
         return restrict(tree, genotype)
 
+    def kernel_layers(self, wiring: Wiring) -> Layers:
+        """Return the function that cuts a gradient into its layers: every convolution and the classifier, see :mod:`.torch_order`."""
+        return torch_order.kernel_layers(self, wiring)
+
+    def walk(
+        self,
+        params: PyTree,
+        x: Float[Array, "n h w c"],
+        wiring: Wiring,
+        visit: blocks.Visit,
+        extras: Mapping[str, PyTree] | None = None,
+    ) -> blocks.Observation:
+        """Run the network block by block, see :func:`.blocks.walk`."""
+        return blocks.walk(self, params, x, wiring, visit, extras=extras)
+
+    def leading_entries(
+        self, gradient: PyTree, wiring: Wiring, *, entries: int, tensors_taken: int
+    ) -> tuple[Float[Array, "m e"], Float[Array, " m"]]:
+        """Return the first entries of the first large tensors in PyTorch's order, see :func:`.torch_order.leading_entries`."""
+        return torch_order.leading_entries(self, gradient, wiring, entries=entries, tensors_taken=tensors_taken)
+
+    def apply_normalising_reductions(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
+        """Return the logits of the network whose only normalisations are those of the two reduction blocks, over the batch."""
+        return self.apply(params, x, wiring, statistics="none", reductions="batch")
+
+    def apply_without_normalisation(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
+        """Return the logits of the network without any normalisation."""
+        return self.apply(params, x, wiring, statistics="none")
+
+    def tenas_network(self) -> "CellNetwork":
+        """Return TE-NAS's small network for the tangent kernel, for the same classes and images."""
+        return CellNetwork(3, 1, self.classes, self.input_channels)
+
+    def thin_network(self) -> ThinCellNetwork:
+        """Return TE-NAS's network for counting linear regions, for the same classes."""
+        return ThinCellNetwork(classes=self.classes)
+
     def _run(
         self,
         params: PyTree,
@@ -240,31 +281,6 @@ def _parameter_shapes(network: CellNetwork) -> PyTree:
         return dict(network._module("batch", None).init(jax.random.key(0), images, None))
 
     return jax.eval_shape(declared)["params"]
-
-
-def resolve_wiring(wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
-    """Tell the kinds of wiring apart: ``(genotype, None)``, or ``(None, array)`` with a code or mixture weights, told apart by their shape.
-
-    Raises:
-        ValueError: for an array that is no wiring, or a code with a digit that means no operation.
-        TypeError: for a string.
-    """
-    if isinstance(wiring, CellGenotype):
-        return wiring, None
-    if isinstance(wiring, str):
-        raise TypeError("wiring is a string; parse it first: CellGenotype.parse(text)")
-    array = jnp.asarray(wiring)
-    if array.shape == (len(EDGES),) and jnp.issubdtype(array.dtype, jnp.integer):
-        # A traced code cannot be looked at: a digit out of range is then moved to the nearest operation.
-        if not isinstance(array, jax.core.Tracer) and not all(0 <= digit < len(OPERATIONS) for digit in array.tolist()):
-            raise NetworkError(f"a code has digits 0 to {len(OPERATIONS) - 1}, got {array.tolist()}")
-        return None, array
-    if array.shape == (len(EDGES), len(OPERATIONS)) and jnp.issubdtype(array.dtype, jnp.floating):
-        return None, array
-    raise NetworkError(
-        f"wiring must be a CellGenotype, a code (integers [{len(EDGES)}]) or mixture weights (floats [{len(EDGES)}, {len(OPERATIONS)}]), "
-        f"got {array.dtype}{list(array.shape)}"
-    )
 
 
 def _check_operations(name: str, tree: Mapping[str, Any], genotype: CellGenotype | None) -> None:

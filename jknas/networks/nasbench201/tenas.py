@@ -19,7 +19,7 @@ Deviations:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from jknas.networks.layers.conv_norm import ConvNormWeights, NormWeights, batch_
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers.pooling import average_pool_3x3
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.nasbench201.network import Wiring, resolve_wiring
+from jknas.networks.nasbench201.wiring import Wiring, resolve_wiring
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 LIVE_ABOVE = 0.01
@@ -71,6 +71,8 @@ class ThinCellNetwork:
 
     channels: int = 1
     classes: int = 10
+    cells: ClassVar[int] = 1
+    input_channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         for name in ("channels", "classes"):

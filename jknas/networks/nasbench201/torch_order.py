@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.nasbench201.network import CellNetwork, Wiring
+from jknas.networks.nasbench201.wiring import Wiring
+from jknas.networks.network import Network
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 _NORM = (
@@ -56,7 +57,7 @@ class Tensor(NamedTuple):
         value = self.read(variables)
         return jnp.transpose(value, _TO_TORCH[value.ndim])
 
-    def cells(self, network: CellNetwork) -> int:
+    def cells(self, network: Network) -> int:
         """Return how many tensors the leaf at ``path`` stacks."""
         return 1 if self.cell is None else network.cells
 
@@ -64,7 +65,7 @@ class Tensor(NamedTuple):
 _TO_TORCH: dict[int, tuple[int, ...]] = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
 
-def tensors(network: CellNetwork, genotype: CellGenotype | None = None) -> list[Tensor]:
+def tensors(network: Network, genotype: CellGenotype | None = None) -> list[Tensor]:
     """List every parameter and running average of the reference network, in its registration order.
 
     Without a genotype, those of all candidate operations: the list of any genotype is a part of it, in the same order.
@@ -113,11 +114,11 @@ def _presence(listed: list[Tensor], wiring: Wiring) -> Float[Array, " m"]:
     return chosen[edges, operations]
 
 
-def _listed(network: CellNetwork, wiring: Wiring) -> list[Tensor]:
+def _listed(network: Network, wiring: Wiring) -> list[Tensor]:
     return [t for t in tensors(network, wiring if isinstance(wiring, CellGenotype) else None) if t.collection == "params"]
 
 
-def kernel_layers(network: CellNetwork, wiring: Wiring) -> Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]:
+def kernel_layers(network: Network, wiring: Wiring) -> Callable[[PyTree], list[tuple[jax.Array, jax.Array]]]:
     """Return the function that cuts a gradient into its layers for Eq. (16) of KNAS: every convolution and the classifier.
 
     Args:
@@ -140,7 +141,7 @@ def kernel_layers(network: CellNetwork, wiring: Wiring) -> Callable[[PyTree], li
 
 
 def leading_entries(
-    network: CellNetwork, gradient: PyTree, wiring: Wiring, *, entries: int, tensors_taken: int
+    network: Network, gradient: PyTree, wiring: Wiring, *, entries: int, tensors_taken: int
 ) -> tuple[Float[Array, "m e"], Float[Array, " m"]]:
     """Return the first entries of every large enough tensor in registration order, and which of them the released KNAS code takes.
 

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jknas import spaces
 from jknas.errors import SearchError, choose
-from jknas.networks.families import family_for
+from jknas.networks.families import macro_of
 from jknas.networks.network import initial_params
 from jknas.spaces.darts import genotype as darts_genotype
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
@@ -102,9 +103,8 @@ def supernet(space: str, *, classes: int, input_channels: int) -> Supernet:
         SearchError: there is none for that space.
     """
     structure = _STRUCTURES[choose("space with a supernet", space, tuple(_STRUCTURES), error=SearchError)]()
-    family = family_for(space)
-    macro = family.macro(classes=classes, input_channels=input_channels)
-    network, thin = family.tenas(macro), family.thin(macro)
+    macro = macro_of(spaces.get(space))(classes=classes, input_channels=input_channels)
+    network, thin = macro.tenas_network(), macro.thin_network()
     return Supernet(
         **structure,
         init=lambda key, scheme: initial_params(network, key, scheme),

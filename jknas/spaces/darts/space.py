@@ -235,4 +235,5 @@ DARTS: Space[DartsGenotype] = Space(
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
+    networks="jknas.networks.darts.network:DartsNetwork",
 )

@@ -160,4 +160,5 @@ NASBENCH201: Space[CellGenotype] = Space(
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
+    networks="jknas.networks.nasbench201.network:CellNetwork",
 )
