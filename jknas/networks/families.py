@@ -6,13 +6,13 @@ searches ask for capabilities, never for a space's name or a network's type.
 """
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from jknas.data import Dataset
 from jknas.errors import JknasError, NetworkError, SpaceError, choose
 from jknas.networks.network import Network
+from jknas.spaces.reference import load_reference
 from jknas.spaces.space import Space
 
 CAPABILITIES: Mapping[str, tuple[str, str]] = {
@@ -71,29 +71,6 @@ def macro_of(space: Space[Any]) -> Any:
     if space.networks is None:
         raise SpaceError(f"the space {space.name!r} has no network: set Space.networks to a network class, or to 'module:Name' of one.")
     return load_reference(space.networks, "network") if isinstance(space.networks, str) else space.networks
-
-
-def load_reference(text: str, kind: str) -> Any:
-    """Return what ``module:NAME`` refers to.
-
-    Args:
-        text: a module's dotted name, a colon, and the name of an attribute.
-        kind: what is expected, for the message.
-
-    Raises:
-        SpaceError: the text has another form, the module cannot be imported, or it has no such attribute.
-    """
-    module, colon, name = text.partition(":")
-    if not (module and colon and name):
-        raise SpaceError(f"{text!r} does not name a {kind}: expected module:NAME, as in mypackage.myspace:SPACE.")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise SpaceError(
-            f"the module of the {kind} {text!r} cannot be imported ({error}): check its name and that it is on PYTHONPATH."
-        ) from error
-    except AttributeError as error:
-        raise SpaceError(f"the module {module!r} has no {name!r}: name the {kind} that it defines, as module:NAME.") from error
 
 
 def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None) -> Network:

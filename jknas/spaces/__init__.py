@@ -1,17 +1,19 @@
-"""The search spaces, by name."""
+"""The search spaces, by name. Each folder here is one space; :func:`register` adds spaces from elsewhere."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 from jknas.errors import SpaceError, choose
-from jknas.spaces.darts.space import DARTS
-from jknas.spaces.nasbench201.space import NASBENCH201
-from jknas.spaces.space import Space
+from jknas.spaces.edges import edge_space
+from jknas.spaces.reference import load_reference
+from jknas.spaces.space import Genotype, Space
 
-__all__ = ["Space", "SpaceError", "get", "names"]
+__all__ = ["Genotype", "Space", "edge_space", "get", "names", "register"]
 
-_SPACES: dict[str, Space[Any]] = {space.name: space for space in (NASBENCH201, DARTS)}
+_SPACES: dict[str, Space[Any]] = {}
 
 
 def names() -> tuple[str, ...]:
@@ -23,12 +25,31 @@ def get(name: str) -> Space[Any]:
     """Return the search space of that name.
 
     Args:
-        name: one of ``names()``.
-
-    Returns:
-        The space.
+        name: one of ``names()``, or ``module:NAME`` of a space that a module on ``PYTHONPATH`` defines; it is registered.
 
     Raises:
-        SpaceError: no space has that name; the message lists those that exist.
+        SpaceError: no space has that name (the message lists those that exist), the module cannot be imported, or what it defines under
+            that name is no space.
     """
+    if isinstance(name, str) and ":" in name:
+        found = load_reference(name, "search space")
+        if not isinstance(found, Space):
+            raise SpaceError(f"{name!r} is a {type(found).__name__}; expected a jknas.spaces.Space. Make one with jknas.spaces.edge_space.")
+        register(found)
+        return found
     return _SPACES[choose("search space", name, names(), error=SpaceError)]
+
+
+def register(space: Space[Any]) -> None:
+    """Add a search space, so that :func:`get` and the command line know its name.
+
+    Raises:
+        SpaceError: another space has that name already.
+    """
+    if _SPACES.setdefault(space.name, space) is not space:
+        raise SpaceError(f"a search space called {space.name!r} is registered already: give yours another name.")
+
+
+for _found in pkgutil.iter_modules(__path__):
+    if _found.ispkg:
+        register(importlib.import_module(f"{__name__}.{_found.name}").SPACE)

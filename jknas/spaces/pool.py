@@ -8,11 +8,11 @@ import numpy as np
 
 from jknas.errors import SpaceError
 from jknas.spaces.sampling import check_generator, sample_ranks
-from jknas.spaces.space import Space
+from jknas.spaces.space import Genotype, Space
 
 __all__ = ["restricted"]
 
-G = TypeVar("G")
+G = TypeVar("G", bound=Genotype)
 
 
 def restricted(space: Space[G], genotypes: Sequence[G]) -> Space[G]:
@@ -33,7 +33,7 @@ def restricted(space: Space[G], genotypes: Sequence[G]) -> Space[G]:
     >>> few.size, set(few.sample(np.random.default_rng(1), 3, unique=True)) == set(few.enumerate())
     (3, True)
     """
-    kept = sorted(genotypes, key=lambda genotype: genotype.code)  # type: ignore[attr-defined]
+    kept = sorted(genotypes, key=lambda genotype: genotype.code)
     if not kept or len(set(kept)) < len(kept):
         raise SpaceError(f"{len(kept)} genotypes given, {len(set(kept))} of them different: expected one or more, each once.")
 

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
+from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
-from jknas.errors import SpaceError
+__all__ = ["Genotype", "Index", "Space"]
 
-__all__ = ["Space", "SpaceError"]
 
-G = TypeVar("G")
+class Genotype(Protocol):
+    """What every genotype is: an immutable, hashable and ordered value with an integer code, which ``str`` prints and ``parse`` reads."""
+
+    @property
+    def code(self) -> tuple[int, ...]:
+        """One digit per edge: the place of its operation."""
+        ...
+
+    def __lt__(self, other: Any, /) -> bool:
+        """Order genotypes by their codes."""
+        ...
+
+    def __hash__(self) -> int:
+        """Hash the value."""
+        ...
+
+
+G = TypeVar("G", bound=Genotype)
 G_co = TypeVar("G_co", covariant=True)
 G_contra = TypeVar("G_contra", contravariant=True)
 
@@ -70,6 +86,18 @@ class Macs(Protocol[G_contra]):
         ...
 
 
+class Index(NamedTuple, Generic[G]):
+    """The published numbers of the genotypes.
+
+    Attributes:
+        at: number to genotype.
+        of: genotype to number.
+    """
+
+    at: Callable[[SupportsIndex], G]
+    of: Callable[[G], int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Space(Generic[G]):
     """A search space: what can be searched, as pure functions over an immutable genotype value.
@@ -80,6 +108,7 @@ class Space(Generic[G]):
         num_edges: the number of edges that can carry an operation, and the length of a code.
         size: the number of genotypes (codes, not classes).
         cells: the usual depth of the macro network, which ``parameters`` and ``macs`` take as ``cells``.
+        cells_unit: what ``cells`` counts, for messages: "cells per stage", "cells".
         named: well-known genotypes by name.
         mutation_rules: the names that ``mutate`` takes as ``rule``; the first is the default.
         canonical_rules: the names that ``canonical`` takes as ``rule``; the first is the default.
@@ -95,6 +124,7 @@ class Space(Generic[G]):
         macs: multiply-accumulates of the whole network for one image.
         networks: class of the macro network, or ``"module:Name"`` of it, so that the space can be used without JAX. It takes ``channels``,
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
+        index: the published numbers of the genotypes, or None.
     """
 
     name: str
@@ -102,6 +132,7 @@ class Space(Generic[G]):
     num_edges: int
     size: int
     cells: int
+    cells_unit: str = "cells"
     named: Mapping[str, G]
     mutation_rules: tuple[str, ...]
     canonical_rules: tuple[str, ...]
@@ -116,6 +147,7 @@ class Space(Generic[G]):
     parameters: Parameters[G]
     macs: Macs[G]
     networks: Any = None
+    index: Index[G] | None = None
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

@@ -18,7 +18,6 @@ from jknas.errors import NetworkError, ProxyError, SearchError, SpaceError
 from jknas.files.json_text import read_json
 from jknas.networks import families
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
-from jknas.networks.darts.layers import kernel_layers
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.network import Network, ThinNetwork
@@ -80,9 +79,7 @@ def test_a_space_without_a_network():
 
 
 def test_a_missing_capability():
-    with pytest.raises(
-        NetworkError, match=r"proxy 'zen' needs the capability 'observable', which DartsNetwork lacks: give .* walk\("
-    ):
+    with pytest.raises(NetworkError, match=r"proxy 'zen' needs the capability 'observable', which DartsNetwork lacks: give .* walk\("):
         families.require(DartsNetwork(), "observable", "proxy 'zen'")
     assert families.provides(CellNetwork, "observable") is hasattr(CellNetwork, "walk")
     with pytest.raises(NetworkError, match="Unknown capability 'observabel'"):
@@ -202,7 +199,7 @@ def test_layers_of_genotype_code_and_mixture(cells):
         wirings = (genotype, code, np.eye(len(OPERATIONS), dtype=np.float32)[code])
         found = []
         for wiring in wirings:
-            layers = [(np.asarray(stack), np.asarray(weights)) for stack, weights in kernel_layers(network, wiring)(gradient)]
+            layers = [(np.asarray(stack), np.asarray(weights)) for stack, weights in network.kernel_layers(wiring)(gradient)]
             assert all(stack.shape[0] == weights.shape[0] and set(weights) <= {0.0, 1.0} for stack, weights in layers)
             found.append(sorted(float(np.square(one).sum()) for stack, weights in layers for one in stack[weights == 1]))
         assert len(found[0]) == expected_layers(genotype, network)

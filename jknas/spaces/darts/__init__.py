@@ -3,4 +3,6 @@
 from jknas.spaces.darts.genotype import EDGES, OPERATIONS, DartsGenotype
 from jknas.spaces.darts.space import DARTS
 
-__all__ = ["DARTS", "EDGES", "OPERATIONS", "DartsGenotype"]
+SPACE = DARTS
+
+__all__ = ["DARTS", "EDGES", "OPERATIONS", "SPACE", "DartsGenotype"]

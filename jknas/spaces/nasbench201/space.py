@@ -10,23 +10,22 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import overload
 
 import numpy as np
 
 from jknas.errors import SpaceError, choose
+from jknas.spaces.edges import edge_space, replace_one
 from jknas.spaces.nasbench201.canonical import RULES, canonical
 from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
-from jknas.spaces.sampling import check_generator, sample_ranks
-from jknas.spaces.space import Space
+from jknas.spaces.nasbench201.index import genotype_at, index_of
+from jknas.spaces.sampling import check_generator
+from jknas.spaces.space import Index, Space
 
-__all__ = ["MUTATION_RULES", "NAMED", "NASBENCH201", "is_dead", "mutate", "neighbours", "sample"]
+__all__ = ["MUTATION_RULES", "NAMED", "NASBENCH201", "is_dead", "mutate"]
 
-SIZE = len(OPERATIONS) ** len(EDGES)
 MUTATION_RULES = ("node", "edge")
 
 NAMED: Mapping[str, CellGenotype] = MappingProxyType(
@@ -58,26 +57,6 @@ def is_dead(genotype: CellGenotype) -> bool:
     return 3 not in fed
 
 
-def enumerate_cells() -> Iterator[CellGenotype]:
-    """Yield all 15,625 cells in the order of their codes (edge 1<-0 is the most significant digit)."""
-    for operations in product(OPERATIONS, repeat=len(EDGES)):
-        yield CellGenotype(operations)
-
-
-def neighbours(genotype: CellGenotype) -> tuple[CellGenotype, ...]:
-    """Return the 24 cells that differ from this one on exactly one edge.
-
-    Args:
-        genotype: the cell.
-
-    Returns:
-        The neighbours: for each edge in order, the four other operations in the order of their digits.
-    """
-    return tuple(
-        _with_operation(genotype, edge, name) for edge, current in enumerate(genotype.operations) for name in OPERATIONS if name != current
-    )
-
-
 def mutate(genotype: CellGenotype, rng: np.random.Generator, *, rule: str = "node") -> CellGenotype:
     """Replace the operation of one random edge by a different one, drawn uniformly from the other four.
 
@@ -101,64 +80,25 @@ def mutate(genotype: CellGenotype, rng: np.random.Generator, *, rule: str = "nod
         edge = EDGES.index((node, int(rng.integers(node))))
     else:
         edge = int(rng.integers(len(EDGES)))
-    others = [name for name in OPERATIONS if name != genotype.operations[edge]]
-    return _with_operation(genotype, edge, others[int(rng.integers(len(others)))])
+    return replace_one(genotype, edge, rng, CellGenotype.from_code, len(OPERATIONS))
 
 
-@overload
-def sample(rng: np.random.Generator, n: None = None, *, unique: bool = False) -> CellGenotype: ...
-@overload
-def sample(rng: np.random.Generator, n: int, *, unique: bool = False) -> tuple[CellGenotype, ...]: ...
-def sample(rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> CellGenotype | tuple[CellGenotype, ...]:
-    """Draw cells uniformly from the 15,625 strings.
-
-    Args:
-        rng: the source of randomness; it advances.
-        n: how many; None draws one and returns it bare.
-        unique: draw without replacement, so that the n strings are distinct (they may still compute the same function).
-
-    Returns:
-        One genotype when n is None, else a tuple of n.
-
-    Raises:
-        SpaceError: n is negative, or ``unique`` is asked for with more than 15,625.
-        TypeError: ``rng`` is not a ``numpy.random.Generator``.
-    """
-    cells = tuple(map(_at_rank, sample_ranks(rng, 1 if n is None else n, size=SIZE, unique=unique and n is not None)))
-    return cells[0] if n is None else cells
-
-
-def _at_rank(rank: int) -> CellGenotype:
-    """The cell at a place in the order of codes."""
-    digits = []
-    for _ in EDGES:
-        rank, digit = divmod(rank, len(OPERATIONS))
-        digits.append(digit)
-    return CellGenotype(tuple(OPERATIONS[digit] for digit in reversed(digits)))
-
-
-def _with_operation(genotype: CellGenotype, edge: int, name: str) -> CellGenotype:
-    return CellGenotype((*genotype.operations[:edge], name, *genotype.operations[edge + 1 :]))
-
-
-NASBENCH201: Space[CellGenotype] = Space(
+NASBENCH201: Space[CellGenotype] = edge_space(
     name="nasbench201",
     operations=OPERATIONS,
     num_edges=len(EDGES),
-    size=SIZE,
     cells=5,
+    cells_unit="cells per stage",
     named=NAMED,
     mutation_rules=MUTATION_RULES,
     canonical_rules=RULES,
     parse=CellGenotype.parse,
     from_code=CellGenotype.from_code,
-    sample=sample,
     mutate=mutate,
-    neighbours=neighbours,
-    enumerate=enumerate_cells,
     canonical=canonical,
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
     networks="jknas.networks.nasbench201.network:CellNetwork",
+    index=Index(genotype_at, index_of),
 )

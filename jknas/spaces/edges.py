@@ -1,0 +1,185 @@
+"""Spaces in which each edge holds one operation and every integer code is a genotype: what such a space needs, derived from its code.
+
+NAS-Bench-201 is such a space, and so is the easiest space of your own: :func:`edge_space` asks for the operations, the number of edges, the
+network and its cost, and supplies text form, sampling, mutation, neighbours and enumeration.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import Any, SupportsIndex, TypeVar
+
+import numpy as np
+
+from jknas.errors import GenotypeError, SpaceError, choose
+from jknas.spaces.code import read_digits
+from jknas.spaces.sampling import check_generator, sample_ranks
+from jknas.spaces.space import Canonical, Genotype, Index, Macs, Mutate, Parameters, Space
+
+__all__ = ["EdgeGenotype", "edge_space"]
+
+G = TypeVar("G", bound=Genotype)
+
+
+@functools.total_ordering
+@dataclass(frozen=True)
+class EdgeGenotype:
+    """One operation on each edge, written ``|conv|skip|none|``.
+
+    Attributes:
+        operations: the names of the operations, edge by edge.
+        code: their places among the operations of the space.
+    """
+
+    operations: tuple[str, ...]
+    code: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"|{'|'.join(self.operations)}|"
+
+    def __lt__(self, other: object) -> bool:
+        return self.code < other.code if isinstance(other, EdgeGenotype) else NotImplemented
+
+
+def edge_space(
+    *,
+    name: str,
+    operations: tuple[str, ...],
+    num_edges: int,
+    parameters: Parameters[Any],
+    macs: Macs[Any],
+    networks: Any = None,
+    cells: int = 1,
+    cells_unit: str = "cells",
+    named: Mapping[str, Any] = MappingProxyType({}),
+    parse: Callable[[str], Any] | None = None,
+    from_code: Callable[[Iterable[SupportsIndex]], Any] | None = None,
+    mutate: Mutate[Any] | None = None,
+    mutation_rules: tuple[str, ...] = ("edge",),
+    canonical: Canonical[Any] | None = None,
+    canonical_rules: tuple[str, ...] = ("string",),
+    is_dead: Callable[[Any], bool] | None = None,
+    index: Index[Any] | None = None,
+) -> Space[Any]:
+    """Make a space whose genotypes are all codes of ``num_edges`` digits.
+
+    Args:
+        name: the name of the space.
+        operations: the operation names; the place of a name is its digit.
+        num_edges: the number of edges.
+        parameters: counts trainable parameters, see :class:`~jknas.spaces.space.Space`.
+        macs: counts multiply-accumulates.
+        networks: class of the macro network, or ``"module:Name"`` of it; None for a space that is never scored or trained.
+        cells: the usual depth of the network.
+        cells_unit: what ``cells`` counts, for messages ("cells per stage").
+        named: well-known genotypes by name.
+        parse: text to genotype; reads ``|op|op|...|`` by default.
+        from_code: digits to genotype; makes an :class:`EdgeGenotype` by default.
+        mutate: changes a genotype at random; replaces the operation of one edge, drawn uniformly, by default.
+        mutation_rules: the names that ``mutate`` takes as ``rule``; the first is the default.
+        canonical: maps a genotype to the representative of its class; every genotype is its own by default.
+        canonical_rules: the names that ``canonical`` takes as ``rule``.
+        is_dead: whether the output of a cell does not depend on its input; never by default.
+        index: the published numbers of the genotypes, if there are any.
+
+    Raises:
+        SpaceError: operations or edges that make no space.
+
+    >>> space = edge_space(
+    ...     name="toy",
+    ...     operations=("none", "skip", "conv"),
+    ...     num_edges=2,
+    ...     parameters=lambda genotype, **size: 0,
+    ...     macs=lambda genotype, **size: 0,
+    ... )
+    >>> space.size, str(space.parse("|conv|skip|")), space.from_code([2, 1]) == space.parse("|conv|skip|")
+    (9, '|conv|skip|', True)
+    """
+    if num_edges < 1 or len(operations) < 2 or len(set(operations)) < len(operations):
+        raise SpaceError(f"{num_edges} edges with operations {operations} were given: expected one or more edges, and two or more names.")
+    size = len(operations) ** num_edges
+    expected = f"expected {num_edges} integers in 0..{len(operations) - 1}, one for each edge"
+
+    def make(code: Iterable[SupportsIndex]) -> EdgeGenotype:
+        places = tuple(f"edge {edge}" for edge in range(num_edges))
+        digits = read_digits(code, places=places, operations=operations, expected=expected, parser="the space's parse", error=GenotypeError)
+        return EdgeGenotype(tuple(operations[digit] for digit in digits), digits)
+
+    build = make if from_code is None else from_code
+
+    def read(text: str) -> Any:
+        form = f"|{'|'.join(['op'] * num_edges)}|"
+        if not isinstance(text, str) or len(text) > 10_000:
+            raise GenotypeError(f"the genotype is a {type(text).__name__}; expected a text of the form {form}, as {name!r} writes it.")
+        names = text[1:-1].split("|")
+        if text[:1] != "|" or text[-1:] != "|" or len(names) != num_edges:
+            raise GenotypeError(f"cannot read the genotype {text[:80]!r}: expected the form {form}, as the space {name!r} writes it.")
+        chosen = [choose("operation", operation, operations, error=GenotypeError) for operation in names]
+        return build([operations.index(operation) for operation in chosen])
+
+    def at_rank(rank: int) -> Any:
+        digits = []
+        for _ in range(num_edges):
+            rank, digit = divmod(rank, len(operations))
+            digits.append(digit)
+        return build(digits[::-1])
+
+    def sample(rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> Any:
+        drawn = tuple(map(at_rank, sample_ranks(rng, 1 if n is None else n, size=size, unique=unique and n is not None)))
+        return drawn[0] if n is None else drawn
+
+    def neighbours(genotype: Any) -> tuple[Any, ...]:
+        code = genotype.code
+        return tuple(
+            with_digit(genotype, edge, digit) for edge in range(num_edges) for digit in range(len(operations)) if digit != code[edge]
+        )
+
+    def with_digit(genotype: Any, edge: int, digit: int) -> Any:
+        return build((*genotype.code[:edge], digit, *genotype.code[edge + 1 :]))
+
+    def change(genotype: Any, rng: np.random.Generator, *, rule: str = "edge") -> Any:
+        choose("mutation rule", rule, ("edge",), error=SpaceError)
+        check_generator(rng)
+        return replace_one(genotype, int(rng.integers(num_edges)), rng, build, len(operations))
+
+    def enumerate_all() -> Iterator[Any]:
+        return map(build, product(range(len(operations)), repeat=num_edges))
+
+    def itself(genotype: Any, *, rule: str = "string") -> Any:
+        choose("canonical rule", rule, ("string",), error=SpaceError)
+        return genotype
+
+    return Space(
+        name=name,
+        operations=operations,
+        num_edges=num_edges,
+        size=size,
+        cells=cells,
+        cells_unit=cells_unit,
+        named=named,
+        mutation_rules=mutation_rules,
+        canonical_rules=canonical_rules,
+        parse=read if parse is None else parse,
+        from_code=build,
+        sample=sample,
+        mutate=change if mutate is None else mutate,
+        neighbours=neighbours,
+        enumerate=enumerate_all,
+        canonical=itself if canonical is None else canonical,
+        is_dead=(lambda genotype: False) if is_dead is None else is_dead,
+        parameters=parameters,
+        macs=macs,
+        networks=networks,
+        index=index,
+    )
+
+
+def replace_one(genotype: G, edge: int, rng: np.random.Generator, build: Callable[[tuple[int, ...]], G], operations: int) -> G:
+    """Return the genotype with another operation on an edge, drawn uniformly from the others."""
+    code = genotype.code
+    others = [digit for digit in range(operations) if digit != code[edge]]
+    return build((*code[:edge], others[int(rng.integers(len(others)))], *code[edge + 1 :]))
