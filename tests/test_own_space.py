@@ -1,0 +1,165 @@
+"""A space defined outside the package is scored, correlated, searched, trained and shown like those of the package."""
+
+import json
+
+import jax
+import numpy as np
+import own_space
+import pytest
+import search_stubs as stubs
+
+from jknas import proxies, spaces
+from jknas.cli import run
+from jknas.errors import ProxyError, SpaceError
+from jknas.networks import families
+from jknas.scoring.scorer import make_scorer
+
+REFERENCE = "own_space:SPACE"
+SMALL = (
+    "--space",
+    REFERENCE,
+    "--data",
+    "digits",
+    "--resolution",
+    "8",
+    "--limit",
+    "200,50",
+    "--channels",
+    "4",
+    "--cells",
+    "1",
+    "--batch",
+    "8",
+)
+TRAINING = ("--epochs", "1", "--seed", "0", "--json")
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    """Leave the registry of spaces as it was."""
+    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+
+
+@pytest.fixture
+def tiny_digits():
+    return stubs.tiny_digits()
+
+
+def called(capsys, *arguments):
+    code = run([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_it_is_found_by_reference_and_then_by_name():
+    space = spaces.get(REFERENCE)
+    assert space is own_space.SPACE
+    assert spaces.get("chain") is space
+    assert space.size == 27
+    assert len(set(space.enumerate())) == 27
+    assert space.parse("|conv3|skip|conv1|").code == (2, 0, 1)
+    assert families.macro_of(space) is own_space.ChainNetwork
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("no_such_module:SPACE", "cannot be imported (No module named 'no_such_module')"),
+        ("own_space:SPEICES", "the module 'own_space' has no 'SPEICES'"),
+        ("own_space:parameters", "'own_space:parameters' is a function; expected a jknas.spaces.Space"),
+        ("own_space:", "does not name a search space: expected module:NAME"),
+    ],
+)
+def test_a_reference_that_leads_nowhere(capsys, reference, says):
+    code, out, err = called(capsys, "score", "--space", reference, "--proxy", "params", "--sample", "1")
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_name_that_is_taken():
+    with pytest.raises(SpaceError, match="a search space called 'darts' is registered already"):
+        spaces.register(spaces.edge_space(name="darts", operations=("a", "b"), num_edges=1, parameters=len, macs=len))
+
+
+MISSING = {
+    "observable": ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "swap", "zen"),
+    "normalisation_free": ("synflow",),
+    "torch_order": ("mgm_released", "mgm_released_aliased"),
+    "tenas": ("tenas_condition",),
+    "thin": ("linear_regions",),
+}
+
+
+def test_every_proxy_scores_it_or_says_what_is_missing(tiny_digits):
+    refused = {name: capability for capability, names in MISSING.items() for name in names}
+    for name in proxies.names():
+        proxy = proxies.get(name)
+        if name in refused:
+            method = families.CAPABILITIES[refused[name]][0]
+            with pytest.raises(ProxyError, match=rf"needs the capability '{refused[name]}', which ChainNetwork lacks: give .* {method}\("):
+                make_scorer(proxy, tiny_digits, own_space.SPACE, channels=2, cells=1, batch_size=8)
+        else:
+            make_scorer(proxy, tiny_digits, own_space.SPACE, channels=2, cells=1, batch_size=8)
+
+
+def test_scores_are_kept_and_read_again(capsys, tmp_path):
+    arguments = ("score", *SMALL, "--proxy", "mgm,params", "--sample", "3", "--seed", "0", "--db", tmp_path / "s.sqlite", "--json")
+    first, again = called(capsys, *arguments), called(capsys, *arguments)
+    assert first[0] == again[0] == 0, first[2]
+    assert first[1] == again[1]
+
+
+def test_correlate_with_its_own_table(capsys, tmp_path):
+    table = tmp_path / "accuracies.csv"
+    rng = np.random.default_rng(0)
+    rows = [f"{genotype},{0.5 + 0.1 * genotype.code.count(2) + 0.01 * rng.random():.4f}" for genotype in own_space.SPACE.enumerate()]
+    table.write_text("\n".join(["genotype,accuracy", *rows]) + "\n")
+    own = ("--accuracies", table, "--target", "accuracy", "--sample", "12", "--seed", "0")
+    code, _, err = called(capsys, "correlate", *SMALL, *own, "--proxy", "mgm,params", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert (tmp_path / "out").is_dir()
+    code, _, err = called(capsys, "correlate", *SMALL, *own, "--target", "speed", "--proxy", "params", "--out", tmp_path / "out2")
+    assert code == 2
+    assert "speed" in err
+    assert "accuracy" in err
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("knas", "--samples", "4", "--topk", "1"),
+        ("best_by_proxy", "--samples", "4"),
+        ("evolution", "--population", "2", "--tournament", "2", "--max-evaluations", "3"),
+        ("random", "--topk", "2"),
+    ],
+    ids=lambda method: method[0],
+)
+def test_search_and_resume(capsys, tmp_path, method):
+    arguments = ("search", *SMALL, *TRAINING, "--out", tmp_path, "--train-batch", "50", "--method", *method)
+    code, _, err = called(capsys, *arguments, "--max-steps", "2")
+    assert code == 0, err
+    code, out, err = called(capsys, *arguments, "--resume")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["complete"] is True
+    assert own_space.SPACE.parse(result["genotype"]).code
+    assert json.loads((tmp_path / "result.json").read_text())["genotype"] == result["genotype"]
+
+
+def test_show(capsys):
+    code, out, err = called(capsys, "show", "|conv3|skip|conv1|", "--space", REFERENCE, "--channels", "4", "--cells", "1", "--json")
+    assert code == 0, err
+    genotype = own_space.SPACE.parse("|conv3|skip|conv1|")
+    assert json.loads(out)["parameters"] == own_space.parameters(genotype, channels=4, cells=1)
+    code, _, err = called(capsys, "show", "|conv3|skip|conv9|", "--space", REFERENCE)
+    assert code == 2
+    assert "Unknown operation 'conv9'; expected one of skip, conv1, conv3. Did you mean 'conv1'?" in err
+
+
+def test_the_cost_is_that_of_the_network(tiny_digits):
+    network = families.network_for(own_space.SPACE, tiny_digits, channels=4, cells=1)
+    drawn = jax.eval_shape(lambda: network.init(jax.random.key(0)))["params"]
+    everything = sum(leaf.size for leaf in jax.tree.leaves(drawn))
+    not_chosen = 3 * 4 * 4  # the 1x1 candidates of three edges
+    assert own_space.parameters(own_space.SPACE.parse("|conv3|conv3|conv3|"), channels=4, cells=1) == everything - not_chosen
