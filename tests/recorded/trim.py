@@ -18,10 +18,11 @@ HERE = pathlib.Path(__file__).parent
 SEEDS = {"Z_zcnas_own_g00_allconv3": 91, "Z_zcnas_own_g06_mix5ops": 91, "_tenas_supernet_C3N1": 31}
 """Seeds that the full recordings do not name; they were found by trying."""
 KEPT = (
-    "genotype meta/C meta/N meta/num_classes meta/seed u8_nhwc y sd_order param_order logits_eval/f64 logits_train/f64 eq15_* naswot/*_f64 "
-    "ntk_*/*_f64 knas/names knas/official_f64 knas/components_f64 zc/*_f64 lrc/count_* lrc/n_neuron lrc/unique_rows_f64 lrc/bits_f64 "
-    "lrc_sd/arch_parameters lrc_sd/cells* lrc_sd/lastact* lrc_sd/classifier* sd_after1train/*running_*"
-).split()
+    *("genotype", "meta/C", "meta/N", "meta/num_classes", "y", "sd_order", "param_order", "logits_eval/f64", "logits_train/f64"),
+    *("sd_after1train/*running_*", "ntk_*/*_f64", "knas/names", "knas/official_f64", "knas/components_f64", "eq15_*", "naswot/*_f64"),
+    *("zc/*_f64", "lrc/count_*", "lrc/n_neuron", "lrc/unique_rows_f64", "lrc/bits_f64"),
+    *("lrc_sd/arch_parameters", "lrc_sd/cells*", "lrc_sd/lastact*", "lrc_sd/classifier*"),
+)
 OTHERS = {
     "Z": ("genotype", "y", "logits_train", "zc/*"),
     "_knas50": ("y",),
@@ -79,7 +80,7 @@ def main(source):
         small = kept(full, patterns)
         if "x_nhwc" in full:
             x = full["x_nhwc"].astype(np.float64)
-            small["u8_nhwc"] = np.rint((x * [63.0, 62.1, 66.7] + [125.3, 123.0, 113.9])).astype(np.uint8)
+            small["u8_nhwc"] = np.rint(x * [63.0, 62.1, 66.7] + [125.3, 123.0, 113.9]).astype(np.uint8)
             assert np.array_equal(normalised(small["u8_nhwc"]), full["x_nhwc"]), name
         if name[0] in "ABZ" or name in SEEDS:
             small |= seeded(name, full)
@@ -90,7 +91,6 @@ def main(source):
         if name[0] == "A":
             small |= kept(full, ("ntk_*/gram_f32", "ntk_*/cond_f32"))
         np.savez_compressed(HERE / path.name, **small)
-        print(f"{path.name}: {(HERE / path.name).stat().st_size / 1e3:.0f} kB of {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from torch_draws import default_state
 
 from jknas.networks.nasbench201.network import CellNetwork
