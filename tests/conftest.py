@@ -1,6 +1,5 @@
-"""Settings of the whole suite: strict dtype promotion, repeatable random numbers, and where the recorded numbers lie."""
+"""Settings of the whole suite: strict dtype promotion, repeatable random numbers, and where the recorded numbers are."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -30,11 +29,5 @@ def float64():
 
 @pytest.fixture(scope="session")
 def fixtures_folder():
-    """Folder of the numbers recorded from PyTorch: JKNAS_FIXTURES, else the folder ``fixtures`` beside the folder JKNAS_DATA."""
-    named, data = os.environ.get("JKNAS_FIXTURES"), os.environ.get("JKNAS_DATA")
-    if not named and not data:
-        pytest.skip("neither JKNAS_FIXTURES nor JKNAS_DATA is set; the recorded PyTorch numbers are looked for there")
-    folder = Path(named) if named else Path(data).parent / "fixtures"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not a folder; set JKNAS_FIXTURES to the one with the recorded PyTorch numbers")
-    return folder
+    """Return the folder of the numbers recorded from PyTorch."""
+    return Path(__file__).with_name("recorded")

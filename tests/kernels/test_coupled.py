@@ -10,7 +10,7 @@ from compiling import quick_jit
 from golden import golden_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import SMALL, recording
+from recordings import SMALL, load, recording
 from supernet import golden_supernet, mixture, recorded_supernet
 from tolerances import relative_error
 
@@ -185,8 +185,7 @@ def test_a_supernet_of_one_live_operation_is_that_architecture():
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_recorded_supernet_has_the_recorded_kernels(fixtures_folder):
-    with np.load(fixtures_folder / "_tenas_supernet_C3N1.npz") as file:
-        recorded = dict(file)
+    recorded = load(fixtures_folder, "_tenas_supernet_C3N1")
     network = CellNetwork(3, 1)
     state = {name.removeprefix("sd/"): value for name, value in recorded.items() if name.startswith("sd/")}
     params, x = recorded_supernet(network, state)["params"], jnp.asarray(recorded["x_nhwc"], float)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import load
 from scipy.integrate import solve_ivp
 
 from jknas.kernels.spectrum import Spectrum, lambda_min_bound, residual_bound, spectrum
@@ -156,8 +157,8 @@ def test_what_is_not_real_is_refused(dtype):
     + [("A_g06_mix5ops", group) for group in ("ntk_w_train", "ntk_all_train", "ntk_w_eval")],
 )
 def test_recorded_kernels_have_the_recorded_spectrum(fixtures_folder, name, group):
-    with np.load(fixtures_folder / f"{name}.npz") as file:
-        recorded = {key: file[f"{group}/{key}"] for key in ("gram_f64", "eig_f64", "cond_f64", "gram_f32")}
+    arrays = load(fixtures_folder, name)
+    recorded = {key: arrays[f"{group}/{key}"] for key in ("gram_f64", "eig_f64", "cond_f64", "gram_f32")}
     found = spectrum(recorded["gram_f64"])
     np.testing.assert_allclose(found.eigenvalues, recorded["eig_f64"], rtol=1e-10)
     assert found.condition_number == pytest.approx(float(recorded["cond_f64"]), rel=1e-10)
@@ -170,8 +171,8 @@ def test_recorded_kernels_have_the_recorded_spectrum(fixtures_folder, name, grou
 @pytest.mark.parametrize("precision", ["f32", "f64"])
 def test_cells_that_ignore_their_input_are_saturated(fixtures_folder, name, precision):
     """The released code records negative condition numbers of them, which its search would take for excellent."""
-    with np.load(fixtures_folder / f"{name}.npz") as file:
-        gram, recorded = file[f"ntk_w_train/gram_{precision}"], float(file[f"ntk_w_train/cond_{precision}"])
+    arrays = load(fixtures_folder, name)
+    gram, recorded = arrays[f"ntk_w_train/gram_{precision}"], float(arrays[f"ntk_w_train/cond_{precision}"])
     assert recorded < -1e6
     found = spectrum(gram)
     assert (found.status, found.condition_number) == ("saturated", np.inf)

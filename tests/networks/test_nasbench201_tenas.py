@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from recordings import SMALL
+from recordings import SMALL, load
 from thin_reference import distinct, from_state, golden_params, hooked_bits, reference
 
 from jknas.kernels.linear_regions import count_patterns, linear_regions
@@ -160,8 +160,7 @@ def test_arguments_that_do_not_fit(compute, error, message):
 
 def recorded_inputs(folder):
     """Three batches of 1,000 in one array; the batch is what is normalised over."""
-    with np.load(folder / "_lrc_inputs.npz") as file:
-        return jnp.asarray(file["inputs_nchw"].transpose(0, 1, 3, 4, 2).reshape(3000, 3, 3, 1), float)
+    return jnp.asarray(load(folder, "_lrc_inputs")["inputs_nchw"].transpose(0, 1, 3, 4, 2).reshape(3000, 3, 3, 1), float)
 
 
 _activations = jax.jit(NETWORK.activations)
@@ -181,8 +180,7 @@ def counted(params, x, wiring):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", SMALL)
 def test_recorded_cells_have_the_recorded_regions(fixtures_folder, name):
-    with np.load(fixtures_folder / f"{name}.npz") as file:
-        recorded = dict(file)
+    recorded = load(fixtures_folder, name)
     params = from_state({key.removeprefix("lrc_sd/"): value for key, value in recorded.items() if key.startswith("lrc_sd/")})
     mixture = jax.nn.softmax(jnp.asarray(recorded["lrc_sd/arch_parameters"], float))
     np.testing.assert_array_equal(mixture.argmax(1), CellGenotype.parse(str(recorded["genotype"])).code)
@@ -196,8 +194,7 @@ def test_recorded_cells_have_the_recorded_regions(fixtures_folder, name):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("group", ["full", "pruned3"])
 def test_the_recorded_supernet_has_the_recorded_regions(fixtures_folder, group):
-    with np.load(fixtures_folder / "_tenas_thin_supernet.npz") as file:
-        recorded = dict(file)
+    recorded = load(fixtures_folder, "_tenas_thin_supernet")
     params = from_state({key.removeprefix("sd/"): value for key, value in recorded.items() if key.startswith("sd/")})
     mixture = jax.nn.softmax(jnp.asarray(recorded[f"{group}/alphas"], float))
     found, bits = counted(params, recorded_inputs(fixtures_folder), mixture)

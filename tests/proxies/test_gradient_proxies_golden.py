@@ -12,7 +12,7 @@ import pytest
 from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
 from random_variables import completed
-from recordings import SMALL, WIDE, recording
+from recordings import SMALL, WIDE, load, recording
 
 from jknas.kernels.jacobian import correlation_score
 from jknas.networks import CellNetwork
@@ -180,8 +180,7 @@ def test_the_network_of_zero_cost_nas_has_the_scores_of_the_published_one(fixtur
 
     GraSP is compared where it was recorded in float64: its float32 recording here is 2e-3 off.
     """
-    with np.load(fixtures_folder / f"{name}.npz") as file:
-        arrays = dict(file)
+    arrays = load(fixtures_folder, name)
     genotype = CellGenotype.parse(str(arrays["genotype"]))
     state = {key.removeprefix("sd/"): value for key, value in arrays.items() if key.startswith("sd/")}
     cells = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("stack_cell1"))
