@@ -34,14 +34,10 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def write_json_file(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object into a file, which appears when it is complete."""
+    from jknas.files.atomic import write_atomically
     from jknas.files.json_text import export_json
 
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(export_json(value) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise CommandError(f"cannot write {path} ({error.strerror}): free space, or make its folder writable.") from error
+    write_atomically(path, export_json(value) + "\n", error=CommandError)
 
 
 def complain(text: str) -> None:

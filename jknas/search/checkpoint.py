@@ -1,11 +1,11 @@
 """The state of a search on disk: one JSON file, replaced in one move after each step."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jknas.errors import JsonTextError, SearchError
+from jknas.files.atomic import write_atomically
 from jknas.files.json_text import read_json, write_json
 
 STATE_FILE = "state.json"
@@ -19,19 +19,8 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     Raises:
         SearchError: the folder cannot be written.
     """
-    target = folder / STATE_FILE
-    partial = target.with_name(STATE_FILE + ".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(write_json({"format": _FORMAT, **content}, "the state of the search"))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise SearchError(
-            f"cannot write the checkpoint {target} ({error.strerror}): free space or make {folder} a writable folder."
-        ) from error
+    text = write_json({"format": _FORMAT, **content}, "the state of the search")
+    write_atomically(folder / STATE_FILE, text, error=SearchError, what="the checkpoint")
 
 
 def read(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
