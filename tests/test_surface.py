@@ -14,12 +14,18 @@ def test_every_public_name_is_there():
 
 def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
-        *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "Problem", "Recipe", "Store", "__version__", "draw_kernel"),
+        *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store", "__version__", "draw_kernel"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
         *("score_many", "score_together", "spectrum", "train"),
     }  # fmt: skip
     assert callable(jknas.mgm)
     assert callable(jknas.train)
+
+
+def test_a_subpackage_is_imported_when_it_is_named():
+    code = "import sys, jknas; assert 'jknas.proxies' not in sys.modules; assert 'mgm' in jknas.proxies.names()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_name():
