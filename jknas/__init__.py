@@ -28,7 +28,7 @@ _ROOMS = (
     *("data", "errors", "kernels", "networks", "proxies", "ranking", "report", "scoring", "search", "spaces", "tabular", "training", "xla"),
 )
 
-__all__ = sorted([*_HOMES, "__version__"])
+__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - the keys are strings
 
 
 def __getattr__(name: str) -> Any:
