@@ -16,7 +16,7 @@ ICML 2022, arXiv:2206.08720 (the sum over outputs, and the cost of the alternati
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -27,8 +27,9 @@ from jaxtyping import Array, Float, Int, PyTree
 from jknas.errors import KernelError, choose
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
-from jknas.kernels.tape.rewriting import Handling
+from jknas.kernels.tape.rewriting import Contraction
 from jknas.kernels.tape.rows import Layout, widest
+from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
 Outputs = Literal["sum", "trace", "full"]
@@ -43,7 +44,7 @@ Interaction = Literal["refuse", "ignore"]
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["matrix"],
-    meta_fields=["objective", "outputs", "parameters", "method", "handlings"],
+    meta_fields=["objective", "outputs", "parameters", "method", "contractions"],
 )
 @dataclass(frozen=True, eq=False)
 class Gram:
@@ -55,7 +56,7 @@ class Gram:
         outputs: how several outputs of one example are taken together.
         parameters: paths of the parameters that were differentiated.
         method: ``"one_pass"`` or ``"jacobian"``.
-        handlings: for ``"one_pass"``, how each parameter entered: its path, its form and the reason.
+        contractions: for ``"one_pass"``, how each parameter entered: its path, its form and the reason.
     """
 
     matrix: Float[Array, "n m ..."]
@@ -63,7 +64,7 @@ class Gram:
     outputs: Outputs
     parameters: tuple[str, ...]
     method: str
-    handlings: tuple[Handling, ...]
+    contractions: tuple[Contraction, ...]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the matrix for NumPy functions."""
@@ -155,19 +156,18 @@ def gram(
     classes = 1 if outputs == "sum" else _classes(apply, params, first.x)
     if interaction == "refuse":
         _require_independence(apply, params, x)
-    chosen = "one_pass" if method == "auto" else method
-    plan = _Plan(apply, objective, outputs, parameters, chosen, classes)
+    plan = _Plan(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method, classes)
     try:
-        matrix, handlings = _in_chunks(plan, params, first, second, chunk_size)
+        found = _in_chunks(plan, params, first, second, chunk_size)
     except NotImplementedError:
         if method != "auto":
             raise
-        plan = plan._replace(method="jacobian")
-        matrix, handlings = _in_chunks(plan, params, first, second, chunk_size)
+        found = _in_chunks(plan._replace(method="jacobian"), params, first, second, chunk_size)
     if outputs == "full":
-        n, m = matrix.shape
-        matrix = matrix.reshape(n // classes, classes, m // classes, classes).transpose(0, 2, 1, 3)
-    return Gram(matrix, objective, outputs, tuple(chosen_names(params, parameters)), plan.method, handlings)
+        n, m = found.matrix.shape
+        matrix = found.matrix.reshape(n // classes, classes, m // classes, classes).transpose(0, 2, 1, 3)
+        return replace(found, matrix=matrix)
+    return found
 
 
 def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
@@ -218,7 +218,7 @@ def _require_independence(apply: Apply, params: PyTree, x: PyTree) -> None:
     leaves = jax.tree.leaves((params, x))
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or jax.tree.leaves(x)[0].shape[0] < 2:
         return
-    found = _jitted(_gaps, apply)(params, jax.tree.map(lambda a: a[:2], x))
+    found = PROGRAMS.jitted(_gaps, apply)(params, jax.tree.map(lambda a: a[:2], x))
     if isinstance(found, jax.core.Tracer):  # apply closes over a traced value
         return
     neighbour, company, size = np.asarray(found, np.float64)
@@ -229,30 +229,6 @@ def _require_independence(apply: Apply, params: PyTree, x: PyTree) -> None:
             "the examples interact, as in training-mode batch normalisation. Use ntk_coupled for that kernel, per-example or running "
             'statistics, or interaction="ignore" for the kernel of every example alone'
         )
-
-
-def _jitted(function: Callable[..., Any], fixed: Any) -> Callable[..., Any]:
-    """Compile ``function(fixed, ...)``, once for the same ``fixed`` if that can be hashed."""
-    try:
-        hash(fixed)
-    except TypeError:
-        return jax.jit(functools.partial(function, fixed))
-    return functools.partial(_static(function), fixed)
-
-
-@functools.cache
-def _static(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(function, static_argnums=0)
-
-
-class _Traced(NamedTuple):
-    """A program's results; the handlings are structure, which leaves ``jit`` beside the arrays."""
-
-    arrays: Any
-    handlings: tuple[Handling, ...]
-
-
-jax.tree_util.register_pytree_node(_Traced, lambda t: ((t.arrays,), t.handlings), lambda aux, children: _Traced(children[0], aux))
 
 
 def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Callable[..., jax.Array]]:
@@ -281,12 +257,13 @@ def _layout(plan: _Plan, leaves: list[jax.Array], examples: _Examples, second: i
     return Layout((n - second) * plan.classes, second * plan.classes, 1, dtype), (repeated, selectors)
 
 
-def _block(fixed: tuple[_Plan, int], params: PyTree, examples: _Examples) -> _Traced:
-    plan, second = fixed
+def _block(plan: _Plan, second: int, params: PyTree, examples: _Examples) -> Gram:
+    """Return the kernel of the examples but the last ``second`` with those last ones, or of all with themselves where there are none."""
     with jax.default_matmul_precision("highest"):
         leaves, names, scalar = _scalar(plan, params)
         layout, batch = _layout(plan, leaves, examples, second)
-        return _Traced(*one_pass(scalar, leaves, names, batch, layout))
+        matrix, contractions = one_pass(scalar, leaves, names, batch, layout)
+        return Gram(matrix, plan.objective, plan.outputs, tuple(names), plan.method, contractions)
 
 
 def _jacobian(plan: _Plan, params: PyTree, examples: _Examples) -> list[jax.Array]:
@@ -317,65 +294,49 @@ def _chunks(examples: _Examples, size: int) -> list[tuple[_Examples, int]]:
     return found
 
 
-def _in_chunks(
-    plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int | None
-) -> tuple[jax.Array, tuple[Handling, ...]]:
+def _in_chunks(plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int | None) -> Gram:
+    """Return the kernel with one row per example, or per example and output for ``outputs="full"``."""
     if plan.method == "jacobian":
         a = _all_gradients(plan, params, first, chunk_size)
         b = a if second is None else _all_gradients(plan, params, second, chunk_size)
-        return _contract(a, b), ()
-    if second is None:
-        if chunk_size is None or chunk_size >= _count(first):
-            return _program(plan, 0)(params, first)
-        return _square(plan, params, _chunks(first, max(1, chunk_size // 2)))
-    if chunk_size is None or chunk_size >= _count(first) + _count(second):
-        return _program(plan, _count(second))(params, _joined(first, second))
+        return Gram(_contract(a, b), plan.objective, plan.outputs, tuple(chosen_names(params, plan.parameters)), plan.method, ())
+    count = _count(first) + (0 if second is None else _count(second))
+    if chunk_size is None or chunk_size >= count:
+        together = first if second is None else _joined(first, second)
+        return PROGRAMS.jitted(_block, plan, count - _count(first))(params, together)
     half = max(1, chunk_size // 2)
+    if second is None:
+        return _square(plan, params, _chunks(first, half))
     return _rectangle(plan, params, _chunks(first, half), _chunks(second, half))
 
 
-def _program(plan: _Plan, second: int) -> Callable[[PyTree, _Examples], tuple[jax.Array, tuple[Handling, ...]]]:
-    """Return the compiled one-pass kernel. Make it once for many chunks: where ``apply`` has no hash every one made compiles anew."""
-    compiled = _jitted(_block, (plan, second))
-
-    def run(params: PyTree, examples: _Examples) -> tuple[jax.Array, tuple[Handling, ...]]:
-        traced = compiled(params, examples)
-        return traced.arrays, traced.handlings
-
-    return run
-
-
-def _square(plan: _Plan, params: PyTree, chunks: list[tuple[_Examples, int]]) -> tuple[jax.Array, tuple[Handling, ...]]:
+def _square(plan: _Plan, params: PyTree, chunks: list[tuple[_Examples, int]]) -> Gram:
     """Visit every pair of chunks: the square kernel of both holds four blocks."""
-    each, program = plan.rows_each, _program(plan, 0)
+    each, program = plan.rows_each, PROGRAMS.jitted(_block, plan, 0)
     blocks: list[list[Any]] = [[None] * len(chunks) for _ in chunks]
-    handlings: tuple[Handling, ...] = ()
     for i, (a, n) in enumerate(chunks):
         for j, (b, m) in enumerate(chunks[i + 1 :], i + 1):
-            matrix, handlings = program(params, _joined(a, b))
-            half, rows, columns = matrix.shape[0] // 2, n * each, m * each
-            blocks[i][i], blocks[j][j] = matrix[:rows, :rows], matrix[half : half + columns, half : half + columns]
-            blocks[i][j] = matrix[:rows, half : half + columns]
+            found = program(params, _joined(a, b))
+            half, rows, columns = len(found.matrix) // 2, n * each, m * each
+            blocks[i][i], blocks[j][j] = found.matrix[:rows, :rows], found.matrix[half : half + columns, half : half + columns]
+            blocks[i][j] = found.matrix[:rows, half : half + columns]
             blocks[j][i] = blocks[i][j].T
-    return jnp.block(blocks), handlings
+    return replace(found, matrix=jnp.block(blocks))
 
 
-def _rectangle(
-    plan: _Plan, params: PyTree, first: list[tuple[_Examples, int]], second: list[tuple[_Examples, int]]
-) -> tuple[jax.Array, tuple[Handling, ...]]:
-    each, program = plan.rows_each, _program(plan, _count(second[0][0]))
+def _rectangle(plan: _Plan, params: PyTree, first: list[tuple[_Examples, int]], second: list[tuple[_Examples, int]]) -> Gram:
+    each, program = plan.rows_each, PROGRAMS.jitted(_block, plan, _count(second[0][0]))
     blocks: list[list[jax.Array]] = []
-    handlings: tuple[Handling, ...] = ()
     for a, n in first:
         blocks.append([])
         for b, m in second:
-            matrix, handlings = program(params, _joined(a, b))
-            blocks[-1].append(matrix[: n * each, : m * each])
-    return jnp.block(blocks), handlings
+            found = program(params, _joined(a, b))
+            blocks[-1].append(found.matrix[: n * each, : m * each])
+    return replace(found, matrix=jnp.block(blocks))
 
 
 def _all_gradients(plan: _Plan, params: PyTree, examples: _Examples, chunk_size: int | None) -> list[jax.Array]:
-    program = _jitted(_jacobian, plan)
+    program = PROGRAMS.jitted(_jacobian, plan)
     if chunk_size is None or chunk_size >= _count(examples):
         return program(params, examples)
     each = plan.rows_each

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jknas.kernels.tape.rewriting import Handling, Kind, Run, Value, interpret
+from jknas.kernels.tape.rewriting import Contraction, Kind, Run, Value, interpret
 from jknas.kernels.tape.rows import Layout, inner_products
 
 Scalar = Callable[[list[jax.Array], PyTree], jax.Array]
@@ -15,7 +15,7 @@ Scalar = Callable[[list[jax.Array], PyTree], jax.Array]
 
 def one_pass(
     scalar: Scalar, leaves: Sequence[jax.Array], names: Sequence[str], examples: PyTree, layout: Layout
-) -> tuple[jax.Array, tuple[Handling, ...]]:
+) -> tuple[jax.Array, tuple[Contraction, ...]]:
     """Return the kernel ``[first, columns]`` and how every parameter entered it.
 
     Args:
@@ -28,22 +28,22 @@ def one_pass(
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), examples)
     closed = jax.make_jaxpr(scalar)(list(leaves), one)
     parameters = [Value(array, Kind.VIEW, name) for array, name in zip(leaves, names, strict=True)]
-    handlings: list[Handling] = []
+    contractions: list[Contraction] = []
 
     def with_tape(tape: jax.Array, example: PyTree) -> jax.Array:
         data = [Value(array, Kind.INPUT) for array in jax.tree.leaves(example)]
-        (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, handlings))
+        (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, contractions))
         return result.array
 
     tapes = jnp.zeros(((layout.first + layout.second) * layout.repeats, layout.columns), layout.dtype)
     rows = jax.vmap(jax.grad(with_tape))(tapes, examples)
     summed = rows.reshape(-1, layout.repeats, layout.columns).sum(1)[: layout.first]
-    return summed, _once(handlings)
+    return summed, _once(contractions)
 
 
-def _once(handlings: list[Handling]) -> tuple[Handling, ...]:
+def _once(contractions: list[Contraction]) -> tuple[Contraction, ...]:
     """Drop repetitions: JAX may trace a loop's body more than once."""
-    return tuple(dict.fromkeys(handlings))
+    return tuple(dict.fromkeys(contractions))
 
 
 def gradients(scalar: Scalar, leaves: Sequence[jax.Array], examples: PyTree, layout: Layout) -> list[jax.Array]:

@@ -51,7 +51,7 @@ class Value:
     scale: Any = None
 
 
-class Handling(NamedTuple):
+class Contraction(NamedTuple):
     """How one parameter entered the kernel.
 
     Attributes:
@@ -66,11 +66,11 @@ class Handling(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What stays the same through one interpretation: the tape, the examples' layout, and the list that collects the handlings."""
+    """What stays the same through one interpretation: the tape, the examples' layout, and the list that collects the contractions."""
 
     tape: jax.Array
     layout: Layout
-    handlings: list[Handling]
+    contractions: list[Contraction]
 
 
 _RESHUFFLES = {"reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "convert_element_type", "neg"}
@@ -98,7 +98,7 @@ def _leaf_forms(jaxpr: jex.Jaxpr, kinds: list[Kind], inputs: Sequence[Value], ru
     if not reasons:
         return list(inputs)
     taken = [inputs[position] for position in reasons]
-    run.handlings.extend(Handling(value.name, "leaf", reason) for value, reason in zip(taken, reasons.values(), strict=True))
+    run.contractions.extend(Contraction(value.name, "leaf", reason) for value, reason in zip(taken, reasons.values(), strict=True))
     arrays = leaves([value.array for value in taken], run.tape, run.layout, [value.scale for value in taken])
     found = dict(zip(reasons, (Value(array, Kind.FLOW) for array in arrays), strict=True))
     return [found.get(position, value) for position, value in enumerate(inputs)]
@@ -232,7 +232,7 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
         form, rows = convolution_rows(run.layout, params, shapes, _aval(equation.outvars[0]).shape)
     else:
         form, rows = lookup_rows(run.layout, params, *shapes)
-    run.handlings.append(Handling(view.name, form, f"enters one {name}"))
+    run.contractions.append(Contraction(view.name, form, f"enters one {name}"))
 
     def operation(parameter: jax.Array, data: jax.Array) -> jax.Array:
         return _bind(equation, (parameter, data) if place == 0 else (data, parameter))[0]
@@ -261,7 +261,7 @@ def _is_tappable(operands: int, given: list[Value]) -> bool:
 
 def _tapped(equation: jex.JaxprEqn, tapped: Tapped, given: list[Value], run: Run) -> list[Value]:
     views = {position: value for position, value in enumerate(given) if value.kind is Kind.VIEW}
-    run.handlings.extend(Handling(value.name, "leaf", f"enters {equation.params['name']}") for value in views.values())
+    run.contractions.extend(Contraction(value.name, "leaf", f"enters {equation.params['name']}") for value in views.values())
     layout = run.layout
 
     def tap(positions: Sequence[int], parameters: Sequence[jax.Array], tape: jax.Array) -> list[jax.Array]:

@@ -77,9 +77,7 @@ def relu_conv_norm(x: jax.Array, weights: ConvNormWeights, statistics: Statistic
 
 
 def declare(module: nn.Module, name: str, *shape: int) -> jax.Array:
-    """Return a kernel or bias of ``module``; Flax holds its place and shape, its numbers come from
-    :mod:`jknas.networks.layers.initialisation`.
-    """
+    """Declare a parameter of ``module``: Flax keeps its name and shape, :mod:`jknas.networks.layers.initialisation` draws its numbers."""
     return module.param(name, nn.initializers.zeros, shape, jnp.result_type(float))
 
 
