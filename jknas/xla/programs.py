@@ -71,14 +71,8 @@ class Programs:
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves)
         constants = tuple(sorted((fixed or {}).items()))
-        name = (
-            function if key is None else key,
-            constants,
-            donate,
-            tree,
-            shapes,
-            jnp.result_type(float),
-        )  # the last says whether 64-bit types are on
+        floats = jnp.result_type(float)  # says whether 64-bit types are on
+        name = (function if key is None else key, constants, donate, tree, shapes, floats)
         seconds = 0.0
 
         def build() -> Callable[..., Any]:
