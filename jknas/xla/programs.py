@@ -1,7 +1,7 @@
 """One cache of compiled programs, which also times compilation.
 
-``jax.jit`` keeps every program that it ever built. Training many cells, or taking the kernels of many models, would fill the memory: here
-the program that was not used for the longest time goes.
+``jax.jit`` keeps every program that it ever built, so training many cells or computing the kernels of many models would fill the memory.
+Here the least recently used program is dropped.
 """
 
 import collections

@@ -92,7 +92,7 @@ class TestTeaching:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"recipe": "nasbench201-12"}, r"recipe is a str; expected a Recipe: use preset\('nasbench201-12'\)"),
+            ({"recipe": "nasbench201-12"}, r"recipe is a str; expected a Recipe: use jknas.training.preset\('nasbench201-12'\)"),
             ({"genotype": str(CELL)}, r"genotype is a str; expected a CellGenotype; parse it first"),
             ({"seed": -1}, r"seed is -1; expected a whole number from 0 to 2\^32 - 1"),
             ({"seed": 0.5}, r"seed is 0.5; expected a whole number"),
