@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch_reference
 
-from jknas.kernels import mgm
+from jknas.kernels.mgm import mgm
 from jknas.networks import CellNetwork, restrict
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at

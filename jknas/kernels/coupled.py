@@ -1,13 +1,13 @@
 r"""The kernel of a network whose examples interact: training-mode batch normalisation.
 
-TE-NAS differentiates networks in training mode, where the batch's mean and variance enter every output, so that
-:math:`y_i = \sum_k f_k(w; x_1, \dots, x_N)_i` depends on all examples. Row *i* of the Jacobian is one backward pass of the whole batch
-with the cotangent :math:`e_i`; N of them make the kernel.
+TE-NAS differentiates networks in training mode. There the batch's mean and variance enter every output, so
+:math:`y_i = \sum_k f_k(w; x_1, \dots, x_N)_i` depends on all examples. Row *i* of the Jacobian takes one backward pass of the whole batch
+with the cotangent :math:`e_i`, and the kernel takes N of them.
 
 .. math:: K = J J^T, \qquad J_i = \frac{\partial}{\partial w} \sum_k f_k(w; x_1, \dots, x_N)_i
 
-The one-pass kernel (:mod:`jknas.kernels.gram`) with per-example statistics is another kernel, far cheaper; which of the two a score means
-has to be said with it.
+The one-pass kernel (:mod:`jknas.kernels.gram`) with per-example statistics is a different kernel and far cheaper. A score must say which of
+the two it uses.
 
 Reference: Chen, Gong, Wang, "Neural Architecture Search on ImageNet in Four GPU Hours", ICLR 2021, arXiv:2102.11535, and its released
 ``lib/procedures/ntk.py``.
@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.errors import KernelError
+from jknas.kernels.chunks import check_chunk_size
 from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients
 from jknas.xla.soundness import require_sound_backend
@@ -35,31 +35,30 @@ def ntk_coupled(
     parameters: Parameters = "weights",
     chunk_size: int | None = None,
 ) -> Float[Array, "n n"]:
-    r"""Return the kernel of a batch as one function, examples coupled or not.
+    r"""Compute the kernel of a batch whose examples may depend on each other.
 
-    Cost: one forward and N backward passes of the whole batch, :math:`O(N^2)` where :func:`jknas.kernels.gram` is :math:`O(N)`. Memory: the
-    Jacobian, :math:`N \sum_l P_l` numbers, and ``chunk_size`` times a backward pass. Traceable: call it inside ``jax.jit``.
+    Cost: one forward and N backward passes of the whole batch, :math:`O(N^2)` where :func:`jknas.gram` takes :math:`O(N)`. Memory: the
+    Jacobian, :math:`N \sum_l P_l` numbers, and ``chunk_size`` backward passes. Traceable: call it inside ``jax.jit``.
 
     Args:
         apply: the model in training mode, ``apply(params, x) -> [n, k]``.
-        params: any pytree of arrays; integer leaves are left alone.
-        x: the batch.
-        labels: class indices, needed by ``objective="loss"``.
+        params: any pytree of arrays; only floating-point leaves are differentiated.
+        x: the batch, arrays ``[n, ...]``.
+        labels: class indices ``[n]``, needed by ``objective="loss"``.
         objective: ``"logits"`` (the released code) or ``"loss"``.
         parameters: ``"weights"`` (the released code: every parameter with "weight" in its name, that is convolutions, normalisation scales
             and the classifier, but no shift or bias), ``"all"``, or a predicate on the leaf's path.
         chunk_size: backward passes at once; None takes all.
 
     Returns:
-        The kernel in the dtype of the parameters, at least float32, at the highest matrix product precision.
+        The kernel ``[n, n]`` in the widest dtype of the parameters, at least float32, accumulated at the highest matrix product precision.
 
     Raises:
-        ValueError: unknown names, shapes that do not fit, missing labels, or nothing to differentiate.
-        UnsoundBackendError: if the installed JAX computes wrong matrix products.
+        KernelError: an unknown name, shapes that do not fit, missing labels, or nothing to differentiate.
+        UnsoundBackendError: the installed JAX computes wrong matrix products.
     """
     require_sound_backend()
-    if chunk_size is not None and chunk_size < 1:
-        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
+    check_chunk_size(chunk_size)
     leaves, rebuild = split_parameters(params, parameters)
 
     def objectives(leaves: list[Any]) -> jax.Array:

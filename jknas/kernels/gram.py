@@ -2,12 +2,12 @@ r"""The exact N x N empirical neural tangent kernel of any JAX model.
 
 .. math:: K_{ij} = \Bigl\langle \frac{\partial y_i}{\partial w}, \frac{\partial y_j}{\partial w} \Bigr\rangle
 
-with :math:`y_i` one scalar for example *i*: the sum of its outputs, or its loss. The model is any function ``apply(params, x)`` of a batch;
-its examples are taken one at a time, so that they cannot interact. (For kernels of training-mode batch normalisation, where they do, see
-:mod:`jknas.kernels.coupled`.)
+with :math:`y_i` one scalar for example *i*: the sum of its outputs, or its loss. The model is any function ``apply(params, x)`` of a batch.
+It sees one example at a time, so examples cannot interact. (In training-mode batch normalisation they do; :mod:`jknas.kernels.coupled`
+computes that kernel.)
 
-``method="one_pass"`` reads the whole matrix off one backward pass (:mod:`jknas.kernels.tape`); ``method="jacobian"`` forms every
-example's gradient and multiplies, the slow obvious way that the fast one is tested against.
+``method="one_pass"`` computes the whole matrix in one backward pass (:mod:`jknas.kernels.tape`). ``method="jacobian"`` forms every
+example's gradient and multiplies: slow and obvious, the reference that tests compare the fast way with.
 
 References: Jacot, Gabriel, Hongler, "Neural Tangent Kernel", NeurIPS 2018, arXiv:1806.07572; Xu et al., "KNAS", ICML 2021,
 arXiv:2111.13293 (the Gram matrix of loss gradients); Novak, Sohl-Dickstein, Schoenholz, "Fast Finite Width Neural Tangent Kernel",
@@ -16,7 +16,7 @@ ICML 2022, arXiv:2206.08720 (the sum over outputs, and the cost of the alternati
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -25,10 +25,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError, choose
+from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
-from jknas.kernels.tape.rewriting import Handling
+from jknas.kernels.tape.rewriting import Contraction
 from jknas.kernels.tape.rows import Layout, widest
+from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
 Outputs = Literal["sum", "trace", "full"]
@@ -37,25 +39,26 @@ Outputs = Literal["sum", "trace", "full"]
 Method = Literal["auto", "one_pass", "jacobian"]
 
 Interaction = Literal["refuse", "ignore"]
-"""What to do about a model whose examples change each other's outputs: raise, or take each example alone all the same."""
+"""What to do with a model whose examples change each other's outputs: raise an error, or take each example alone regardless."""
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["matrix"],
-    meta_fields=["objective", "outputs", "parameters", "method", "handlings"],
+    meta_fields=["objective", "outputs", "parameters", "method", "contractions"],
 )
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """A kernel and what it is the kernel of. A pytree: it may leave ``jax.jit``.
+    """A kernel and its definition. A pytree, so functions under ``jax.jit`` may return it.
 
     Attributes:
         matrix: ``[n, n]``, or ``[n, n2]`` against other examples, or ``[n, n2, k, k]`` for ``outputs="full"``.
         objective: ``"logits"`` or ``"loss"``.
-        outputs: how several outputs of one example are taken together.
+        outputs: how the outputs of one example are combined.
         parameters: paths of the parameters that were differentiated.
         method: ``"one_pass"`` or ``"jacobian"``.
-        handlings: for ``"one_pass"``, how each parameter entered: its path, its form and the reason.
+        contractions: for ``"one_pass"``, how each parameter's gradients were multiplied: its path, the form and the reason. A parameter
+            that is used several times may appear several times.
     """
 
     matrix: Float[Array, "n m ..."]
@@ -63,7 +66,7 @@ class Gram:
     outputs: Outputs
     parameters: tuple[str, ...]
     method: str
-    handlings: tuple[Handling, ...]
+    contractions: tuple[Contraction, ...]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the matrix for NumPy functions."""
@@ -71,7 +74,7 @@ class Gram:
 
 
 class _Plan(NamedTuple):
-    """What is fixed when a program is compiled."""
+    """The constants of a compiled program."""
 
     apply: Apply
     objective: Objective
@@ -82,7 +85,7 @@ class _Plan(NamedTuple):
 
     @property
     def rows_each(self) -> int:
-        """Rows of the matrix that one example takes."""
+        """Rows of the matrix per example."""
         return self.classes if self.outputs == "full" else 1
 
 
@@ -106,36 +109,37 @@ def gram(
     chunk_size: int | None = None,
     interaction: Interaction = "refuse",
 ) -> Gram:
-    r"""Return the kernel of ``x`` with itself, or with ``x2``.
+    r"""Compute the empirical neural tangent kernel of ``x`` with itself, or with ``x2``.
 
-    Cost: ``one_pass`` takes about one training step on the batch (times K for ``outputs="trace"`` or ``"full"``), and memory for the
-    step's activations, the largest single layer's per-example gradients :math:`N \max_l P_l`, and the matrix. ``jacobian`` keeps every
-    example's gradient, :math:`N \sum_l P_l` numbers (twice that while it multiplies).
+    Cost: ``one_pass`` takes about the time of one training step on the batch (K times that for ``outputs="trace"`` or ``"full"``). Its
+    memory holds the activations of that step, the per-example gradients of the largest layer, :math:`N \max_l P_l` numbers, and the matrix.
+    ``jacobian`` keeps the gradients of all examples, :math:`N \sum_l P_l` numbers (twice that while it multiplies).
 
-    One program is compiled for each ``apply`` (the same function object, as for ``jax.jit``), set of options and shapes.
+    A program is compiled for each ``apply`` (function object, as in ``jax.jit``), set of options and shapes. The least recently used of
+    many are dropped (:mod:`jknas.xla.programs`).
 
     Args:
         apply: the model, ``apply(params, x) -> [n, k]`` (or ``[n]``): any JAX function, of Flax, Equinox, Haiku or none of them.
-        params: any pytree of arrays; integer and complex leaves are left alone (the result's ``parameters`` says what was taken).
+        params: any pytree of arrays. Only real floating-point leaves are differentiated; the result's ``parameters`` lists them.
         x: inputs, a pytree of arrays ``[n, ...]``.
         x2: other inputs ``[n2, ...]`` for a rectangular kernel.
         objective: ``"logits"`` (the outputs) or ``"loss"`` (each example's cross-entropy).
         labels: class indices ``[n]``, needed by ``"loss"``.
         labels2: class indices of ``x2``.
-        outputs: how the K outputs are taken together; only with ``objective="logits"``.
+        outputs: how the K outputs of an example are combined; other than ``"sum"`` only with ``objective="logits"``.
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
-        method: ``"one_pass"``, ``"jacobian"``; ``"auto"`` is ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
-        chunk_size: examples at once. ``one_pass`` then visits every pair of chunks, so its time grows with the number of chunks;
-            ``jacobian`` keeps its time and only bounds the activations. None takes all at once.
-        interaction: ``"refuse"`` compares an example's outputs beside another, beside itself and alone, and raises where they differ
-            (skipped where the arguments are traced); ``"ignore"`` does not look.
+        method: ``"one_pass"`` or ``"jacobian"``. ``"auto"`` takes ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
+        chunk_size: examples processed at once; None takes all. ``one_pass`` visits every pair of chunks, so its time grows with the number
+            of chunks. ``jacobian`` takes no more time; chunks only bound its activations.
+        interaction: ``"refuse"`` compares one example's outputs next to another example, next to itself and alone, and raises an error if
+            they differ (not while JAX traces the arguments). ``"ignore"`` does not compare.
 
     Returns:
-        The kernel, in the dtype of the parameters and at least float32, at the highest matrix product precision.
+        The kernel in the widest dtype of the parameters, at least float32, accumulated at the highest matrix product precision.
 
     Raises:
-        ValueError: unknown names, shapes that do not fit, missing labels, nothing to differentiate, or examples that interact.
-        UnsoundBackendError: if the installed JAX computes wrong matrix products.
+        KernelError: an unknown name, shapes that do not fit, missing labels, nothing to differentiate, or examples that interact.
+        UnsoundBackendError: the installed JAX computes wrong matrix products.
 
     >>> import jax.numpy as jnp
     >>> x, w = jnp.array([[1.0, 2.0], [3.0, -1.0]]), jnp.ones((2, 1))
@@ -147,27 +151,25 @@ def gram(
     choose("outputs", outputs, get_args(Outputs), error=KernelError)
     choose("interaction", interaction, get_args(Interaction), error=KernelError)
     if outputs != "sum" and objective != "logits":
-        raise KernelError(f'outputs={outputs!r} is about the model\'s outputs and needs objective="logits", got objective={objective!r}')
+        raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
     first = _examples("x", x, labels, objective)
     second = None if x2 is None else _examples("x2", x2, labels2, objective)
-    if chunk_size is not None and chunk_size < 1:
-        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
+    check_chunk_size(chunk_size)
     classes = 1 if outputs == "sum" else _classes(apply, params, first.x)
     if interaction == "refuse":
         _require_independence(apply, params, x)
-    chosen = "one_pass" if method == "auto" else method
-    plan = _Plan(apply, objective, outputs, parameters, chosen, classes)
+    plan = _Plan(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method, classes)
     try:
-        matrix, handlings = _in_chunks(plan, params, first, second, chunk_size)
+        found = _in_chunks(plan, params, first, second, chunk_size)
     except NotImplementedError:
         if method != "auto":
             raise
-        plan = plan._replace(method="jacobian")
-        matrix, handlings = _in_chunks(plan, params, first, second, chunk_size)
+        found = _in_chunks(plan._replace(method="jacobian"), params, first, second, chunk_size)
     if outputs == "full":
-        n, m = matrix.shape
-        matrix = matrix.reshape(n // classes, classes, m // classes, classes).transpose(0, 2, 1, 3)
-    return Gram(matrix, objective, outputs, tuple(chosen_names(params, parameters)), plan.method, handlings)
+        n, m = found.matrix.shape
+        matrix = found.matrix.reshape(n // classes, classes, m // classes, classes).transpose(0, 2, 1, 3)
+        return replace(found, matrix=matrix)
+    return found
 
 
 def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
@@ -183,7 +185,7 @@ def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examp
     labels = jnp.asarray(labels)
     ((n,),) = sizes
     if labels.shape != (n,) or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise KernelError(f"labels{suffix} must be {n} integers, one an example, got {labels.dtype}{list(labels.shape)}")
+        raise KernelError(f"labels{suffix} must be {n} integers, one per example, got {labels.dtype}{list(labels.shape)}")
     return _Examples(jax.tree.map(jnp.asarray, x), labels)
 
 
@@ -197,7 +199,7 @@ def _classes(apply: Apply, params: PyTree, x: PyTree) -> int:
 
 
 def _checked_result(one: Any) -> Any:
-    """Return what the model gave for one example, if that is one row of outputs."""
+    """Return the model's result for one example if it is one row of outputs, otherwise raise KernelError."""
     shape = getattr(one, "shape", None)
     if shape is None or len(shape) not in {1, 2} or shape[0] != 1:
         got = jax.tree.structure(one) if shape is None else shape
@@ -206,7 +208,7 @@ def _checked_result(one: Any) -> Any:
 
 
 def _gaps(apply: Apply, params: PyTree, x: PyTree) -> jax.Array:
-    """Return how far the first example's outputs move with another neighbour and with none, and how large they are."""
+    """Return how much the first example's outputs change with another neighbour, and without one, and how large they are."""
     with jax.default_matmul_precision("highest"):
         alone = _checked_result(_alone(apply, params, jax.tree.map(lambda a: a[0], x)))[0]
         together = apply(params, x)[0]
@@ -218,41 +220,17 @@ def _require_independence(apply: Apply, params: PyTree, x: PyTree) -> None:
     leaves = jax.tree.leaves((params, x))
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or jax.tree.leaves(x)[0].shape[0] < 2:
         return
-    found = _jitted(_gaps, apply)(params, jax.tree.map(lambda a: a[:2], x))
+    found = PROGRAMS.jitted(_gaps, apply)(params, jax.tree.map(lambda a: a[:2], x))
     if isinstance(found, jax.core.Tracer):  # apply closes over a traced value
         return
     neighbour, company, size = np.asarray(found, np.float64)
-    # The neighbour changes nothing, not even the rounding; another size of batch may round differently, visibly so in half precision.
+    # A neighbour must not even change the rounding. Another batch size may round differently, visibly so in half precision.
     if neighbour > 1e-3 * size or company > 0.1 * size:
         raise KernelError(
             f"an example's outputs change by up to {max(neighbour, company):.3g} (of {size:.3g}) with the other examples of its batch: "
-            "the examples interact, as in training-mode batch normalisation. Use ntk_coupled for that kernel, per-example or running "
+            "the examples interact, as in training-mode batch normalisation. Use jknas.ntk_coupled for that kernel, per-example or running "
             'statistics, or interaction="ignore" for the kernel of every example alone'
         )
-
-
-def _jitted(function: Callable[..., Any], fixed: Any) -> Callable[..., Any]:
-    """Compile ``function(fixed, ...)``, once for the same ``fixed`` if that can be hashed."""
-    try:
-        hash(fixed)
-    except TypeError:
-        return jax.jit(functools.partial(function, fixed))
-    return functools.partial(_static(function), fixed)
-
-
-@functools.cache
-def _static(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(function, static_argnums=0)
-
-
-class _Traced(NamedTuple):
-    """A program's results; the handlings are structure, which leaves ``jit`` beside the arrays."""
-
-    arrays: Any
-    handlings: tuple[Handling, ...]
-
-
-jax.tree_util.register_pytree_node(_Traced, lambda t: ((t.arrays,), t.handlings), lambda aux, children: _Traced(children[0], aux))
 
 
 def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Callable[..., jax.Array]]:
@@ -269,8 +247,8 @@ def _scalar(plan: _Plan, params: PyTree) -> tuple[list[jax.Array], list[str], Ca
 
 
 def _layout(plan: _Plan, leaves: list[jax.Array], examples: _Examples, second: int) -> tuple[Layout, Any]:
-    """Return the layout and the batch that it describes: each example once, or once for every output."""
-    n = _count(examples)
+    """Return the layout and the batch that it describes, in which each example appears once, or once per output."""
+    n = count_examples(examples)
     dtype = widest([leaf.dtype for leaf in leaves])
     if plan.outputs == "sum":
         return Layout(n - second, second, 1, dtype), (examples, None)
@@ -281,12 +259,13 @@ def _layout(plan: _Plan, leaves: list[jax.Array], examples: _Examples, second: i
     return Layout((n - second) * plan.classes, second * plan.classes, 1, dtype), (repeated, selectors)
 
 
-def _block(fixed: tuple[_Plan, int], params: PyTree, examples: _Examples) -> _Traced:
-    plan, second = fixed
+def _block(plan: _Plan, second: int, params: PyTree, examples: _Examples) -> Gram:
+    """Return the kernel of the leading examples with the last ``second``; for ``second=0``, of all examples with themselves."""
     with jax.default_matmul_precision("highest"):
         leaves, names, scalar = _scalar(plan, params)
         layout, batch = _layout(plan, leaves, examples, second)
-        return _Traced(*one_pass(scalar, leaves, names, batch, layout))
+        matrix, contractions = one_pass(scalar, leaves, names, batch, layout)
+        return Gram(matrix, plan.objective, plan.outputs, tuple(names), plan.method, contractions)
 
 
 def _jacobian(plan: _Plan, params: PyTree, examples: _Examples) -> list[jax.Array]:
@@ -298,86 +277,55 @@ def _jacobian(plan: _Plan, params: PyTree, examples: _Examples) -> list[jax.Arra
 _contract = jax.jit(contract_gradients)
 
 
-def _count(examples: _Examples) -> int:
-    return jax.tree.leaves(examples)[0].shape[0]
-
-
 def _joined(a: _Examples, b: _Examples) -> _Examples:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), a, b)
 
 
-def _chunks(examples: _Examples, size: int) -> list[tuple[_Examples, int]]:
-    """Cut into chunks of ``size``, the last one filled up with its own first example, each with the number of examples that count."""
-    found = []
-    for start in range(0, _count(examples), size):
-        part = jax.tree.map(lambda a, start=start: a[start : start + size], examples)
-        n = _count(part)
-        filled = jax.tree.map(lambda a, n=n: jnp.concatenate([a, jnp.repeat(a[:1], size - n, 0)]) if n < size else a, part)
-        found.append((filled, n))
-    return found
-
-
-def _in_chunks(
-    plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int | None
-) -> tuple[jax.Array, tuple[Handling, ...]]:
+def _in_chunks(plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int | None) -> Gram:
+    """Return the kernel with one row per example, for ``outputs="full"`` one per example and output."""
     if plan.method == "jacobian":
         a = _all_gradients(plan, params, first, chunk_size)
         b = a if second is None else _all_gradients(plan, params, second, chunk_size)
-        return _contract(a, b), ()
-    if second is None:
-        if chunk_size is None or chunk_size >= _count(first):
-            return _program(plan, 0)(params, first)
-        return _square(plan, params, _chunks(first, max(1, chunk_size // 2)))
-    if chunk_size is None or chunk_size >= _count(first) + _count(second):
-        return _program(plan, _count(second))(params, _joined(first, second))
+        return Gram(_contract(a, b), plan.objective, plan.outputs, tuple(chosen_names(params, plan.parameters)), plan.method, ())
+    count = count_examples(first) + (0 if second is None else count_examples(second))
+    if chunk_size is None or chunk_size >= count:
+        together = first if second is None else _joined(first, second)
+        return PROGRAMS.jitted(_block, plan, count - count_examples(first))(params, together)
     half = max(1, chunk_size // 2)
-    return _rectangle(plan, params, _chunks(first, half), _chunks(second, half))
+    if second is None:
+        return _square(plan, params, chunks(first, half))
+    return _rectangle(plan, params, chunks(first, half), chunks(second, half))
 
 
-def _program(plan: _Plan, second: int) -> Callable[[PyTree, _Examples], tuple[jax.Array, tuple[Handling, ...]]]:
-    """Return the compiled one-pass kernel. Make it once for many chunks: where ``apply`` has no hash every one made compiles anew."""
-    compiled = _jitted(_block, (plan, second))
-
-    def run(params: PyTree, examples: _Examples) -> tuple[jax.Array, tuple[Handling, ...]]:
-        traced = compiled(params, examples)
-        return traced.arrays, traced.handlings
-
-    return run
-
-
-def _square(plan: _Plan, params: PyTree, chunks: list[tuple[_Examples, int]]) -> tuple[jax.Array, tuple[Handling, ...]]:
-    """Visit every pair of chunks: the square kernel of both holds four blocks."""
-    each, program = plan.rows_each, _program(plan, 0)
-    blocks: list[list[Any]] = [[None] * len(chunks) for _ in chunks]
-    handlings: tuple[Handling, ...] = ()
-    for i, (a, n) in enumerate(chunks):
-        for j, (b, m) in enumerate(chunks[i + 1 :], i + 1):
-            matrix, handlings = program(params, _joined(a, b))
-            half, rows, columns = matrix.shape[0] // 2, n * each, m * each
-            blocks[i][i], blocks[j][j] = matrix[:rows, :rows], matrix[half : half + columns, half : half + columns]
-            blocks[i][j] = matrix[:rows, half : half + columns]
+def _square(plan: _Plan, params: PyTree, parts: list[tuple[PyTree, int]]) -> Gram:
+    """Visit every pair of chunks; the square kernel of a pair holds four blocks."""
+    each, program = plan.rows_each, PROGRAMS.jitted(_block, plan, 0)
+    blocks: list[list[Any]] = [[None] * len(parts) for _ in parts]
+    for i, (a, n) in enumerate(parts):
+        for j, (b, m) in enumerate(parts[i + 1 :], i + 1):
+            found = program(params, _joined(a, b))
+            half, rows, columns = len(found.matrix) // 2, n * each, m * each
+            blocks[i][i], blocks[j][j] = found.matrix[:rows, :rows], found.matrix[half : half + columns, half : half + columns]
+            blocks[i][j] = found.matrix[:rows, half : half + columns]
             blocks[j][i] = blocks[i][j].T
-    return jnp.block(blocks), handlings
+    return replace(found, matrix=jnp.block(blocks))
 
 
-def _rectangle(
-    plan: _Plan, params: PyTree, first: list[tuple[_Examples, int]], second: list[tuple[_Examples, int]]
-) -> tuple[jax.Array, tuple[Handling, ...]]:
-    each, program = plan.rows_each, _program(plan, _count(second[0][0]))
+def _rectangle(plan: _Plan, params: PyTree, first: list[tuple[PyTree, int]], second: list[tuple[PyTree, int]]) -> Gram:
+    each, program = plan.rows_each, PROGRAMS.jitted(_block, plan, count_examples(second[0][0]))
     blocks: list[list[jax.Array]] = []
-    handlings: tuple[Handling, ...] = ()
     for a, n in first:
         blocks.append([])
         for b, m in second:
-            matrix, handlings = program(params, _joined(a, b))
-            blocks[-1].append(matrix[: n * each, : m * each])
-    return jnp.block(blocks), handlings
+            found = program(params, _joined(a, b))
+            blocks[-1].append(found.matrix[: n * each, : m * each])
+    return replace(found, matrix=jnp.block(blocks))
 
 
 def _all_gradients(plan: _Plan, params: PyTree, examples: _Examples, chunk_size: int | None) -> list[jax.Array]:
-    program = _jitted(_jacobian, plan)
-    if chunk_size is None or chunk_size >= _count(examples):
+    program = PROGRAMS.jitted(_jacobian, plan)
+    if chunk_size is None or chunk_size >= count_examples(examples):
         return program(params, examples)
     each = plan.rows_each
-    parts = [[leaf[: n * each] for leaf in program(params, chunk)] for chunk, n in _chunks(examples, chunk_size)]
+    parts = [[leaf[: n * each] for leaf in program(params, chunk)] for chunk, n in chunks(examples, chunk_size)]
     return [jnp.concatenate(leaves) for leaves in zip(*parts, strict=True)]

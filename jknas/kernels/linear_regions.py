@@ -1,11 +1,11 @@
 """The number of linear regions that a ReLU network cuts its inputs into, counted by activation patterns.
 
-A ReLU network is linear wherever the signs of its pre-activations do not change. Two inputs count as one region exactly when *every*
-hooked unit is positive for both or for neither; a unit at zero is off. TE-NAS takes the number of distinct patterns among a sample of
-inputs for the expressivity of an architecture. It is bounded by the sample: see :attr:`LinearRegions.status`.
+A ReLU network is linear wherever the signs of its pre-activations do not change. Two inputs belong to one region exactly when *every*
+observed unit is positive for both or for neither; a unit at zero is off. TE-NAS measures the expressivity of an architecture by the number
+of distinct patterns among a sample of inputs. The sample size bounds this number: see :attr:`LinearRegions.status`.
 
-:func:`linear_regions` counts on the host, any number of inputs in chunks. :func:`count_patterns` counts inside a compiled program, from
-arrays of fixed shape. Both compare whole patterns; nothing is hashed away.
+:func:`linear_regions` counts on the host, in chunks of any number of inputs. :func:`count_patterns` counts inside a compiled program, from
+arrays of fixed shape. Both compare whole patterns, not hashes.
 
 References:
     Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
@@ -29,9 +29,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, UInt8, UInt32
 
 from jknas.errors import KernelError
+from jknas.kernels.chunks import check_chunk_size
 
 RegionStatus = Literal["ok", "saturated", "dead", "non_finite"]
-"""What a count says, see :attr:`LinearRegions.status`."""
+"""How far to trust a count: see :attr:`LinearRegions.status`."""
 
 Activations = Callable[[Any], PyTree]
 """``x [n, ...] -> pytree of arrays [n, ...]``: the input *or* the output of every ReLU; units are on where positive, or True."""
@@ -43,9 +44,9 @@ class LinearRegions:
 
     Attributes:
         count: distinct patterns.
-        samples: inputs looked at, N.
+        samples: number of inputs, N.
         neurons: units per input, the length of a pattern.
-        non_finite: inputs for which some unit was NaN or infinite.
+        non_finite: inputs with a unit that was NaN or infinite.
     """
 
     count: int
@@ -55,12 +56,12 @@ class LinearRegions:
 
     @property
     def status(self) -> RegionStatus:
-        """What the count says.
+        """How far to trust the count.
 
         ``non_finite``: some unit is NaN or infinite; NaN counts as off, and the count means nothing.
-        ``dead``: there is no unit, or all of several inputs have the same pattern: on this sample no ReLU switches.
-        ``saturated``: every input has its own pattern. The count is the sample's size and only bounds the number of regions from below:
-        it cannot tell networks apart; take more inputs.
+        ``dead``: there is no unit, or several inputs all have the same pattern: no ReLU switches on this sample.
+        ``saturated``: every input has its own pattern. The count equals the sample size and only bounds the number of regions from below.
+        It cannot tell networks apart; take more inputs.
         ``ok``: anything between.
         """
         if self.non_finite:
@@ -77,27 +78,26 @@ def linear_regions(
 
     Args:
         apply_with_activations: ``x -> pytree of arrays [n, ...]`` with one row per input: the input or the output of every ReLU that
-            counts. Every array returned counts, so leave the logits out. Pass it jitted; it is called once a chunk, and a last chunk of
-            another length is another shape to trace.
-        x: the inputs, NumPy or JAX.
-        chunk_size: inputs per call. For networks whose examples interact (training-mode batch normalisation) it is the batch that they
-            are normalised over, hence part of the definition (1,000 in TE-NAS); else it only bounds memory.
+            counts. Every array returned counts, so leave the logits out. Pass a jitted function: it is called once per chunk, and traced
+            again for a last chunk of another length.
+        x: the inputs ``[n, ...]``, NumPy or JAX.
+        chunk_size: inputs per call. For networks whose examples interact (training-mode batch normalisation) this is the batch that they
+            are normalised over and part of the definition (1,000 in TE-NAS); otherwise it only bounds memory.
 
     Returns:
         The exact count, with sample size, pattern length and status.
 
-        Memory: the activations of one chunk, one byte a unit and input of it, and ``neurons / 8`` bytes (and about a hundred more) for
-        every *distinct* pattern. Time: linear in N.
+        Memory: the activations of one chunk, one byte per unit and input of the chunk, and ``neurons / 8`` bytes (and about a hundred
+        more) per *distinct* pattern. Time: linear in N.
 
     Raises:
-        ValueError: no inputs, a chunk size below one, an array without one row per input, or another number of units in a later chunk.
+        KernelError: no inputs, a chunk size below one, an array without one row per input, or another number of units in a later chunk.
 
     >>> import numpy as np
     >>> linear_regions(lambda x: [x - 1.0, x - 2.0], np.array([[0.0], [0.5], [1.5], [3.0]]))
     LinearRegions(count=3, samples=4, neurons=2, non_finite=0)
     """
-    if chunk_size < 1:
-        raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
+    check_chunk_size(chunk_size)
     if x.ndim == 0 or len(x) == 0:
         raise KernelError(f"there are no inputs to count regions over: x has shape {x.shape}; expected [n, ...] with n >= 1")
     patterns: set[bytes] = set()
@@ -107,7 +107,7 @@ def linear_regions(
         signs, broken = _signs(apply_with_activations(chunk), len(chunk))
         if neurons not in {None, signs.shape[1]}:
             raise KernelError(
-                f"patterns have {neurons} units in the first chunk and {signs.shape[1]} in a later one; hook the same ReLUs each time"
+                f"patterns have {neurons} units in the first chunk and {signs.shape[1]} in a later one; observe the same ReLUs in each"
             )
         neurons, non_finite = signs.shape[1], non_finite + int(broken.sum())
         packed = np.packbits(signs, axis=1)
@@ -116,7 +116,7 @@ def linear_regions(
 
 
 def _signs(activations: PyTree, n: int) -> tuple[Bool[np.ndarray, "n units"], Bool[np.ndarray, " n"]]:
-    """Return which units are on, and which inputs have a unit that is no finite number."""
+    """Return which units are on, and which inputs have a unit that is not finite."""
     signs, broken = [np.zeros((n, 0), bool)], np.zeros(n, bool)
     for leaf in _rows(activations, n):
         library = jnp if isinstance(leaf, jax.Array) else np
@@ -130,7 +130,7 @@ def _on(leaf: Any) -> Any:
 
 
 def _rows(activations: PyTree, n: int | None) -> list[Any]:
-    """Return the leaves as ``[n, units]``; without ``n``, the first leaf says how many rows there are."""
+    """Return the leaves as ``[n, units]``; without ``n``, the first leaf determines the number of rows."""
     leaves = jax.tree.leaves(activations)
     n = leaves[0].shape[0] if n is None and leaves and leaves[0].ndim else n
     for leaf in leaves:
@@ -143,7 +143,12 @@ def _rows(activations: PyTree, n: int | None) -> list[Any]:
 
 
 class PatternCount(NamedTuple):
-    """What :func:`count_patterns` found, int32 scalars: distinct patterns, and inputs with a NaN or infinite unit (they void the count)."""
+    """The result of :func:`count_patterns`, int32 scalars.
+
+    Attributes:
+        patterns: distinct patterns.
+        non_finite: inputs with a NaN or infinite unit; any such input voids the count.
+    """
 
     patterns: Int[Array, ""]
     non_finite: Int[Array, ""]
@@ -157,10 +162,10 @@ def count_patterns(activations: PyTree) -> PatternCount:
             does not take) must hold one constant for all inputs, for example zero.
 
     Returns:
-        The counts. Pure and of fixed shapes: may be jitted and vmapped; a new shape is a new compilation.
+        The counts. Works under ``jax.jit`` and ``jax.vmap``; each new shape compiles again.
 
     Raises:
-        ValueError: if there is no array, or the arrays disagree about n.
+        KernelError: there is no array, or the arrays disagree about n.
     """
     leaves = _rows(activations, None)
     if not leaves:
@@ -171,11 +176,11 @@ def count_patterns(activations: PyTree) -> PatternCount:
 
 
 def count_patterns_in_batches(activations: Activations, x: Num[Array, "n ..."], batches: int) -> PatternCount:
-    """Count as :func:`count_patterns` does, over inputs of which ``batches`` equal parts are run, and normalised, each by themselves.
+    """Count as :func:`count_patterns` does, but run (and normalise) ``batches`` equal parts of the inputs separately.
 
     Args:
         activations: as for :func:`linear_regions`.
-        x: the inputs.
+        x: the inputs ``[n, ...]``.
         batches: a divisor of n.
     """
     n = len(x)
@@ -184,17 +189,17 @@ def count_patterns_in_batches(activations: Activations, x: Num[Array, "n ..."], 
 
 
 def pack_words(bits: Bool[Array, "n b"]) -> UInt32[Array, "n w"]:
-    """Pack rows of bits into 32-bit words, bit *i* of a row into bit ``i % 32`` of word ``i // 32``; the last word is filled with zeros."""
+    """Pack rows of bits into 32-bit words: bit *i* of a row becomes bit ``i % 32`` of word ``i // 32``. Zeros fill the last word."""
     n, length = bits.shape
     padded = jnp.pad(bits, ((0, 0), (0, -length % 32))).reshape(n, -(-length // 32), 32)
     return jnp.sum(padded.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32)
 
 
 def count_distinct(words: UInt32[Array, "n w"]) -> Int[Array, ""]:
-    """Count the distinct rows: exact, jit-able, O(w n log n) time, O(n w) memory.
+    """Count the distinct rows exactly, in O(w n log n) time and O(n w) memory; works under ``jax.jit``.
 
-    Rows are ranked by their first word, then by rank and second word, and so on: one small sort in a loop over the words, so that the
-    compiled program does not grow with the width.
+    Rows are ranked by their first word, then by that rank and their second word, and so on. One small sort runs in a loop over the words,
+    so the compiled program does not grow with the width.
     """
     n = words.shape[0]
     if n == 0:
@@ -219,10 +224,10 @@ def tenas_crops(
     std: tuple[float, ...],
     size: int = 3,
 ) -> Float32[np.ndarray, "n size size 1"]:
-    """Draw TE-NAS's inputs: from each image one random patch, without padding, normalised, of one random channel.
+    """Draw TE-NAS's inputs: one random patch per image, of one random channel, normalised and without padding.
 
     Args:
-        images: pixels 0 to 255. ImageNet's are resized to 32x32 first.
+        images: pixels 0 to 255. Resize ImageNet's to 32x32 first.
         rng: the source of randomness; it advances.
         n: how many patches (3,000 in TE-NAS, evaluated in batches of 1,000).
         mean: mean of each channel, in units of pixel/255.
@@ -230,12 +235,12 @@ def tenas_crops(
         size: side of a patch in pixels.
 
     Returns:
-        ``(pixel / 255 - mean) / std`` of the drawn channel, float32 ``[n, size, size, 1]``. No image comes a second time before every one
-        came once.
+        ``(pixel / 255 - mean) / std`` of the drawn channel, float32 ``[n, size, size, 1]``. Every image is used once before any is used
+        again.
 
     Raises:
-        ValueError: if images, constants or sizes do not fit.
-        TypeError: if ``rng`` is not a ``numpy.random.Generator``.
+        KernelError: images, constants or sizes do not fit.
+        TypeError: ``rng`` is not a ``numpy.random.Generator``.
     """
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}; make one with numpy.random.default_rng(seed)")

@@ -5,16 +5,16 @@ With :math:`g_i = \partial y_i / \partial w` the gradient of example *i*'s scala
 .. math:: g = \frac{1}{n^2} \sum_i \sum_j g_i \cdot g_j = \Bigl\| \frac{1}{n} \sum_i g_i \Bigr\|^2
             = \Bigl\| \nabla_w \frac{1}{n} \sum_i y_i \Bigr\|^2 .
 
-The right-hand side needs no Gram matrix and no per-example gradient: **one backward pass is exact**, also when the examples of a batch
-depend on each other. Eq. (16) is the same per layer. The full matrix is only needed for its spectrum.
+The right-hand side needs no Gram matrix and no per-example gradient: **one backward pass is exact**, even if the examples of a batch
+depend on each other. Eq. (16) is the same per layer. Only the spectrum needs the full matrix.
 
 Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293.
 
 Deviations:
-    The paper writes :math:`y_i` for a scalar network output and never says what takes its place for a classifier with *k* outputs. Its
-    released code differentiates the cross-entropy loss, and every published correlation was made so; ``objective="loss"`` is therefore
-    the default here, and ``objective="logits"`` (the sum of the outputs) is the literal reading. The released code computes neither
-    Eq. (15) nor Eq. (16): see :mod:`jknas.kernels.mgm_released`.
+    The paper writes :math:`y_i` for a scalar network output and does not define it for a classifier with *k* outputs. Its released code
+    differentiates the cross-entropy loss, and all published correlations rest on that. So ``objective="loss"`` is the default here;
+    ``objective="logits"`` (the sum of the outputs) is the literal reading. The released code computes neither Eq. (15) nor Eq. (16): see
+    :mod:`jknas.kernels.mgm_released`.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, 
 from jknas.xla.soundness import require_sound_backend
 
 Layers = Callable[[PyTree], Sequence[tuple[jax.Array, jax.Array]]]
-"""Cuts a gradient tree into stacks of equal layers: ``(gradients [l, ...], weights [l])``; a weight of zero leaves a layer out."""
+"""Cuts a gradient tree into stacks of equally shaped layers, ``(gradients [l, ...], shares [l])``; a share of zero leaves a layer out."""
 
 
 def mean_gradient(
@@ -43,7 +43,7 @@ def mean_gradient(
 ) -> PyTree:
     """Return the gradient of the mean objective in the structure of ``params``, with zeros for the leaves that are not chosen.
 
-    Arguments and errors are those of :func:`mgm`.
+    Takes the arguments and raises the errors of :func:`mgm`.
     """
     require_sound_backend()
     chosen, rebuild = split_parameters(params, parameters)
@@ -67,22 +67,23 @@ def mgm(
 ) -> Float[Array, ""]:
     """Return Eq. (15): the mean over all pairs, diagonal included, of the inner products of per-example gradients.
 
-    Works for any model. Exact for any model too, examples coupled or not; one forward and one backward pass, one gradient in memory.
+    Exact for any model, also if the examples of a batch depend on each other. Cost: one forward and one backward pass; memory for one
+    gradient. Traceable: call it inside ``jax.jit``.
 
     Args:
         apply: the model, ``apply(params, x) -> [n, k]``.
-        params: any pytree of arrays; integer leaves are left alone.
-        x: the inputs, handed to ``apply`` as they are.
+        params: any pytree of arrays; only floating-point leaves are differentiated.
+        x: the inputs, passed to ``apply`` unchanged.
         labels: class indices ``[n]``, needed by ``objective="loss"``.
-        objective: ``"loss"`` or ``"logits"`` (see the module's text on which the paper means).
+        objective: ``"loss"`` or ``"logits"`` (the module docstring says which one the paper means).
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
 
     Returns:
-        A non-negative scalar in the dtype of the gradients, at least float32; NaN or infinity where the model produces them.
+        A non-negative scalar in the dtype of the gradients, at least float32; NaN or infinity if the model produces them.
 
     Raises:
-        ValueError: for unknown names, missing labels, or shapes that do not fit.
-        UnsoundBackendError: if the installed JAX computes wrong matrix products.
+        KernelError: an unknown name, missing labels, or shapes that do not fit.
+        UnsoundBackendError: the installed JAX computes wrong matrix products.
 
     >>> import jax.numpy as jnp
     >>> x, w = jnp.array([[1.0, 2.0], [3.0, -1.0]]), jnp.ones((2, 1))
@@ -106,7 +107,7 @@ def _wide(values: jax.Array) -> jax.Array:
 
 
 def every_leaf(gradients: PyTree) -> list[tuple[jax.Array, jax.Array]]:
-    """Cut a gradient tree into its floating-point leaves, each one layer: the default of :func:`mgm_layerwise`."""
+    """Take every floating-point leaf of a gradient tree as one layer, the default of :func:`mgm_layerwise`."""
     return [(leaf[None], jnp.ones((1,), leaf.dtype)) for leaf in _floating(gradients)]
 
 
@@ -127,21 +128,22 @@ def mgm_layerwise(
 
     Args:
         apply: the model, ``apply(params, x) -> [n, k]``.
-        params: any pytree of arrays; integer leaves are left alone.
-        x: the inputs.
-        labels: class indices, needed by ``objective="loss"``.
-        key: draws the parameters, one from each of ``samples`` equal stretches of the flattened layer (so none twice); a layer with
-            at most ``samples`` parameters gives all it has.
+        params: any pytree of arrays; only floating-point leaves are differentiated.
+        x: the inputs, passed to ``apply`` unchanged.
+        labels: class indices ``[n]``, needed by ``objective="loss"``.
+        key: draws the parameters, one from each of ``samples`` equal stretches of the flattened layer, so none twice. A layer with at most
+            ``samples`` parameters contributes all of them.
         objective: as in :func:`mgm`.
         samples: parameters per layer (50 in the paper).
-        layers: how to cut the gradient into layers; by default every floating-point leaf is one. For the cell networks, whose leaves stack
-            the cells of a stage, use :func:`jknas.networks.nasbench201.torch_order.kernel_layers`.
+        layers: cuts the gradient into layers; by default every floating-point leaf is a layer. The leaves of the cell networks stack the
+            cells of a stage: pass :func:`jknas.networks.nasbench201.torch_order.kernel_layers`.
 
     Returns:
         A non-negative scalar, accumulated in at least float32.
 
     Raises:
-        ValueError: as :func:`mgm`, and for ``samples < 1``.
+        KernelError: as :func:`mgm`, and ``samples < 1``.
+        UnsoundBackendError: the installed JAX computes wrong matrix products.
     """
     if samples < 1:
         raise KernelError(f"samples must be at least 1, got {samples}")

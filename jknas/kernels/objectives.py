@@ -1,4 +1,4 @@
-"""The scalar per example whose gradients make the kernel, and the choice of parameters to differentiate."""
+"""The scalar per example whose gradients a kernel multiplies, and the choice of parameters to differentiate."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -13,8 +13,9 @@ Objective = Literal["loss", "logits"]
 """``loss``: cross-entropy of the example's own label. ``logits``: the sum of its outputs."""
 
 Parameters = Literal["all", "weights"] | Callable[[str], bool]
-"""Which leaves to differentiate: ``all``; ``weights`` (every leaf that is not called a bias: kernels, embeddings, normalisation scales);
-or a predicate on the leaf's path as ``jax.tree_util.keystr`` prints it, for example ``lambda path: "head" not in path``."""
+"""Which leaves to differentiate: ``all``; ``weights`` (every leaf that is not called a bias: convolutions, dense layers, embeddings,
+normalisation scales); or a predicate on the leaf's path as ``jax.tree_util.keystr`` prints it, for example ``lambda path: "head" not in
+path``."""
 
 Apply = Callable[[Any, Any], jax.Array]
 """Any model: ``apply(params, x) -> outputs [n, k]`` (or ``[n]`` for a single output)."""
@@ -26,12 +27,15 @@ def per_example(
     """Return the objective of every example.
 
     Args:
-        outputs: what the model returned, ``[n, k]``; ``[n]`` counts as one output per example.
-        labels: class indices, needed by ``"loss"``.
+        outputs: the model's result, ``[n, k]``; ``[n]`` counts as one output per example.
+        labels: class indices ``[n]``, needed by ``"loss"``.
         objective: see :data:`Objective`.
 
+    Returns:
+        One number per example: its cross-entropy in nats, or the sum of its outputs.
+
     Raises:
-        ValueError: for an unknown objective, missing labels, or outputs and labels that do not fit.
+        KernelError: an unknown objective, missing labels, or outputs and labels that do not fit.
     """
     if objective not in get_args(Objective):
         raise KernelError(f"objective={objective!r} is not known; choose 'loss' or 'logits'")
@@ -54,7 +58,7 @@ def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.A
     """Return the chosen leaves, and a function that puts replacements for them back into the full tree.
 
     Raises:
-        ValueError: for a choice that is none, or one that leaves nothing to differentiate.
+        KernelError: an unknown choice, or one that leaves nothing to differentiate.
     """
     if not callable(parameters) and parameters not in ("all", "weights"):
         raise KernelError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")

@@ -1,8 +1,8 @@
-r"""The spectrum of a Gram matrix, with what it can and cannot say.
+r"""The spectrum of a Gram matrix, and how far to trust it.
 
-Eigenvalues are taken on the host in float64, whatever the matrix came in. A condition number is worth no more than its smallest
-eigenvalue, and that one drowns first in the rounding of the matrix; so it never comes alone, but with the floor below which an eigenvalue
-is rounding, and with a status:
+Eigenvalues are computed on the host in float64, whatever the dtype of the matrix. A condition number is only as good as the smallest
+eigenvalue, which is the first to drown in the rounding of the matrix. So the record also holds the floor, below which an eigenvalue is
+rounding, and a status:
 
 ============== ======================================================= =================== ==================
 status         the matrix                                              condition number    effective rank
@@ -17,9 +17,9 @@ status         the matrix                                              condition
 A network whose outputs ignore its *input* gives every example the same gradient: its matrix is constant, has rank one and is saturated.
 
 Deviations:
-    TE-NAS's released code divides the extreme eigenvalues of the float32 matrix as they come: a slightly negative ``lambda_min`` gives a
-    negative condition number, which its ranking takes for a very good one; NaN becomes 1e5 and infinity 1.8e308. Nothing of the kind
-    happens here; ``lambda_max / lambda_min`` of the record gives the unguarded ratio to those who want it.
+    TE-NAS's released code divides the extreme eigenvalues of the float32 matrix without a check: a slightly negative ``lambda_min`` gives a
+    negative condition number, which its ranking takes for a very good one; NaN becomes 1e5 and infinity 1.8e308. Here the status says so
+    instead. ``lambda_max / lambda_min`` of the record is the unguarded ratio.
 """
 
 from dataclasses import dataclass
@@ -32,25 +32,25 @@ from jaxtyping import Array, Float, Float64
 from jknas.errors import KernelError
 
 SpectrumStatus = Literal["ok", "saturated", "dead", "negative", "non_finite"]
-"""What the eigenvalues are worth, see the module's text."""
+"""How far to trust the eigenvalues: see the table in the module docstring."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues of a symmetric matrix and what follows from them.
+    """The eigenvalues of a symmetric matrix and numbers derived from them.
 
     Attributes:
-        eigenvalues: ``[n]``, ascending, float64, read-only; NaN where the matrix is not finite.
+        eigenvalues: ``[n]``, ascending, float64, read-only; NaN if the matrix is not finite.
         lambda_max: the largest eigenvalue.
-        lambda_min: the smallest eigenvalue, of either sign, as it came out.
-        condition_number: ``lambda_max / lambda_min``; ``inf`` when saturated (all that is known is that it is at least
-            ``lambda_max / floor``); NaN when dead, negative or not finite.
+        lambda_min: the smallest eigenvalue, of either sign, unchanged.
+        condition_number: ``lambda_max / lambda_min``; ``inf`` when saturated (it is at least ``lambda_max / floor``); NaN
+            when dead, negative or not finite.
         frobenius: the Frobenius norm of the matrix.
         trace: the sum of its diagonal.
         effective_rank: the exponential of the entropy of the eigenvalues divided by their sum, between 1 and n; eigenvalues of at most
             the floor count as zero. NaN when dead, negative or not finite.
-        floor: ``n * epsilon * max(abs(eigenvalues))``: rounding of the matrix moves eigenvalues by about so much.
-        asymmetry: the largest ``abs(matrix - matrix.T)`` in units of the largest entry; the mean of both was decomposed.
+        floor: ``n * epsilon * max(abs(eigenvalues))``, about how far the rounding of the matrix moves its eigenvalues.
+        asymmetry: the largest ``abs(matrix - matrix.T)`` in units of the largest entry; the mean of both is decomposed.
         status: see :mod:`jknas.kernels.spectrum`.
     """
 
@@ -74,14 +74,14 @@ def spectrum(gram: Any, *, epsilon: float | None = None, symmetry_tolerance: flo
         epsilon: rounding unit of the arithmetic that *computed* the matrix; by default that of its dtype (integers: of float64). Give
             ``numpy.finfo("float32").eps`` for a float32 kernel that was widened afterwards.
         symmetry_tolerance: how far ``matrix - matrix.T`` may be from zero, in units of the largest entry; by default the square root of
-            the dtype's rounding unit (3e-4 in float32, 1e-8 in float64). Less is rounding and averaged away.
+            the dtype's rounding unit (3e-4 in float32, 1e-8 in float64). A smaller difference is rounding and is averaged away.
 
     Returns:
-        The record. O(n^3) time and O(n^2) memory on the host, float64.
+        The record. Takes O(n^3) time and O(n^2) memory on the host, in float64.
 
     Raises:
-        ValueError: if the matrix is not square, empty, or not symmetric.
-        TypeError: if it does not hold real numbers.
+        KernelError: the matrix is not square, empty, or not symmetric.
+        TypeError: it does not hold real numbers.
 
     References:
         Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours", ICLR 2021, arXiv:2102.11535, section 3.1.1
@@ -108,7 +108,7 @@ def spectrum(gram: Any, *, epsilon: float | None = None, symmetry_tolerance: flo
     if not asymmetry <= allowed:
         raise KernelError(
             f"the matrix is not symmetric: it differs from its transpose by {asymmetry:.1e} of its largest entry, and at most "
-            f"{allowed:.1e} is taken for rounding. A Gram matrix pairs one set of examples with itself: compute it so, or raise "
+            f"{allowed:.1e} counts as rounding. A Gram matrix pairs one set of examples with itself: compute it so, or raise "
             "symmetry_tolerance if the arithmetic was that coarse"
         )
     matrix = (matrix + matrix.T) / 2
@@ -148,7 +148,7 @@ def _checked(gram: Any) -> tuple[Float64[np.ndarray, "n n"], float, float]:
 
 
 def _undefined(matrix: np.ndarray) -> Spectrum:
-    with np.errstate(invalid="ignore"):  # infinities of both signs on the diagonal: their sum is NaN, and is meant to be
+    with np.errstate(invalid="ignore"):  # infinities of both signs on the diagonal: their sum is NaN, as it should be
         trace, frobenius = float(np.trace(matrix)), float(np.linalg.norm(matrix))
     return Spectrum(_frozen(np.full(len(matrix), np.nan)), np.nan, np.nan, np.nan, frobenius, trace, np.nan, np.nan, np.nan, "non_finite")
 
@@ -168,9 +168,9 @@ def lambda_min_bound(found: Spectrum) -> float:
 
     .. math:: \lambda_{\min}(H) \le \sqrt{\textstyle\sum_i |\lambda_i|^2} = \|H\|_F
 
-    The paper ranks architectures by the size of the kernel because of it. It bounds ``lambda_min`` from above only: a large norm permits
-    fast training and does not imply it. For a positive semi-definite matrix ``frobenius / sqrt(n)`` and ``trace / n`` bound it as well,
-    and are never larger.
+    The paper uses it to justify ranking architectures by the size of the kernel. It bounds ``lambda_min`` from above only: a large norm
+    permits fast training and does not imply it. For a positive semi-definite matrix ``frobenius / sqrt(n)`` and ``trace / n`` are bounds
+    too, and never larger.
 
     Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293, Eq. (14).
     """
@@ -189,24 +189,25 @@ def residual_bound(
     .. math:: \|y^* - y(t)\|^2 \le e^{-\lambda_{\min} t} \, \|y^* - y(0)\|^2
 
     holds for :math:`\dot w = -\nabla_w \frac{1}{2} \|y^* - y(w)\|^2` (the sum over examples, not their mean), with :math:`\lambda_{\min}`
-    the smallest eigenvalue of the Gram matrix of :math:`\partial y_i / \partial w` *on the way*: the running minimum over :math:`[0, t]`.
+    the smallest eigenvalue of the Gram matrix of :math:`\partial y_i / \partial w` *along the path*: its running minimum over :math:`[0,
+    t]`.
 
     Args:
         initial: :math:`\|y^* - y(0)\|^2`, the squared residual at time 0.
-        times: ascending times from 0 on, in units of 1 / eigenvalue.
+        times: ``[t]``, ascending from 0 or later, in units of 1 / eigenvalue.
         lambda_min: the smallest eigenvalue at each of the times, or one that holds for all of them.
-        rate: 1 is the printed exponent, 2 the one that the proof's premises give; both hold, 2 is sharp.
+        rate: 1 is the printed exponent; 2 follows from the proof's premises. Both hold, and 2 is sharp.
 
     Returns:
         The bound at each time, float64.
 
     Raises:
-        ValueError: if times and eigenvalues do not fit, or the times do not ascend from 0 on.
+        KernelError: times and eigenvalues do not fit, or the times do not ascend from 0 or later.
 
     Deviations:
         The paper's proof (its appendix D) loses the factor two of the derivative of a square, differentiates :math:`e^{+\lambda t}
-        \|\cdot\|^2` where it prints :math:`e^{-\lambda t}`, and uses :math:`\lambda_{\min}` as if it were constant while the kernel moves.
-        The running minimum repairs the last point.
+        \|\cdot\|^2` where it prints :math:`e^{-\lambda t}`, and uses :math:`\lambda_{\min}` as if it were constant while the kernel
+        changes. The running minimum repairs the last point.
 
     Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293, Eq. (13).
 

@@ -61,7 +61,7 @@ def evaluate(
     weights = (jax.tree.map(jnp.asarray, model.restrict(variables[name], genotype)) for name in ("params", "batch_stats"))
     arguments = (*weights, pixels, jnp.asarray(genotype.code, jnp.int32))
     settings = EvaluationSettings(model, genotype, EVALUATION_BATCH, precision)
-    program, _ = PROGRAMS.get(evaluate_split, *arguments, settings=settings)
+    program, _ = PROGRAMS.compiled(evaluate_split, *arguments, fixed={"settings": settings})
     return metrics(jax.device_get(program(*arguments)), pixels)
 
 

@@ -107,8 +107,8 @@ class _Run:
         self._code = jnp.asarray(plan.genotype.code, jnp.int32)
         self._weights_key, self._epochs_key = (jax.random.fold_in(jax.random.key(plan.seed), stream) for stream in (0, 1))
 
-    def _program(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
-        program, seconds = PROGRAMS.get(function, *arguments, **options)
+    def _program(self, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = (), **fixed: Any) -> Callable[..., Any]:
+        program, seconds = PROGRAMS.compiled(function, *arguments, fixed=fixed, donate=donate)
         self.compile_seconds += seconds
         return program
 

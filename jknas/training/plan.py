@@ -41,7 +41,7 @@ class Plan:
     def __post_init__(self) -> None:
         check_pair(self.network, self.genotype, self.dataset)
         if not isinstance(self.recipe, Recipe):
-            hint = f": use preset({self.recipe!r})" if isinstance(self.recipe, str) else ""
+            hint = f": use jknas.training.preset({self.recipe!r})" if isinstance(self.recipe, str) else ""
             raise TrainingError(f"recipe is a {type(self.recipe).__name__}; expected a Recipe{hint}.")
         _check_seed(self.seed)
         check_scheme(self.scheme)

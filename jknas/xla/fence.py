@@ -1,9 +1,9 @@
-"""A value that is computed once and kept in memory, where XLA would compute it again for everybody who reads it.
+"""A fence that makes XLA compute a value once, where it would compute it again for every reader.
 
-XLA's CPU backend fuses element-wise work into each of its readers, whatever it costs. In a cell every node is read by up to a dozen
-operations and is itself a sum over such readers, so that the work multiplies from node to node: the backward pass of a mixture cell took
-six times as long. Its optimisation barriers do not help, they are gone before it fuses. A loop of no turns does: what it carries has to
-be in memory. (The loop has to change what it carries, or XLA finds out.)
+XLA's CPU backend fuses element-wise work into each of its readers, at any cost. In a cell, up to a dozen operations read each node, and a
+node is itself a sum over such readers, so the work multiplies from node to node: the backward pass of a mixture cell took six times as
+long. Optimisation barriers do not help, because XLA drops them before it fuses. A loop of zero turns does: XLA keeps what a loop carries in
+memory. (The loop must change what it carries, otherwise XLA removes it.)
 """
 
 import jax
@@ -13,12 +13,12 @@ from jaxtyping import Array, Bool, Float
 
 
 @jax.custom_vjp
-def materialised(x: Float[Array, "..."], never: Bool[Array, ""]) -> Float[Array, "..."]:
-    """Return ``x``, and in the backward pass its cotangent, as it is.
+def fence(x: Float[Array, "..."], never: Bool[Array, ""]) -> Float[Array, "..."]:
+    """Return ``x`` unchanged, and its cotangent unchanged in the backward pass.
 
     Args:
-        x: any array.
-        never: a flag that is False, but found so by the program itself, for XLA must not know. True spoils the result with NaN.
+        x: any floating-point array.
+        never: a flag that is False. The program must compute it, so that XLA cannot know its value. True turns the result into NaN.
     """
 
     def looped(x: jax.Array, never: jax.Array) -> jax.Array:
@@ -28,11 +28,11 @@ def materialised(x: Float[Array, "..."], never: Bool[Array, ""]) -> Float[Array,
 
 
 def _forward(x: jax.Array, never: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return materialised(x, never), never
+    return fence(x, never), never
 
 
 def _backward(never: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None]:
-    return materialised(cotangent, never), None
+    return fence(cotangent, never), None
 
 
-materialised.defvjp(_forward, _backward)
+fence.defvjp(_forward, _backward)

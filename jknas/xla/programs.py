@@ -1,57 +1,112 @@
-"""Compiled programs, each built once, with the seconds that building took.
+"""One cache of compiled programs, which also times compilation.
 
-``jax.jit`` keeps every program it ever built; training many cells with a static wiring would fill the memory. Here the oldest go, and
-compilation is timed apart from running.
+``jax.jit`` keeps every program that it ever built, so training many cells or computing the kernels of many models would fill the memory.
+Here the least recently used program is dropped.
 """
 
 import collections
+import functools
 import threading
 import time
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 
-__all__ = ["MAX_PROGRAMS", "PROGRAMS", "Programs"]
+__all__ = ["PROGRAMS", "Compiled", "Programs"]
 
-MAX_PROGRAMS = 16
-"""Programs that a :class:`Programs` keeps."""
+T = TypeVar("T")
+
+
+class Compiled(NamedTuple):
+    """A compiled program and what it cost.
+
+    Attributes:
+        program: takes arguments of the shapes, dtypes and devices that it was compiled for.
+        seconds: spent on tracing and compiling by this call; 0 if the program was there.
+    """
+
+    program: Callable[..., Any]
+    seconds: float
 
 
 class Programs:
-    """Compiled programs by function, fixed settings, and the shapes, types and devices of the arguments.
+    """At most ``limit`` compiled programs; the least recently used one is dropped first. Safe to use from several threads.
 
-    Recompiled when any of these change.
+    Args:
+        limit: programs to keep.
     """
 
-    def __init__(self) -> None:
-        self._built: collections.OrderedDict[Hashable, Callable[..., Any]] = collections.OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, limit: int = 32) -> None:
+        self.limit = limit
+        self._built: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
+        self._lock = threading.RLock()  # a function that is being traced may ask for a program of its own
 
-    def get(
-        self, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = (), **fixed: Hashable
-    ) -> tuple[Callable[..., Any], float]:
-        """Return the program of ``function(*arguments, **fixed)``, and the seconds spent on building it (0 if it was there).
+    def compiled(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        fixed: Mapping[str, Hashable] | None = None,
+        key: Hashable = None,
+        donate: tuple[int, ...] = (),
+        on_compile: Callable[[], None] | None = None,
+    ) -> Compiled:
+        """Return the program of ``function(*arguments, **fixed)``.
+
+        A program is compiled for each ``key``, ``fixed``, ``donate``, and each set of shapes, dtypes and devices of the arguments.
 
         Args:
             function: a traceable function.
-            *arguments: example arguments, JAX arrays in any containers; the program is called with such arguments alone.
+            *arguments: arrays in any pytrees, of which shapes, dtypes and devices count. The program takes such arguments alone.
+            fixed: keyword arguments that are constants of the program.
+            key: stands for the function; by default the function itself. Name a closure that is made anew for every call. Functions of one
+                key must be equal.
             donate: positions of arguments whose memory the result may take.
-            **fixed: what is fixed in the program.
+            on_compile: called before a program is compiled, not when it is there.
+
+        Returns:
+            The program, and the seconds that this call spent on compiling.
         """
         leaves, tree = jax.tree.flatten(arguments)
-        shapes = tuple((leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves)
-        key = (function, tuple(sorted(fixed.items())), donate, tree, shapes)
-        with self._lock:
-            if key in self._built:
-                self._built.move_to_end(key)
-                return self._built[key], 0.0
+        shapes = tuple((jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves)
+        constants = tuple(sorted((fixed or {}).items()))
+        floats = jnp.result_type(float)  # says whether 64-bit types are on
+        name = (function if key is None else key, constants, donate, tree, shapes, floats)
+        seconds = 0.0
+
+        def build() -> Callable[..., Any]:
+            nonlocal seconds
+            if on_compile is not None:
+                on_compile()
             start = time.perf_counter()
-            program = jax.jit(lambda *arrays: function(*arrays, **fixed), donate_argnums=donate).lower(*arguments).compile()
-            self._built[key] = program
-            if len(self._built) > MAX_PROGRAMS:
-                self._built.popitem(last=False)
-            return program, time.perf_counter() - start
+            program = jax.jit(functools.partial(function, **dict(constants)), donate_argnums=donate).lower(*arguments).compile()
+            seconds = time.perf_counter() - start
+            return program
+
+        return Compiled(self._kept(name, build), seconds)
+
+    def jitted(self, function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
+        """Return ``jax.jit`` of ``functools.partial(function, *first)``, the same object for equal arguments.
+
+        For functions that are also called while JAX traces, where there is nothing to compile. Arguments without a hash are compiled for,
+        and not kept.
+        """
+        try:
+            hash(first)
+        except TypeError:
+            return jax.jit(functools.partial(function, *first))
+        return self._kept((function, first), lambda: jax.jit(functools.partial(function, *first)))
+
+    def _kept(self, name: Hashable, build: Callable[[], T]) -> T:
+        with self._lock:
+            if name not in self._built:
+                self._built[name] = build()
+                if len(self._built) > self.limit:
+                    self._built.popitem(last=False)
+            else:
+                self._built.move_to_end(name)
+            return self._built[name]
 
 
 PROGRAMS = Programs()

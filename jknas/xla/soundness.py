@@ -1,8 +1,8 @@
 """A guard against backends that compute wrong matrix products.
 
-jaxlib 0.10.2 miscompiles fused matrix products on CPU under ``jit``: Gram matrices off by tens of per cent, silently. The package excludes
-that release, but an environment may hold it all the same, or a later one with the same fault, so the first kernel of a process checks two
-known cases and refuses to go on where they fail.
+jaxlib 0.10.2 miscompiles fused matrix products on CPU under ``jit``: Gram matrices are silently wrong by tens of per cent. The package
+excludes that release, but an environment may still contain it, or a later release with the same fault. So the first kernel of a process
+checks two known cases and raises an error if one fails.
 """
 
 import functools
@@ -25,7 +25,7 @@ def _row_norms(rows: jax.Array) -> jax.Array:
 
 
 def faults() -> list[str]:
-    """Run the known cases on the default backend and describe every one that comes out wrong; compiles three small programs."""
+    """Run the known cases on the default backend and describe every wrong result; compiles three small programs."""
     found = []
     generator = np.random.default_rng(0)
     for n in (64, 128):
@@ -36,7 +36,7 @@ def faults() -> list[str]:
             error = np.linalg.norm(np.asarray(jax.jit(_fused_gram)(a, b)) - expected) / np.linalg.norm(expected)
         if not error < 1e-4:
             found.append(f"a {n} x {n} Gram matrix has a relative error of {error:.1e}")
-    # The fault hits the last rows just behind a power of two; the size is that of https://github.com/jax-ml/jax/issues/39103 in float32.
+    # The fault hits the last rows just after a power of two; the size is from https://github.com/jax-ml/jax/issues/39103 in float32.
     rows = np.zeros((32769, 3), np.float32)
     rows[:, 0] = np.arange(len(rows))
     expected = rows[:, 0].astype(np.float64) ** 2
@@ -49,14 +49,14 @@ def faults() -> list[str]:
 
 @functools.cache
 def require_sound_backend() -> None:
-    """Check the CPU backend once a process (a fraction of a second); other backends are not concerned.
+    """Check the CPU backend once per process, in a fraction of a second; other backends need no check.
 
     Raises:
-        UnsoundBackendError: with what failed and how to go on.
+        UnsoundBackendError: a known case came out wrong. The message says which, and what to do.
     """
     if jax.default_backend() != "cpu":
         return
-    with jax.ensure_compile_time_eval():  # the first kernel of a process may well be inside a jit
+    with jax.ensure_compile_time_eval():  # the first kernel of a process may be inside a jit
         found = faults()
     if found:
         raise UnsoundBackendError(

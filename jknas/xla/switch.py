@@ -1,8 +1,8 @@
-"""A choice between functions by a traced index that costs only the function chosen, forwards and backwards.
+"""A choice between functions by a traced index that costs only the chosen function, forwards and backwards.
 
-``lax.switch`` runs one branch too, but what goes through it is copied: XLA's CPU backend gives a conditional its own output buffers and
-runs its branches' element-wise work on one core. A loop of nought or one turns updates its carry in place, so that a choice that adds
-nothing costs nothing. Other backends wait for every loop's condition on the host and copy fast: they keep the switch.
+``lax.switch`` also runs one branch, but copies its operands: XLA's CPU backend gives a conditional its own output buffers and runs the
+element-wise work of its branches on one core. A loop of zero or one turns updates its carry in place, so a choice that adds nothing costs
+nothing. Other backends wait on the host for every loop's condition and copy fast, so they keep the switch.
 """
 
 import functools
@@ -21,7 +21,7 @@ def _plus(total: Any, branch: Branch, arguments: tuple[Any, ...]) -> Any:
 
 
 def add_switched(branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return what :func:`add_chosen` returns by a plain ``lax.switch``, for program transformations that replace its reverse rule."""
+    """Compute :func:`add_chosen` by a plain ``lax.switch``, for program transformations that replace its reverse rule."""
 
     def run(branch: Branch | None, total: Any, arguments: tuple[Any, ...]) -> Any:
         return total if branch is None else _plus(total, branch, arguments)
@@ -43,26 +43,26 @@ def _add_looped(branches: tuple[Branch | None, ...], index: jax.Array, total: An
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def add_chosen(branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return ``total + branches[index](*arguments)``, running that branch only; None stands for zero.
+    """Return ``total + branches[index](*arguments)``, running only that branch; None adds zero.
 
     Args:
         branches: pure functions of ``arguments`` whose results are pytrees like ``total``.
-        index: a traced integer; one outside the range is moved to the nearer end. Where ``vmap`` batches it, every branch that any example
-            needs is run for all of them.
+        index: a traced integer; one outside the range is clipped to it. If ``vmap`` batches it, every branch that any example needs
+            runs for all examples.
         total: pytree of arrays to add to.
         arguments: pytrees of floating-point arrays.
 
-    Differentiable in reverse mode to any order: the branch is run again in the backward pass, nothing but ``arguments`` is kept.
+    Differentiable in reverse mode to any order. The backward pass runs the branch again; only ``arguments`` are kept.
     """
     return _add(branches, index, total, arguments)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def add_chosen_inside(branches: tuple[Branch | None, ...], index: jax.Array, total: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return what :func:`add_chosen` returns, for the inside of reverse rules, which a second order of derivatives differentiates again.
+    """Compute :func:`add_chosen` inside reverse rules, which second derivatives differentiate again.
 
-    Where a scan is differentiated twice, jax 0.10.1 mixes up what a reverse rule keeps of its arguments as they came. Here they are kept
-    behind a barrier, which makes new values of them. That takes a copy, which the first order need not pay.
+    If a scan is differentiated twice, jax 0.10.1 mixes up arguments that a reverse rule keeps unchanged. Here an optimisation barrier turns
+    them into new values. That costs a copy, which first derivatives avoid.
     """
     return _add(branches, index, total, arguments)
 
@@ -73,7 +73,7 @@ def _add(branches: tuple[Branch | None, ...], index: jax.Array, total: Any, argu
 
 
 def pull_back(branch: Branch | None) -> Branch | None:
-    """Return the function of ``(arguments, cotangent)`` that gives the arguments' cotangents."""
+    """Return the function of ``(arguments, cotangent)`` that computes the cotangents of the arguments."""
     if branch is None:
         return None
     return lambda arguments, cotangent: jax.vjp(branch, *arguments)[1](cotangent)

@@ -52,7 +52,7 @@ def compiled_slow_gram(apply, params, x, **options):
 
 
 def forms(kernel):
-    return collections.Counter(handling.form for handling in kernel.handlings)
+    return collections.Counter(contraction.form for contraction in kernel.contractions)
 
 
 def assert_kernel(kernel, reference, tolerance=None):
@@ -60,7 +60,7 @@ def assert_kernel(kernel, reference, tolerance=None):
     assert kernel.matrix.shape == reference.shape
     assert np.isfinite(reference).all()
     error = relative_error(kernel.matrix, reference, floor=1e-300)
-    assert error <= (tolerance or tolerances().gram), f"relative error {error:.1e}; {[tuple(h) for h in kernel.handlings]}"
+    assert error <= (tolerance or tolerances().gram), f"relative error {error:.1e}; {[tuple(h) for h in kernel.contractions]}"
 
 
 def check_model(name, seed=0):
@@ -85,7 +85,7 @@ def test_kernels_equal_those_of_single_gradients(float64, name):
     assert forms(kernel) == MODELS[name].forms
     leaves, _ = split(MODELS[name].made()[1])
     assert len(kernel.parameters) == len(leaves)
-    assert {handling.name for handling in kernel.handlings} <= set(kernel.parameters)
+    assert {contraction.name for contraction in kernel.contractions} <= set(kernel.parameters)
     # The comparison means something: unless the model is made so, kernels are not the same number throughout.
     same = name in {"parameter_without_use", "returned_unchanged", "only_parameter_is_the_output"}
     assert (np.ptp(reference) > 1e-3 * np.abs(reference).max()) != same
@@ -116,10 +116,10 @@ def test_kernels_in_single_precision(name):
         ("weight_normalisation", "['v']", "used 2 times ("),
     ],
 )
-def test_handlings_say_why(name, leaf, reason):
+def test_contractions_say_why(name, leaf, reason):
     apply, params, x = MODELS[name].made()
-    found = [handling for handling in jax.eval_shape(lambda p: gram(apply, p, x), params).handlings if handling.name == leaf]
-    assert [handling.reason.startswith(reason) for handling in found] == [True], found
+    found = [contraction for contraction in jax.eval_shape(lambda p: gram(apply, p, x), params).contractions if contraction.name == leaf]
+    assert [contraction.reason.startswith(reason) for contraction in found] == [True], found
 
 
 # Options
@@ -234,7 +234,7 @@ def test_weights_are_all_but_biases(float64):
 def test_methods_say_what_they_did(float64):
     assert options_of_mlp(method="auto").method == "one_pass"
     kernel = options_of_mlp(method="jacobian")
-    assert (kernel.method, kernel.handlings) == ("jacobian", ())
+    assert (kernel.method, kernel.contractions) == ("jacobian", ())
     assert (kernel.objective, kernel.outputs) == ("logits", "sum")
     np.testing.assert_array_equal(np.asarray(kernel), kernel.matrix)
 
@@ -276,7 +276,7 @@ def test_kernels_leave_jit_with_what_they_are_kernels_of():
     apply, params, x = MODELS["mlp"].made()
     inside, outside = jax.jit(lambda p, x: gram(apply, p, x, outputs="trace"))(params, x), gram(apply, params, x, outputs="trace")
     assert jax.tree.structure(inside) == jax.tree.structure(outside)
-    assert (inside.handlings, inside.parameters, inside.outputs) == (outside.handlings, outside.parameters, "trace")
+    assert (inside.contractions, inside.parameters, inside.outputs) == (outside.contractions, outside.parameters, "trace")
     np.testing.assert_allclose(inside.matrix, outside.matrix, rtol=1e-5)
 
 
@@ -414,10 +414,10 @@ def test_examples_that_interact_are_refused():
         ({"parameters": "biases"}, "parameters='biases' is not known"),
         ({"parameters": lambda path: False}, r"chooses none of the 4 leaves \(\['b1'\]"),
         ({"objective": "loss"}, r'objective="loss" needs labels \[n\]'),
-        ({"objective": "loss", "labels": np.zeros(N - 1, int)}, r"labels must be 5 integers, one an example, got int32\[4\]"),
+        ({"objective": "loss", "labels": np.zeros(N - 1, int)}, r"labels must be 5 integers, one per example, got int32\[4\]"),
         ({"objective": "loss", "labels": np.zeros(N)}, r"labels must be 5 integers.*float32\[5\]"),
         ({"objective": "loss", "labels": np.zeros(N, int), "x2": np.zeros((2, 5), np.float32)}, r"needs labels2 \[n\]"),
-        ({"objective": "loss", "outputs": "full"}, "outputs='full' is about the model's outputs"),
+        ({"objective": "loss", "outputs": "full"}, "outputs='full' combines the model's outputs"),
         ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
         ({"x2": np.zeros((0, 5), np.float32)}, r"x2 must be arrays with one common leading axis.*\(0, 5\)"),
         ({"x2": {"a": np.zeros((2, 5)), "b": np.zeros(3)}}, r"x2 must be arrays with one common leading axis.*\(2, 5\), \(3,\)"),

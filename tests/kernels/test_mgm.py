@@ -8,8 +8,7 @@ from compiling import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jknas.kernels import mgm, mgm_layerwise
-from jknas.kernels.mgm import _one_per_stretch, mean_gradient, sum_of_squares
+from jknas.kernels.mgm import _one_per_stretch, mean_gradient, mgm, mgm_layerwise, sum_of_squares
 from jknas.kernels.mgm_released import centred_half_product, last_example_norm
 from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork

@@ -7,7 +7,7 @@ import pytest
 from darts_golden import golden_params, live_mixture
 from golden import golden_images
 
-from jknas.kernels import ntk_coupled
+from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.linear_regions import linear_regions
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork
 from jknas.spaces.darts.genotype import NAMED

@@ -15,7 +15,7 @@ from jknas.networks.layers.normalisation import normalise, normalise_running
 from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
 from jknas.networks.layers.relu_conv_norm import relu_conv_normalise
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.xla.fence import materialised
+from jknas.xla.fence import fence
 
 
 def plain_convolution(x, kernel, stride=1, padding=0):
@@ -307,11 +307,11 @@ def test_pooling_few_channels_by_matrix_products_changes_nothing(rng):
 
 def test_a_materialised_value_and_its_cotangents_are_what_they_were(rng):
     (x,) = arrays(rng, (3, 4))
-    function = lambda x: jnp.sum(jnp.sin(materialised(x, jnp.isnan(x[0, 0]))))  # noqa: E731
+    function = lambda x: jnp.sum(jnp.sin(fence(x, jnp.isnan(x[0, 0]))))  # noqa: E731
     np.testing.assert_array_equal(jax.jit(jax.grad(function))(x), jnp.cos(x))
     twice = jax.jit(jax.grad(lambda x: jnp.sum(jax.grad(function)(x))))(x)
     np.testing.assert_allclose(twice, -jnp.sin(x), rtol=1e-6)
-    np.testing.assert_array_equal(jax.vmap(lambda x: materialised(x, jnp.isnan(x[0])))(x), x)
+    np.testing.assert_array_equal(jax.vmap(lambda x: fence(x, jnp.isnan(x[0])))(x), x)
     assert "while" in jax.jit(jax.grad(function)).lower(x).compile().as_text()  # the compiler has not seen through it
 
 

@@ -67,7 +67,8 @@ def assert_same(kernel, reference, *, dead=False):
 def test_a_genotype_in_one_pass(float64, statistics):
     kernel = genotype_gram(CODES[0], statistics, "one_pass")
     assert_same(kernel, genotype_gram(CODES[0], statistics, "jacobian"))
-    assert {handling.form for handling in kernel.handlings if "kernel" in handling.name or "stem'" in handling.name} <= {"direct", "leaf"}
+    forms = {contraction.form for contraction in kernel.contractions if "kernel" in contraction.name or "stem'" in contraction.name}
+    assert forms <= {"direct", "leaf"}
 
 
 @pytest.mark.parametrize("statistics", STATISTICS)

@@ -22,7 +22,7 @@ MODELS = {}
 
 @dataclass(frozen=True)
 class Model:
-    """``build(draw)`` returns ``(apply, params, x)``; ``forms`` counts the expected handlings."""
+    """``build(draw)`` returns ``(apply, params, x)``; ``forms`` counts the expected contractions."""
 
     name: str
     build: Callable

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jknas.kernels import mgm
+from jknas.kernels.mgm import mgm
 from jknas.xla import soundness as selfcheck
 
 

@@ -1,1 +1,1 @@
-"""The library neural-tangents as a second opinion: its import on a current JAX, and its empirical kernel."""
+"""The library neural-tangents as a cross-check: its import on a current JAX, and its empirical kernel."""

@@ -1,8 +1,8 @@
-r"""The Gram matrix of gradients through the library neural-tangents: a second opinion on our own kernels.
+r"""The Gram matrix of gradients by the library neural-tangents, a cross-check of our own kernels.
 
 With :math:`g_i = \partial y_i / \partial w` the gradient of example *i*'s scalar objective, the matrix is :math:`G_{ij} = g_i \cdot g_j`,
-the empirical neural tangent kernel of that objective. Nothing here is shared with our own computation but the meaning of ``objective`` and
-``parameters``, so that agreement of the two says something. It is slower, and needs an optional package; do not build on it.
+the empirical neural tangent kernel of that objective. It shares only the meaning of ``objective`` and ``parameters`` with our own
+computation, so that their agreement is evidence. It is slower and needs an optional package: use it for comparison only.
 
 References: Jacot, Gabriel and Hongler, "Neural Tangent Kernel", NeurIPS 2018, arXiv:1806.07572; Novak et al., "Neural Tangents", ICLR 2020,
 arXiv:1912.02803; Novak, Sohl-Dickstein and Schoenholz, "Fast Finite Width Neural Tangent Kernel", ICML 2022, arXiv:2206.08720.
@@ -19,8 +19,8 @@ from jknas.kernels.objectives import Apply, Objective, Parameters, per_example, 
 from jknas.xla.soundness import require_sound_backend
 
 Implementation = Literal[1, 2]
-"""neural-tangents' own numbers. ``1``: contraction of Jacobians, all of which are in memory unless the compiler can interleave layers.
-``2``: NTK-vector products, transposed; models with reverse rules of their own work too."""
+"""neural-tangents' own numbers. ``1``: contraction of Jacobians, which are all in memory unless the compiler can interleave layers.
+``2``: NTK-vector products, transposed; works for models with custom reverse rules, too."""
 
 
 def neural_tangents_gram(
@@ -37,17 +37,17 @@ def neural_tangents_gram(
 ) -> Float[Array, "n m"]:
     """Return the matrix of inner products of per-example gradients, computed by neural-tangents.
 
-    The model sees every example alone, as a batch of one: examples do not interact, whatever the model would make of a batch.
+    The model sees every example alone, as a batch of one, so examples never interact.
 
-    Cost: implementation 1, one backward pass an example and the contraction, memory ``n`` times the parameters; implementation 2, ``m``
-    passes over all ``n`` examples. Every call traces anew; wrap it in ``jax.jit`` (with ``apply`` and the options closed over) to compile
-    once per shape, and to be quick.
+    Cost: implementation 1 takes one backward pass per example and the contraction, and memory for ``n`` gradients; implementation 2 takes
+    ``m`` passes over all ``n`` examples. Every call traces again: wrap it in ``jax.jit`` (with ``apply`` and the options closed over) to
+    compile once per shape.
 
     Args:
         apply: the model, ``apply(params, x) -> [n, k]`` or ``[n]``.
-        params: any pytree of arrays; integer leaves are left alone.
-        x: the inputs, arrays with the examples along the first axis.
-        x2: the inputs of the columns; None for those of the rows.
+        params: any pytree of arrays; only floating-point leaves are differentiated.
+        x: the inputs of the rows, arrays ``[n, ...]``.
+        x2: the inputs of the columns, arrays ``[m, ...]``; None for those of the rows.
         objective: ``"logits"`` (the sum of the outputs) or ``"loss"`` (cross-entropy of the example's own label).
         labels: class indices ``[n]``, needed by ``"loss"``.
         labels2: class indices ``[m]`` of ``x2``, needed by ``"loss"`` with ``x2``.
@@ -56,15 +56,15 @@ def neural_tangents_gram(
 
     Returns:
         The matrix ``[n, m]`` (``[n, n]`` without ``x2``) in the dtype of the gradients, at highest matrix product precision; NaN or
-        infinity where the model produces them.
+        infinity if the model produces them.
 
     Raises:
-        NeuralTangentsImportError: if neural-tangents is not installed; with the command that installs it.
-        ValueError: for unknown names, an implementation that does not work, missing labels, or shapes that do not fit.
-        UnsoundBackendError: if the installed JAX computes wrong matrix products.
+        NeuralTangentsImportError: neural-tangents is not installed; the message gives the command that installs it.
+        KernelError: an unknown name, an implementation that does not work, missing labels, or shapes that do not fit.
+        UnsoundBackendError: the installed JAX computes wrong matrix products.
 
     Deviations: of the library's implementations, 0 (the fastest by its own count) and 3 (structured derivatives) are refused: 3 reads JAX's
-    internals as they were in 2024 and fails on current releases, and 0 tries 3.
+    internals of 2024 and fails on current releases, and 0 tries 3.
     """
     _check(objective, implementation, x2 is not None, labels is not None, labels2 is not None)
     require_sound_backend()
@@ -93,7 +93,7 @@ def _check(objective: str, implementation: int, two: bool, labels: bool, labels2
         )
         raise KernelError(
             f"implementation={implementation!r}: {reason}; choose 1 (contraction of Jacobians) or 2 (NTK-vector products), "
-            f"or jknas's own kernels, which are faster than all of them"
+            f"or jknas.gram, which is faster than all of them"
         )
     if objective == "loss" and not (labels and (labels2 or not two)):
         which = "labels2=... [m] for x2 as well as labels=... [n] for x" if two else "labels=... [n]"

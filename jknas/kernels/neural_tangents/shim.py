@@ -1,7 +1,7 @@
-"""Import of ``neural_tangents`` on a JAX that it no longer imports on.
+"""Import ``neural_tangents`` on a current JAX, on which it fails to import by itself.
 
-neural-tangents 0.6.5, its last release, expects names that JAX has moved or removed, and imports TensorFlow, which it needs for nothing
-that is used here. :func:`import_neural_tangents` supplies what is missing **while the package is being imported and not longer**:
+neural-tangents 0.6.5, its last release, expects names that JAX has moved or removed. It also imports TensorFlow, which nothing here needs.
+:func:`import_neural_tangents` supplies what is missing **only while the package is being imported**:
 
 ==============================================  =====================================================================
 ``jax.core.Jaxpr, JaxprEqn, Literal, Var,       the same classes from their public place, ``jax.extend.core``, as attributes of
@@ -13,12 +13,12 @@ Primitive``                                     ``jax.core`` until the import is
 ``neural_tangents.experimental``                an empty stand-in, so that ``tf2jax`` and TensorFlow need not be installed.
 ==============================================  =====================================================================
 
-Afterwards the modules of JAX and ``sys.modules`` are as before but for the package itself, whose attribute ``experimental`` says what it is
+Afterwards the modules of JAX and ``sys.modules`` are as before, plus the package itself. Its attribute ``experimental`` explains itself
 when used.
 
 What works: the empirical kernels by Jacobian contraction and by NTK-vector products (implementations 1 and 2), linearisation, and the
-infinite-width layers of ``stax``. What does not: implementation 3, structured derivatives, which walks JAX's internals at run time and
-fails there, and implementation 0, which tries all of them. Tested with JAX 0.10 and 0.11.
+infinite-width layers of ``stax``. What does not: implementation 3, structured derivatives, which reads JAX's internals at run time and
+fails, and implementation 0, which tries all of them. Tested with JAX 0.10 and 0.11.
 
 References: Novak et al., "Neural Tangents: Fast and Easy Infinite Neural Networks in Python", ICLR 2020, arXiv:1912.02803; Novak,
 Sohl-Dickstein and Schoenholz, "Fast Finite Width Neural Tangent Kernel", ICML 2022, arXiv:2206.08720.
@@ -42,7 +42,7 @@ from jknas.errors import NeuralTangentsImportError
 __all__ = ["NeuralTangentsImportError", "import_neural_tangents"]
 
 INSTALLATION = 'pip install --no-deps "neural-tangents>=0.6.5" && pip install "frozendict>=2.3.8"'
-"""Installs the two packages that are used; with its dependencies neural-tangents brings TensorFlow too, some 3 GB."""
+"""Installs the two packages that are needed. With all its dependencies neural-tangents would bring TensorFlow, about 3 GB."""
 
 _MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
 """Names that ``jax.core`` had and ``jax.extend.core`` has."""
@@ -53,12 +53,11 @@ _ONE_AT_A_TIME = threading.Lock()
 def import_neural_tangents() -> ModuleType:
     """Return the module ``neural_tangents``, made to import on current JAX.
 
-    The first call takes a fraction of a second; a module that is imported already is returned as it is. JAX is left as it was found.
+    The first call takes a fraction of a second. A module that is already imported is returned unchanged. JAX stays as it was.
 
     Raises:
-        NeuralTangentsImportError: if the package, or ``frozendict`` which it needs, is not installed, with the command that installs them;
-        or
-            if it fails to import all the same.
+        NeuralTangentsImportError: the package, or ``frozendict`` which it needs, is not installed (the message gives the command that
+            installs them), or the import fails.
     """
     with _ONE_AT_A_TIME:
         imported = sys.modules.get("neural_tangents")
@@ -67,8 +66,8 @@ def import_neural_tangents() -> ModuleType:
         missing = [name for name in ("neural_tangents", "frozendict") if importlib.util.find_spec(name) is None]
         if missing:
             raise NeuralTangentsImportError(
-                f"{' and '.join(missing)} cannot be imported, and this function computes with neural-tangents. "
-                f"Install what it needs, without TensorFlow: {INSTALLATION}",
+                f"{' and '.join(missing)} cannot be imported, and this function needs neural-tangents. "
+                f"Install it without TensorFlow: {INSTALLATION}",
                 name=missing[0],
             )
         before = set(sys.modules)
@@ -80,7 +79,7 @@ def import_neural_tangents() -> ModuleType:
                 if name.partition(".")[0] == "neural_tangents":  # half a package would be taken for a whole one by the next import
                     del sys.modules[name]
             raise NeuralTangentsImportError(
-                f"neural-tangents does not import on JAX {jax.__version__}, although the names that JAX 0.11 lacks are supplied: {error}. "
+                f"neural-tangents does not import on JAX {jax.__version__}, even with the names that JAX 0.11 lacks: {error}. "
                 f"Known to work: neural-tangents 0.6.5 with JAX 0.10 and 0.11.",
                 name="neural_tangents",
             ) from error
@@ -88,7 +87,7 @@ def import_neural_tangents() -> ModuleType:
 
 @contextlib.contextmanager
 def _moved_names() -> Iterator[None]:
-    """Set the names that JAX's modules lack, for a while. Where one is deprecated and still there, ours saves the warning."""
+    """Temporarily set the names that JAX's modules lack. If a deprecated name still exists, ours avoids its warning."""
     wanted: list[tuple[ModuleType, str, Any]] = [(jax.core, name, getattr(jax.extend.core, name)) for name in _MOVED]
     wanted.append((jax.interpreters.ad, "zeros_like_p", jax.extend.core.Primitive("zeros_like")))
     supplied = [(module, name, value) for module, name, value in wanted if name not in vars(module)]
@@ -103,7 +102,7 @@ def _moved_names() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Put the stand-in modules in place, for a while."""
+    """Temporarily install the stand-in modules."""
     stand_ins = {"jax.util": _util(), "neural_tangents.experimental": _Experimental("neural_tangents.experimental")}
     replaced = {name: sys.modules.get(name) for name in stand_ins}
     sys.modules.update(stand_ins)
@@ -132,7 +131,7 @@ def _util() -> ModuleType:
 
 
 class _Experimental(ModuleType):
-    """Stands for the part of neural-tangents that needs TensorFlow."""
+    """Replaces the part of neural-tangents that needs TensorFlow."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(

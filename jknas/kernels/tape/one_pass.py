@@ -1,4 +1,4 @@
-"""From a per-example function to its kernel, in one backward pass or by explicit gradients."""
+"""The kernel of a per-example function, in one backward pass or from explicit gradients."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,44 +6,39 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jknas.kernels.tape.rewriting import Handling, Kind, Run, Value, interpret
+from jknas.kernels.tape.rewriting import Contraction, Kind, Run, Value, interpret
 from jknas.kernels.tape.rows import Layout, inner_products
 
 Scalar = Callable[[list[jax.Array], PyTree], jax.Array]
-"""``scalar(leaves, example) -> y``, the number whose gradients make the kernel."""
+"""``scalar(leaves, example) -> y``, the number whose gradients the kernel multiplies."""
 
 
 def one_pass(
     scalar: Scalar, leaves: Sequence[jax.Array], names: Sequence[str], examples: PyTree, layout: Layout
-) -> tuple[jax.Array, tuple[Handling, ...]]:
-    """Return the kernel ``[first, columns]`` and how every parameter entered it.
+) -> tuple[jax.Array, tuple[Contraction, ...]]:
+    """Return the kernel ``[first, columns]`` and how the gradients of each parameter were contracted.
 
     Args:
         scalar: the per-example function.
         leaves: the parameters to differentiate.
         names: their names.
         examples: pytree whose leaves have a leading axis of ``(first + second) * repeats``.
-        layout: what that axis consists of.
+        layout: how that axis is composed.
     """
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), examples)
     closed = jax.make_jaxpr(scalar)(list(leaves), one)
     parameters = [Value(array, Kind.VIEW, name) for array, name in zip(leaves, names, strict=True)]
-    handlings: list[Handling] = []
+    contractions: list[Contraction] = []
 
     def with_tape(tape: jax.Array, example: PyTree) -> jax.Array:
         data = [Value(array, Kind.INPUT) for array in jax.tree.leaves(example)]
-        (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, handlings))
+        (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, contractions))
         return result.array
 
     tapes = jnp.zeros(((layout.first + layout.second) * layout.repeats, layout.columns), layout.dtype)
     rows = jax.vmap(jax.grad(with_tape))(tapes, examples)
     summed = rows.reshape(-1, layout.repeats, layout.columns).sum(1)[: layout.first]
-    return summed, _once(handlings)
-
-
-def _once(handlings: list[Handling]) -> tuple[Handling, ...]:
-    """Drop repetitions: JAX may trace a loop's body more than once."""
-    return tuple(dict.fromkeys(handlings))
+    return summed, tuple(dict.fromkeys(contractions))  # each once: JAX may trace a loop's body several times
 
 
 def gradients(scalar: Scalar, leaves: Sequence[jax.Array], examples: PyTree, layout: Layout) -> list[jax.Array]:

@@ -1,11 +1,12 @@
-"""Operations in which a parameter meets data, with the tape as a further argument.
+"""Operations in which a parameter meets data, with the tape as another argument.
 
-``leaves`` is the universal form: it lets parameters through and catches their per-example cotangent, whatever happens to it afterwards.
-The dense, convolution and look-up forms are cheaper for the one operation they know: no per-example gradient of the parameter is formed
-where pairs of examples are cheaper, and none by the detour of a grouped convolution.
+``leaves`` is the universal form: it returns parameters unchanged and takes their per-example cotangents, whatever the model does with them.
+The dense, convolution and look-up forms each know one operation and are cheaper: they multiply pairs of examples where that costs less than
+per-example gradients, and never form those gradients by a grouped convolution.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,20 +21,20 @@ Operation = Callable[[jax.Array, jax.Array], jax.Array]
 """``operation(parameter, data) -> output``, linear in both."""
 
 Rows = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""``rows(tape, data, cotangent)``, the present example's row."""
+"""``rows(tape, data, cotangent)``, the row of the current example."""
 
 _SMALL = 4096  # entries; the gradients of smaller parameters share one matrix product
-_PATCH_BYTES = 2**26  # larger patch buffers are not made: a convolution then goes tap by tap
+_PATCH_BYTES = 2**26  # above this size of its patches a convolution works offset by offset
 
 
 def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, scales: Sequence[Any]) -> list[jax.Array]:
-    """Return the parameters unchanged; the cotangent of each, summed over every use, gives its share of the row.
+    """Return the parameters unchanged; the cotangent of each, summed over all its uses, contributes to the row.
 
     Args:
-        parameters: leaves, or reshuffled entries of them.
+        parameters: leaves, or their entries in another arrangement.
         tape: the tape.
         layout: of the examples.
-        scales: which multiple of its leaf each parameter is; None for one.
+        scales: the factor between each parameter and its leaf; None for one.
     """
 
     @jax.custom_vjp
@@ -67,16 +68,16 @@ def taped(
     scale: jax.Array | None,
     needs_cotangent: bool,
 ) -> jax.Array:
-    """Run ``operation`` with a reverse rule that fills the tape.
+    """Run ``operation`` with a reverse rule that returns the row of the tape.
 
     Args:
-        operation: what runs.
+        operation: the operation to run.
         parameter: its parameter, used nowhere else.
         data: its other operand.
         tape: the tape.
-        rows: the present example's row.
-        scale: ``parameter`` is this multiple of the leaf; None for one.
-        needs_cotangent: whether anything before ``data`` has parameters.
+        rows: computes the row of the current example.
+        scale: the factor between ``parameter`` and its leaf; None for one.
+        needs_cotangent: whether ``data`` depends on parameters.
     """
 
     @jax.custom_vjp
@@ -103,20 +104,20 @@ def taped(
 
 def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tuple[Any, Any]) -> tuple[str, Rows]:
     """Return the form and the row function of a ``dot_general`` whose operand ``position`` is the parameter of shape ``shapes[0]``."""
-    (contract, batch) = params["dimension_numbers"]
-    in_parameter, in_data = (contract[position], batch[position]), (contract[1 - position], batch[1 - position])
+    (summed, batch) = params["dimension_numbers"]
+    in_parameter, in_data = (summed[position], batch[position]), (summed[1 - position], batch[1 - position])
     parameter, data = shapes
     order = [*in_data[1], *_free(data, in_data), *in_data[0]]
     sizes = _sizes(data, in_data)
     free = _sizes(parameter, in_parameter)[1]
-    form, contraction = dense_form(layout, sizes[0], sizes[1], sizes[2], free)
+    form, contract = dense_form(layout, sizes[0], sizes[1], sizes[2], free)
 
     def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
         a = data.transpose(order).reshape(sizes)
         # The output has batch dimensions first, then the free ones of the first operand, then those of the second.
         by_parameter = cotangent.reshape(sizes[0], free, sizes[1]).swapaxes(1, 2)
         d = by_parameter if position == 0 else cotangent.reshape(sizes[0], sizes[1], free)
-        return row(layout, contraction, tape, a, d)
+        return row(layout, contract, tape, a, d)
 
     return form, rows
 
@@ -130,56 +131,54 @@ def _sizes(shape: tuple[int, ...], used: tuple[Any, Any]) -> tuple[int, int, int
 
 
 def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> tuple[str, Rows]:
-    """Return the form and the row function of a ``conv_general_dilated``: a dense layer on patches, or tap by tap where they are large."""
+    """Return the form and the row function of a ``conv_general_dilated``.
+
+    It is a dense layer on patches or, where those are large, works offset by offset of the filter.
+    """
     numbers, groups = params["dimension_numbers"], params["feature_group_count"]
-    kernel, data = shapes
-    c_out, c_in, *taps = (kernel[axis] for axis in numbers.rhs_spec)
+    weight, data = shapes
+    c_out, c_in, *window = (weight[axis] for axis in numbers.rhs_spec)
     batch = data[numbers.lhs_spec[0]]
     positions = batch * math.prod(out[axis] for axis in numbers.out_spec[2:])
-    arrange = functools.partial(_taps, params=params, out=[out[axis] for axis in numbers.out_spec[2:]], taps=taps)
+    arrange = functools.partial(_shifted, params=params, out=[out[axis] for axis in numbers.out_spec[2:]], window=window)
 
     def cotangents(cotangent: jax.Array) -> jax.Array:  # [groups, positions, c_out / groups]
         d = cotangent.transpose([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
         return d.reshape(positions, groups, c_out // groups).swapaxes(0, 1)
 
     depthwise = c_in == 1 and c_out == groups
-    count, rows_in_flight = math.prod(taps), (layout.first + layout.second) * layout.repeats
+    count, rows_in_flight = math.prod(window), (layout.first + layout.second) * layout.repeats
     if depthwise or rows_in_flight * positions * groups * c_in * count * 4 > _PATCH_BYTES:
 
-        def tap_by_tap(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
+        def by_offsets(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
             d = cotangents(cotangent)
             total = jnp.zeros((layout.columns,), layout.dtype)
-            for tap in arrange(data):
-                a = tap.reshape(positions, groups, c_in).swapaxes(0, 1)
+            for shifted in arrange(data):
+                a = shifted.reshape(positions, groups, c_in).swapaxes(0, 1)
                 gradient = product("gpi,gpi->gi" if depthwise else "gpi,gpo->gio", a, d)
                 total = total + row(layout, inner_products, tape, gradient)
             return total
 
-        return "direct", tap_by_tap
+        return "direct", by_offsets
 
-    form, contraction = dense_form(layout, groups, positions, c_in * count, c_out // groups)
+    form, contract = dense_form(layout, groups, positions, c_in * count, c_out // groups)
 
     def on_patches(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
-        a = jnp.concatenate([tap.reshape(positions, groups, c_in) for tap in arrange(data)], -1).swapaxes(0, 1)
-        return row(layout, contraction, tape, a, cotangents(cotangent))
+        a = jnp.concatenate([shifted.reshape(positions, groups, c_in) for shifted in arrange(data)], -1).swapaxes(0, 1)
+        return row(layout, contract, tape, a, cotangents(cotangent))
 
     return form, on_patches
 
 
-def _taps(data: jax.Array, *, params: dict[str, Any], out: list[int], taps: list[int]) -> list[jax.Array]:
-    """Return for every entry of the kernel's window what it multiplies: arrays ``[batch, *out, c_in]`` in row-major order."""
+def _shifted(data: jax.Array, *, params: dict[str, Any], out: list[int], window: list[int]) -> list[jax.Array]:
+    """Return what each offset of the filter's window multiplies: arrays ``[batch, *out, c_in]``, offsets in row-major order."""
     numbers = params["dimension_numbers"]
     data = data.transpose([numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]])
     spread = [(low, high, inner - 1) for (low, high), inner in zip(params["padding"], params["lhs_dilation"], strict=True)]
     data = lax.pad(data, jnp.zeros((), data.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
     found = []
-    for tap in range(math.prod(taps)):
-        start: list[int] = []
-        rest = tap
-        for size in reversed(taps):
-            start.insert(0, rest % size)
-            rest //= size
-        start = [at * step for at, step in zip(start, params["rhs_dilation"], strict=True)]
+    for offset in itertools.product(*map(range, window)):
+        start = [at * step for at, step in zip(offset, params["rhs_dilation"], strict=True)]
         stop = [at + (n - 1) * step + 1 for at, n, step in zip(start, out, params["window_strides"], strict=True)]
         last = (data.shape[0], data.shape[-1])
         found.append(lax.slice(data, [0, *start, 0], [last[0], *stop, last[1]], [1, *params["window_strides"], 1]))
@@ -202,7 +201,7 @@ def is_lookup(params: dict[str, Any], table: tuple[int, ...], index: tuple[int, 
 
 def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...], index: tuple[int, ...]) -> tuple[str, Rows]:
     """Return the form and the row function of a look-up in ``table`` ``[v, e]`` by an index array ``[..., 1]``."""
-    form, contraction = lookup_form(layout, math.prod(index[:-1]), table)
+    form, contract = lookup_form(layout, math.prod(index[:-1]), table)
 
     def rows(tape: jax.Array, index: jax.Array, cotangent: jax.Array) -> jax.Array:
         index = index.reshape(-1)
@@ -210,6 +209,6 @@ def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...], 
             index = jnp.clip(index, 0, table[0] - 1)
         inside = (index >= 0) & (index < table[0])
         index = jnp.where(inside, index.astype(jnp.int32), jnp.full(index.shape, -1, jnp.int32))  # index may be unsigned
-        return row(layout, contraction, tape, index, cotangent.reshape(-1, table[1]))
+        return row(layout, contract, tape, index, cotangent.reshape(-1, table[1]))
 
     return form, rows

@@ -1,9 +1,9 @@
 """The interpreter that runs a traced per-example function with a tape.
 
-Values are followed by what they depend on. A parameter that is only reshuffled (reshape, transpose, slice, cast, scaling by a constant) and
-then enters exactly one operation that has a cheap form is handed to it; every other one (used more than once, combined with other
-parameters, broadcast, inside a custom rule, ...) takes the leaf form, whose cotangent autodiff sums over all uses. No cross term is ever
-dropped, and no case is left without an exact answer except where JAX itself cannot differentiate in reverse.
+The interpreter tracks what each value depends on. A parameter that is only rearranged (reshape, transpose, slice, cast, scaling by a
+constant) and then enters exactly one operation with a cheap form takes that form. Every other parameter (used more than once, combined
+with other parameters, broadcast, inside a custom rule, ...) takes the leaf form, whose cotangent autodiff sums over all uses. No cross term
+is dropped, and every model that JAX can differentiate in reverse has an exact answer.
 """
 
 import enum
@@ -18,7 +18,7 @@ from jax.extend import core as jex
 
 from jknas.kernels.tape.operations import convolution_rows, dot_rows, is_lookup, leaves, lookup_rows, taped
 from jknas.kernels.tape.rows import Layout
-from jknas.xla.interception import TAPPED, Tapped
+from jknas.xla.interception import INTERCEPTED, Interceptible
 
 
 class Kind(enum.IntEnum):
@@ -29,9 +29,9 @@ class Kind(enum.IntEnum):
     INPUT = 1
     """On the example, on no parameter: needs no cotangent."""
     FLOW = 2
-    """On a parameter, whose form is already decided."""
+    """On a parameter whose form is already decided."""
     VIEW = 3
-    """Is the entries of one parameter, reshuffled, times a constant."""
+    """It holds the entries of one parameter in some arrangement, times a constant."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Value:
         array: the value.
         kind: what it depends on.
         name: the parameter's name, for views.
-        scale: what the parameter was multiplied by, for views; None for one.
+        scale: the factor of the parameter, for views; None for one.
     """
 
     array: Any
@@ -51,13 +51,13 @@ class Value:
     scale: Any = None
 
 
-class Handling(NamedTuple):
-    """How one parameter entered the kernel.
+class Contraction(NamedTuple):
+    """How the per-example gradients of one parameter were multiplied.
 
     Attributes:
-        name: its path.
+        name: path of the parameter.
         form: ``"pairwise"``, ``"direct"``, ``"lookup"`` or ``"leaf"``.
-        reason: what led to this form.
+        reason: why this form was chosen.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Handling(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What stays the same through one interpretation: the tape, the examples' layout, and the list that collects the handlings."""
+    """The constants of one interpretation: the tape, the layout of the examples, and the list that collects the contractions."""
 
     tape: jax.Array
     layout: Layout
-    handlings: list[Handling]
+    contractions: list[Contraction]
 
 
 _RESHUFFLES = {"reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "convert_element_type", "neg"}
@@ -78,7 +78,7 @@ _SCALINGS = {"mul", "div"}
 
 
 def interpret(jaxpr: jex.Jaxpr, constants: Sequence[Any], inputs: Sequence[Value], run: Run) -> list[Value]:
-    """Run ``jaxpr`` on ``inputs``, with the tape attached wherever a view is consumed."""
+    """Run ``jaxpr`` on ``inputs``, attaching the tape wherever an operation consumes a view."""
     values: dict[Any, Value] = {}
 
     def read(atom: Any) -> Value:
@@ -93,12 +93,12 @@ def interpret(jaxpr: jex.Jaxpr, constants: Sequence[Any], inputs: Sequence[Value
 
 
 def _leaf_forms(jaxpr: jex.Jaxpr, kinds: list[Kind], inputs: Sequence[Value], run: Run) -> list[Value]:
-    """Give every view that is not consumed by exactly one operation with a cheaper form its leaf form."""
+    """Give the leaf form to every view that does not enter exactly one operation with a cheaper form."""
     reasons = _plan(jaxpr, kinds)
     if not reasons:
         return list(inputs)
     taken = [inputs[position] for position in reasons]
-    run.handlings.extend(Handling(value.name, "leaf", reason) for value, reason in zip(taken, reasons.values(), strict=True))
+    run.contractions.extend(Contraction(value.name, "leaf", reason) for value, reason in zip(taken, reasons.values(), strict=True))
     arrays = leaves([value.array for value in taken], run.tape, run.layout, [value.scale for value in taken])
     found = dict(zip(reasons, (Value(array, Kind.FLOW) for array in arrays), strict=True))
     return [found.get(position, value) for position, value in enumerate(inputs)]
@@ -152,7 +152,7 @@ def _is_view(equation: jex.JaxprEqn, given: Sequence[Kind]) -> bool:
 
 
 def _has_form(equation: jex.JaxprEqn, place: int, given: Sequence[Kind]) -> bool:
-    """Tell whether the operation takes a view at operand ``place`` as it is."""
+    """Tell whether the operation accepts a view as operand ``place``."""
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         return given[1 - place] is not Kind.VIEW
@@ -163,7 +163,7 @@ def _has_form(equation: jex.JaxprEqn, place: int, given: Sequence[Kind]) -> bool
     if name == "scan":
         return place >= sum(_scan_sizes(equation))
     if name == "cond":
-        # Where examples take different branches, vmap runs all of them for everyone and selects afterwards: too late for a row.
+        # If examples take different branches, vmap runs all branches for all examples and selects afterwards, too late for a row.
         return place > 0 and given[0] is Kind.CONSTANT
     return name in _INLINED or name in _REMAT
 
@@ -179,8 +179,8 @@ def _step(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
     if _is_view(equation, kinds):
         return [_reshuffled(equation, given)]
     name = equation.primitive.name
-    if (tapped := TAPPED.get(equation.params.get("name", ""))) and _is_tappable(tapped[0], given):
-        return _tapped(equation, tapped[1], given, run)
+    if (found := INTERCEPTED.get(equation.params.get("name", ""))) and _can_intercept(found[0], given):
+        return _intercepted(equation, found[1], given, run)
     if name in _INLINED:
         return interpret(*_parts(equation.params[_INLINED[name]]), given, run)
     return _STRUCTURED.get(name, _consumed)(equation, given, run)
@@ -200,7 +200,7 @@ def _aval(atom: Any) -> Any:
 
 
 def _parts(jaxpr: Any) -> tuple[jex.Jaxpr, Sequence[Any]]:
-    """Return the jaxpr and its constants, of a closed or an open one."""
+    """Return a jaxpr, closed or open, and its constants."""
     return (jaxpr.jaxpr, jaxpr.consts) if isinstance(jaxpr, jex.ClosedJaxpr) else (jaxpr, ())
 
 
@@ -221,7 +221,7 @@ def _reshuffled(equation: jex.JaxprEqn, given: list[Value]) -> Value:
 
 
 def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
-    """Run a dense layer, convolution or look-up with the form that its sizes ask for."""
+    """Run a dense layer, convolution or look-up in the form that suits its sizes."""
     place = next(at for at, value in enumerate(given) if value.kind is Kind.VIEW)
     view, data = given[place], given[1 - place]
     shapes = jnp.shape(view.array), jnp.shape(data.array)
@@ -232,7 +232,7 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
         form, rows = convolution_rows(run.layout, params, shapes, _aval(equation.outvars[0]).shape)
     else:
         form, rows = lookup_rows(run.layout, params, *shapes)
-    run.handlings.append(Handling(view.name, form, f"enters one {name}"))
+    run.contractions.append(Contraction(view.name, form, f"enters one {name}"))
 
     def operation(parameter: jax.Array, data: jax.Array) -> jax.Array:
         return _bind(equation, (parameter, data) if place == 0 else (data, parameter))[0]
@@ -250,32 +250,32 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
     return [Value(output, Kind.FLOW)]
 
 
-def _is_tappable(operands: int, given: list[Value]) -> bool:
-    """Tell whether a tap can do: all operands but the first are views as they are, or constants.
+def _can_intercept(operands: int, given: list[Value]) -> bool:
+    """Tell whether a function can be intercepted: all operands but the first must be unscaled views or constants.
 
-    Other parameters need cotangents, and a choice that depends on the example comes after the rows.
+    Other parameters would need cotangents, and a choice that depends on the example would come after the rows.
     """
     tidy = all(value.scale is None for value in given if value.kind is Kind.VIEW)
     return tidy and len(given) == operands and all(value.kind in {Kind.VIEW, Kind.CONSTANT} for value in given[1:])
 
 
-def _tapped(equation: jex.JaxprEqn, tapped: Tapped, given: list[Value], run: Run) -> list[Value]:
+def _intercepted(equation: jex.JaxprEqn, function: Interceptible, given: list[Value], run: Run) -> list[Value]:
     views = {position: value for position, value in enumerate(given) if value.kind is Kind.VIEW}
-    run.handlings.extend(Handling(value.name, "leaf", f"enters {equation.params['name']}") for value in views.values())
+    run.contractions.extend(Contraction(value.name, "leaf", f"enters {equation.params['name']}") for value in views.values())
     layout = run.layout
 
-    def tap(positions: Sequence[int], parameters: Sequence[jax.Array], tape: jax.Array) -> list[jax.Array]:
+    def intercept(positions: Sequence[int], parameters: Sequence[jax.Array], tape: jax.Array) -> list[jax.Array]:
         wanted = [at for at, position in enumerate(positions) if position in views]
         if not wanted:
             return list(parameters)
         found = dict(zip(wanted, leaves([parameters[at] for at in wanted], tape, layout, [None] * len(wanted)), strict=True))
         return [found.get(at, parameter) for at, parameter in enumerate(parameters)]
 
-    return [Value(array, Kind.FLOW) for array in tapped([value.array for value in given], run.tape, tap)]
+    return [Value(array, Kind.FLOW) for array in function([value.array for value in given], run.tape, intercept)]
 
 
 def _opened(values: Sequence[Value]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Value]]]:
-    """Return the arrays, and a function that puts others in their places: what crosses the boundary of a JAX function."""
+    """Return the arrays, which may enter a JAX function, and a function that puts other arrays in their places."""
     return [value.array for value in values], lambda arrays: [
         replace(value, array=array) for value, array in zip(values, arrays, strict=True)
     ]
@@ -293,9 +293,9 @@ def _rematerialised(equation: jex.JaxprEqn, given: list[Value], run: Run) -> lis
 
 
 def _scan_sizes(equation: jex.JaxprEqn) -> tuple[int, int]:
-    """Return how many of a scan's operands are constants and how many are carried; the rest is stacked.
+    """Return how many of a scan's operands are constants and how many are carried; the others are stacked.
 
-    Read off the shapes, which say it in every release: what is stacked has one axis more outside than inside.
+    Shapes tell in every release of JAX: a stacked operand has one axis more outside the loop than inside.
     """
     body, _ = _parts(equation.params["jaxpr"])
     stacked = sum(_aval(outer).ndim > _aval(inner).ndim for outer, inner in zip(equation.invars, body.invars, strict=True))

@@ -1,7 +1,7 @@
-"""Rows of the kernel: what an operation's reverse rule hands to the tape.
+"""Rows of the kernel: the cotangents of the tape that the reverse rule of an operation returns.
 
-Every function here is called inside a per-example reverse rule and returns that example's inner products with all examples. Under ``vmap``
-a ``custom_vmap`` rule takes over, sees the arrays of all examples and computes all rows in one go.
+A per-example reverse rule calls :func:`row` for that example's inner products with all examples. Under ``vmap`` its ``custom_vmap`` rule
+takes over, which sees the arrays of all examples and computes all rows at once.
 """
 
 import functools
@@ -19,12 +19,12 @@ Contract = Callable[..., jax.Array]
 
 @dataclass(frozen=True)
 class Layout:
-    """How the ``vmap`` over examples is made up.
+    """How the axis of the ``vmap`` over examples is composed.
 
     Attributes:
-        first: examples whose rows are wanted.
+        first: examples whose rows are computed.
         second: the other examples, which follow the first ones in the batch; 0 for a square kernel.
-        repeats: consecutive members of the batch that count as one example, their inner products summed (outputs of one example).
+        repeats: consecutive entries of the axis that form one example (its outputs); their inner products are summed.
         dtype: of the kernel.
     """
 
@@ -40,20 +40,20 @@ class Layout:
 
 
 def widest(dtypes: Sequence[Any]) -> jnp.dtype:
-    """Return the dtype that holds the given floating-point ones, at least float32, also where JAX is told to promote nothing by itself."""
+    """Return the dtype that holds the given floating-point ones, at least float32, also under strict promotion."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(jnp.float32, *dtypes)
 
 
 def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array) -> jax.Array:
-    """Return the present example's row ``[columns]``.
+    """Return the row ``[columns]`` of the current example.
 
     Args:
         layout: of the surrounding ``vmap``.
-        contract: the inner products of a batch with another.
-        tape: the present example's tape. It marks the ``vmap`` over examples: the arrays may be the same for all of them, as the gradient
-            of a bias added to the output is, and then a ``vmap`` further out must not be taken for it.
-        arrays: the present example's arrays, in the order that ``contract`` takes them.
+        contract: computes the inner products of two batches.
+        tape: the tape of the current example. It marks the ``vmap`` over examples: the arrays may be the same for all examples, like the
+            gradient of a bias added to the output, and then another, outer ``vmap`` must not be mistaken for it.
+        arrays: the arrays of the current example, in the order that ``contract`` takes them.
     """
 
     @custom_vmap
@@ -69,7 +69,7 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array)
         block = contract(first, second).astype(layout.dtype)
         rest = size // layout.repeats - layout.first
         rows = jnp.pad(block, ((0, rest), (0, 0))) if rest else block
-        # Every repeat of an example would count its row again: the first one carries it.
+        # The repeats of an example must not count its row several times: the first one carries it.
         if layout.repeats > 1:
             rows = jnp.pad(rows[:, None], ((0, 0), (0, layout.repeats - 1), (0, 0))).reshape(size, -1)
         return rows, True
@@ -78,7 +78,7 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array)
 
 
 def product(subscripts: str, *operands: jax.Array) -> jax.Array:
-    """Multiply and add at the highest precision, in float32 at least; the operands may differ in their dtypes."""
+    """Compute an einsum at the highest precision, at least in float32; the operands may have different dtypes."""
     wide = widest([operand.dtype for operand in operands])
     if len({operand.dtype for operand in operands}) > 1:
         operands = tuple(operand.astype(wide) for operand in operands)
@@ -86,7 +86,7 @@ def product(subscripts: str, *operands: jax.Array) -> jax.Array:
 
 
 def inner_products(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
-    """Contract per-example gradients, a list of arrays ``[n, k, ...]`` on each side: one matrix product."""
+    """Contract per-example gradients, a list of arrays ``[n, k, ...]`` on each side, in one matrix product."""
     return product("np,mp->nm", _flat(first), _flat(second))
 
 
@@ -104,7 +104,7 @@ def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
 
 
 def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
-    """Contract through the gradients ``gradient(*side)``, formed once where both sides are the same examples."""
+    """Contract the gradients ``gradient(*side)``, formed only once if both sides are the same examples."""
     left = gradient(*first)
     return inner_products([left], [left if first is second else gradient(*second)])
 
@@ -112,16 +112,16 @@ def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], se
 def dense_pairwise(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """Contract the same arrays pair by pair: ``sum (a_i . a_j) (d_i . d_j)`` over the positions of both."""
     (a, d), (b, e) = first, second
-    if a.shape[3] == 1:  # one position an example
+    if a.shape[3] == 1:  # one position per example
         a, b, d, e = (value[:, :, :, 0] for value in (a, b, d, e))
         return jnp.sum(product("nkbc,mkbc->kbnm", a, b) * product("nkbf,mkbf->kbnm", d, e), (0, 1))
     return jnp.sum(product("nkbtc,mkbsc->nmkbts", a, b) * product("nkbtf,mkbsf->nmkbts", d, e), (2, 3, 4, 5))
 
 
 def embedding(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
-    """Contract look-ups: cotangents ``[n, k, t, e]`` count against each other where their indices ``[n, k, t]`` agree.
+    """Contract look-ups: multiply cotangents ``[n, k, t, e]`` wherever their indices ``[n, k, t]`` agree.
 
-    Negative indices fell outside the table and have no gradient.
+    Negative indices are outside the table and have no gradient.
     """
     (index, d), (other, e) = first, second
     same = (index[:, None, :, :, None] == other[None, :, :, None, :]) & (index >= 0)[:, None, :, :, None]
@@ -140,7 +140,7 @@ def scattered(first: list[jax.Array], second: list[jax.Array], *, rows: int) -> 
 
 
 def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple[str, Contract]:
-    """Choose how a look-up of ``positions`` rows is contracted: pair by pair, unless that needs a larger buffer than the gradients."""
+    """Choose how to contract a look-up of ``positions`` rows: pair by pair, unless that needs a larger buffer than the gradients."""
     pairs = layout.first * layout.columns * layout.repeats * positions**2
     gradients = (layout.first + layout.second) * layout.repeats * table[0] * table[1]
     if 2 * pairs <= max(gradients, 2**22):
@@ -149,7 +149,7 @@ def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple
 
 
 def dense_form(layout: Layout, batch: int, positions: int, inputs: int, outputs: int) -> tuple[str, Contract]:
-    """Choose the cheaper form of a dense layer by counted multiplications, and never one whose buffer dwarfs the gradient's."""
+    """Choose the form of a dense layer with fewer multiplications, but never one whose buffer is much larger than the gradients."""
     n, m = layout.first, layout.columns
     rows = (layout.first + layout.second) * layout.repeats
     gradient = batch * inputs * outputs

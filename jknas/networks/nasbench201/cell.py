@@ -14,8 +14,8 @@ from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
-from jknas.xla.fence import materialised
-from jknas.xla.interception import TAPPED, Tap
+from jknas.xla.fence import fence
+from jknas.xla.interception import INTERCEPTED, Intercept
 from jknas.xla.switch import Branch, add_chosen, add_chosen_inside, add_switched, pull_back
 
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
@@ -113,34 +113,36 @@ def _reversed_nodes(nodes: list[jax.Array], code: jax.Array, cotangent: jax.Arra
 
 _coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
 
-_Tap = Callable[[int, str, ConvNormWeights, jax.Array], ConvNormWeights]
+_Intercept = Callable[[int, str, ConvNormWeights, jax.Array], ConvNormWeights]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _tapped_cell(  # noqa: PLR0917 (the rule of custom_vjp is positional)
-    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, tap: _Tap
+def _intercepted_cell(  # noqa: PLR0917 (the rule of custom_vjp is positional)
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _Intercept
 ) -> tuple[jax.Array, list[Moments]]:
-    """Run :func:`coded_cell` with gradients for ``x`` and ``tape`` only: what a tap makes of a cotangent stays in its branch."""
-    del tape, tap
+    """Run :func:`coded_cell` with gradients for ``x`` and ``tape`` only: what ``intercept`` makes of a cotangent stays in its branch."""
+    del tape, intercept
     return _coded_cell(x, weights, code, statistics)
 
 
-def _tapped_cell_fwd(  # noqa: PLR0917
-    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, tap: _Tap
+def _intercepted_cell_fwd(  # noqa: PLR0917
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _Intercept
 ) -> tuple[Any, Any]:
-    del tap
+    del intercept
     results, saved = _coded_cell_fwd(x, weights, code, statistics)
     return results, (*saved, tape)
 
 
-def _tapped_cell_bwd(statistics: Statistics, tap: _Tap, saved: Any, cotangents: tuple[jax.Array, Any]) -> tuple[Any, None, None, jax.Array]:
+def _intercepted_cell_bwd(
+    statistics: Statistics, intercept: _Intercept, saved: Any, cotangents: tuple[jax.Array, Any]
+) -> tuple[Any, None, None, jax.Array]:
     nodes, weights, code, tape = saved
 
     def branches(edge: int) -> tuple[Branch | None, ...]:
         def pulled(name: str) -> Branch:
             def back(x: jax.Array, weights: EdgeWeights, tape: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
                 def forward(x: jax.Array, tape: jax.Array) -> jax.Array:
-                    return relu_conv_norm(x, tap(edge, name, weights[name], tape), statistics)[0]
+                    return relu_conv_norm(x, intercept(edge, name, weights[name], tape), statistics)[0]
 
                 return jax.vjp(forward, x, tape)[1](cotangent)
 
@@ -163,7 +165,7 @@ def _tapped_cell_bwd(statistics: Statistics, tap: _Tap, saved: Any, cotangents: 
     return _reversed_nodes(nodes, code, cotangents[0], add), None, None, d_tape
 
 
-_tapped_cell.defvjp(_tapped_cell_fwd, _tapped_cell_bwd)
+_intercepted_cell.defvjp(_intercepted_cell_fwd, _intercepted_cell_bwd)
 
 
 def _arguments() -> tuple[Any, int]:
@@ -177,15 +179,15 @@ _ARGUMENTS, _OPERANDS = _arguments()
 """Structure of the coded cell's arguments, and how many arrays they are."""
 
 
-def _run_tapped(operands: Sequence[jax.Array], tape: jax.Array, tap: Tap, *, statistics: Statistics) -> list[jax.Array]:
+def _run_intercepted(operands: Sequence[jax.Array], tape: jax.Array, intercept: Intercept, *, statistics: Statistics) -> list[jax.Array]:
     positions = jax.tree.unflatten(_ARGUMENTS, range(len(operands)))[1]
 
     def inner(edge: int, name: str, weights: ConvNormWeights, tape: jax.Array) -> ConvNormWeights:
         flat, structure = jax.tree.flatten(weights)
-        return jax.tree.unflatten(structure, tap(jax.tree.leaves(positions[edge][name]), flat, tape))
+        return jax.tree.unflatten(structure, intercept(jax.tree.leaves(positions[edge][name]), flat, tape))
 
     x, weights, code = jax.tree.unflatten(_ARGUMENTS, operands)
-    return jax.tree.leaves(_tapped_cell(x, weights, code, tape, statistics, inner))
+    return jax.tree.leaves(_intercepted_cell(x, weights, code, tape, statistics, inner))
 
 
 def _named(statistics: Statistics) -> Callable[..., Any]:
@@ -193,7 +195,7 @@ def _named(statistics: Statistics) -> Callable[..., Any]:
         return _coded_cell(x, weights, code, statistics)
 
     run.__name__ = f"jknas coded cell, {statistics} statistics"
-    TAPPED[run.__name__] = _OPERANDS, functools.partial(_run_tapped, statistics=statistics)
+    INTERCEPTED[run.__name__] = _OPERANDS, functools.partial(_run_intercepted, statistics=statistics)
     return jax.jit(run)
 
 
@@ -262,7 +264,7 @@ class Cell(nn.Module):
         nodes: list[jax.Array | None] = [x, None, None, None]
         for edge, (target, source) in enumerate(EDGES):
             if self.chosen is None and wiring is not None and source == target - 1:  # the sum is finished, and read from now on
-                nodes[source] = materialised(nodes[source], jnp.isnan(wiring[0, 0]))
+                nodes[source] = fence(nodes[source], jnp.isnan(wiring[0, 0]))
             value = nodes[source]
             if value is None:
                 # A node that nothing reaches is zero, and the operations behind it still run: a normalised zero is the layer's shift.
@@ -274,7 +276,7 @@ class Cell(nn.Module):
             else:
                 nodes[target] = self._mixed(nodes[target], value, edge, wiring[edge])
         output = jnp.zeros_like(x) if nodes[3] is None else nodes[3]
-        return (output if self.chosen is not None or wiring is None else materialised(output, jnp.isnan(wiring[0, 0]))), None
+        return (output if self.chosen is not None or wiring is None else fence(output, jnp.isnan(wiring[0, 0]))), None
 
 
 class Reduction(nn.Module):

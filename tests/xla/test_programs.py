@@ -1,0 +1,88 @@
+"""The cache of compiled programs: what is compiled once, what is compiled anew, and what is dropped."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jknas.xla.programs import Programs
+
+
+@pytest.fixture
+def programs():
+    return Programs(limit=3)
+
+
+@pytest.fixture
+def traced():
+    return []
+
+
+@pytest.fixture
+def add(traced):
+    def add(x, *, number=0):
+        traced.append(number)
+        return x + number
+
+    return add
+
+
+def test_the_least_recently_used_goes(programs, add, traced):
+    x = jnp.zeros(2, jnp.int32)
+    for number in range(4):
+        assert programs.compiled(add, x, fixed={"number": number}).program(x)[0] == number
+    assert programs.compiled(add, x, fixed={"number": 1}).seconds == 0
+    assert programs.compiled(add, x, fixed={"number": 0}).seconds > 0  # in the place of 2
+    assert programs.compiled(add, x, fixed={"number": 1}).seconds == 0
+    assert traced == [0, 1, 2, 3, 0]
+
+
+def test_shapes_dtypes_and_precision_count_but_values_do_not(programs, add, traced):
+    for x in (np.zeros(2, np.int32), np.ones(2, np.int32), np.zeros(3, np.int32), np.zeros(2, np.float32), {"x": np.zeros(2, np.int32)}):
+        programs.compiled(add if not isinstance(x, dict) else lambda x: add(x["x"]), x)
+    with jax.enable_x64(True):
+        programs.compiled(add, np.zeros(2, np.float32))
+    assert len(traced) == 5
+
+
+def test_a_key_stands_for_closures_that_are_equal(programs, add, traced):
+    x = jnp.zeros(2, jnp.int32)
+    for _ in range(2):
+        programs.compiled(lambda x: add(x), x, key="add")  # noqa: PLW0108 - a closure of its own each time
+    assert traced == [0]
+
+
+def test_compilation_is_announced_once(programs, add):
+    said = []
+    for _ in range(2):
+        programs.compiled(add, jnp.zeros(2, jnp.int32), on_compile=lambda: said.append("add"))
+    assert said == ["add"]
+
+
+def test_a_donated_argument_is_used_up(programs):
+    x = jnp.zeros(2)
+    program, _ = programs.compiled(lambda x: x + 1, x, donate=(0,))
+    assert program(x)[0] == 1
+    assert x.is_deleted()
+
+
+def test_a_traced_function_may_ask_for_a_program(programs, add):
+    inner = lambda x: programs.jitted(add)(x) + 1  # noqa: E731
+    assert programs.compiled(inner, jnp.zeros(2)).program(jnp.zeros(2))[0] == 1
+
+
+class TestJitted:
+    def test_equal_constants_share_a_program(self, programs, traced):
+        def plus(number, x):
+            traced.append(number)
+            return x + number
+
+        x = jnp.zeros(2, jnp.int32)
+        for number in (1, 1, 2):
+            assert programs.jitted(plus, number)(x)[0] == number
+        assert traced == [1, 2]
+
+    def test_constants_without_a_hash_are_not_kept(self, programs):
+        add = lambda numbers, x: x + numbers[0]  # noqa: E731
+        assert programs.jitted(add, [1])(jnp.zeros(2, jnp.int32))[0] == 1
+        assert programs.jitted(add, [1]) is not programs.jitted(add, [1])
