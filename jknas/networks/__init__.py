@@ -1,7 +1,7 @@
-"""Cell networks as pure pairs of init and apply; the only room that imports Flax."""
+"""Networks of genotypes as pure functions, and as Flax modules; the only room that imports Flax."""
 
-from jknas.networks.nasbench201.network import CellNetwork, Variables, restrict
-from jknas.networks.nasbench201.torch_weights import from_state_dict, to_state_dict
-from jknas.networks.nasbench201.wiring import Wiring
+from jknas.networks.nasbench201.network import CellNetwork, restrict
+from jknas.networks.parameters import Variables
+from jknas.networks.wiring import Wiring
 
-__all__ = ["CellNetwork", "Variables", "Wiring", "from_state_dict", "restrict", "to_state_dict"]
+__all__ = ["CellNetwork", "Variables", "Wiring", "restrict"]

@@ -39,8 +39,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.networks.nasbench201.blocks import BLOCKS, Run, normalised, walk
+from jknas.networks.nasbench201.blocks import BLOCKS
 from jknas.networks.network import Network
+from jknas.networks.observation import RunBlock, normalised
 from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject, finish_scalar
 
@@ -77,7 +78,7 @@ def block_measurements(network: Network, params: PyTree, wiring: Any, batch: Bat
     observed = require_observable(network)
     keys = dict(zip(_FEATURES, jax.random.split(key, len(_FEATURES)), strict=True))
     extras = {name: jax.random.split(one, observed.cells) if name.startswith("stage") else one for name, one in keys.items()}
-    found = walk(observed, params, batch.x, wiring, _measure, extras=extras).summaries
+    found = observed.walk(params, batch.x, wiring, _measure, extras=extras).summaries
     stacked = {name: found[name] if name.startswith("stage") else jax.tree.map(lambda leaf: leaf[None], found[name]) for name in _FEATURES}
     passed = {name: summary[1] for name, summary in stacked.items() if name != "stem"}
     return Measured(
@@ -87,7 +88,7 @@ def block_measurements(network: Network, params: PyTree, wiring: Any, batch: Bat
     )
 
 
-def _measure(kind: str, run: Run, x: Array, key: PRNGKeyArray) -> tuple[Array, PyTree]:
+def _measure(kind: str, run: RunBlock, x: Array, key: PRNGKeyArray) -> tuple[Array, PyTree]:
     def block(x: Array) -> Array:
         return run(normalised("batch"), x, {}).output
 

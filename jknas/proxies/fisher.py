@@ -26,11 +26,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.networks.nasbench201.blocks import BLOCKS, Run, Weights, convolved, normalise_layer, walk
+from jknas.networks.nasbench201.blocks import BLOCKS
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.wiring import resolve_wiring
 from jknas.networks.network import Network
+from jknas.networks.observation import LayerWeights, RunBlock, convolved, normalise_layer
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Proxy
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
@@ -54,7 +55,7 @@ def fisher_score(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
     observed = require_observable(network)
 
     def loss(gates: PyTree) -> Float[Array, ""]:
-        logits = walk(observed, params, batch.x, wiring, _gated_block, extras=gates).logits
+        logits = observed.walk(params, batch.x, wiring, _gated_block, extras=gates).logits
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.labels[:, None], 1).mean()
 
     slopes = jax.grad(loss)(_open_gates(observed, len(batch.x), batch.x.dtype))
@@ -65,13 +66,13 @@ def fisher_score(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
     return 0.5 * sum(terms, start=jnp.zeros((), batch.x.dtype))
 
 
-def _gated_block(kind: str, run: Run, x: Array, gates: PyTree) -> tuple[Array, tuple[()]]:
+def _gated_block(kind: str, run: RunBlock, x: Array, gates: PyTree) -> tuple[Array, tuple[()]]:
     del kind
     return run(_gated_layer, x, gates or {}).output, ()
 
 
-def _gated_layer(kind: str, x: Array, weights: Weights, gate: Array | None) -> tuple[Array, tuple[()]]:
-    y = convolved(kind, x, weights)
+def _gated_layer(kind: str, x: Array, weights: LayerWeights, gate: Array | None) -> tuple[Array, tuple[()]]:
+    y = convolved(x, weights)
     if weights.kernel is not None and gate is not None:
         y = y * gate.reshape(len(gate), *(1,) * (y.ndim - 2), -1)
     return normalise_layer(y, weights, "batch")[0], ()

@@ -37,9 +37,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.networks.layers.pooling import average_pool_2x2
-from jknas.networks.nasbench201.blocks import Run, Seen, Weights, convolved, normalise_layer, walk
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
 from jknas.networks.network import Network
+from jknas.networks.observation import LayerWeights, RunBlock, Seen, convolved, normalise_layer
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy, finish_scalar
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
@@ -90,18 +90,18 @@ def layer_correlations(
     del key
     choose("layers", layers, ("convolutions", "modules"), error=ProxyError)
 
-    def visit(kind: str, run: Run, x: Array, extra: PyTree) -> tuple[Array, list[Correlation]]:
+    def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, list[Correlation]]:
         del extra
         seen = run(_layer, x, {})
         found = _convolutions(kind, seen) if layers == "convolutions" else _modules(kind, x, seen)
         return seen.output, [Correlation(matrix, jnp.asarray(times, x.dtype)) for matrix, times in found]
 
-    return walk(require_observable(network), params, batch.x, wiring, visit).summaries
+    return require_observable(network).walk(params, batch.x, wiring, visit).summaries
 
 
-def _layer(kind: str, x: Array, weights: Weights, given: PyTree) -> tuple[Array, Array]:
+def _layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Array]:
     del given
-    y = convolved(kind, x, weights)
+    y = convolved(x, weights)
     matrix = jnp.zeros((0, 0), y.dtype) if y.ndim == 2 else correlation(y[0])
     return normalise_layer(y, weights, "batch")[0], matrix
 

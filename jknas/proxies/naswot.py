@@ -29,8 +29,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError
 from jknas.kernels.spectrum import spectrum
-from jknas.networks.nasbench201.blocks import Seen, look
 from jknas.networks.network import Network
+from jknas.networks.observation import Seen, look
 from jknas.proxies.observable import check_observable, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy
 

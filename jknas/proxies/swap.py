@@ -28,8 +28,8 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, UInt32
 
 from jknas.kernels.linear_regions import pack_words
-from jknas.networks.nasbench201.blocks import Seen, look
 from jknas.networks.network import Network
+from jknas.networks.observation import Seen, look
 from jknas.proxies.observable import check_observable, drawn_with, require_observable
 from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject
 

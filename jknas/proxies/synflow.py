@@ -68,7 +68,7 @@ def _released(network: Network, wiring: Any) -> Model:
 
 
 def _in_reductions(network: CellNetwork, wiring: Any, params: PyTree, x: jax.Array) -> jax.Array:
-    return network.apply(params, x, wiring, statistics="none", reductions="batch")
+    return network.apply_normalising_reductions(params, x, wiring)
 
 
 def _finish(value: Any) -> Outcome:

@@ -43,10 +43,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM
-from jknas.networks.nasbench201.blocks import BLOCKS, Seen, look
+from jknas.networks.nasbench201.blocks import BLOCKS
 from jknas.networks.nasbench201.cell import KERNEL_SIZES
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.network import Network, initial_params
+from jknas.networks.observation import Seen, look
 from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
 from jknas.proxies.proxy import Batch, Proxy, Subject
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from jknas.networks.nasbench201.network import Variables
+from jknas.networks.parameters import Variables
 from jknas.scoring.scorer import Scorer, make_scorer, score_many
 from jknas.search.problem import Problem
 from jknas.search.scored import Scored

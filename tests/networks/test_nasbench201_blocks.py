@@ -10,8 +10,9 @@ from compiling import quick_jit
 from random_variables import random_variables
 from tolerances import relative_error, tolerances
 
-from jknas.networks.nasbench201.blocks import BLOCKS, look, walk
+from jknas.networks.nasbench201.blocks import BLOCKS
 from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.observation import look
 from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype
 
 NETWORK = CellNetwork(channels=2, cells=2, classes=3)
@@ -101,7 +102,7 @@ def test_the_recorded_variances_are_what_enters_the_running_averages():
 )
 def test_what_cannot_be_observed(wiring, x, words):
     with pytest.raises(ValueError, match=words):
-        walk(NETWORK, {}, x, wiring, lambda *_: None)
+        NETWORK.walk({}, x, wiring, lambda *_: None)
 
 
 def test_running_averages_are_refused():

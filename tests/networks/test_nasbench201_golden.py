@@ -12,7 +12,7 @@ import pytest
 from golden import golden_images, golden_labels, golden_variables
 
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.networks.nasbench201.torch_weights import tensors
+from jknas.networks.nasbench201.torch_order import tensors
 from jknas.spaces.nasbench201.index import genotype_at
 
 NETWORK = CellNetwork()

@@ -16,7 +16,8 @@ from recordings import SMALL, WIDE, fifty_examples, recording
 from tolerances import assert_close, relative_error, tolerances
 
 from jknas.networks.nasbench201.network import restrict
-from jknas.networks.nasbench201.torch_weights import tensors, to_state_dict
+from jknas.networks.nasbench201.torch_order import tensors
+from jknas.networks.torch_state import to_state_dict
 
 CASES = [pytest.param("float64", name) for name in SMALL]
 CASES += [pytest.param("float32", name) for name in SMALL]

@@ -8,7 +8,8 @@ import pytest
 from random_variables import random_variables
 
 from jknas.networks.nasbench201.network import CellNetwork, restrict
-from jknas.networks.nasbench201.torch_weights import from_state_dict, tensors, to_state_dict
+from jknas.networks.nasbench201.torch_order import tensors
+from jknas.networks.torch_state import from_state_dict, to_state_dict
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 NETWORK = CellNetwork(2, 2, 3)
@@ -74,9 +75,7 @@ def test_tensors_of_torch_are_taken(state):
 def test_missing_and_left_over_names_are_listed(state):
     del state["classifier.bias"]
     state["module.extra"] = np.zeros(1)
-    message = (
-        f"state_dict does not belong to {GENOTYPE} with 2 cells a stage: missing ['classifier.bias'] (1), left over ['module.extra'] (1)"
-    )
+    message = f"state_dict does not belong to {GENOTYPE} with 2 cells: missing ['classifier.bias'] (1), left over ['module.extra'] (1)"
     with pytest.raises(ValueError, match=re.escape(message)):
         from_state_dict(NETWORK, GENOTYPE, state)
 

@@ -12,9 +12,11 @@ import search_stubs as stubs
 from compiling import quick_jit
 from random_variables import random_variables
 
-from jknas.networks.nasbench201.blocks import look
-from jknas.networks.nasbench201.cell import Cell, Reduction
+from jknas.networks.nasbench201.blocks import reduction
+from jknas.networks.nasbench201.cell import plain_layer, run_cell
 from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.observation import look
+from jknas.networks.parameters import joined
 from jknas.proxies import Batch, get
 from jknas.proxies.az_nas import Measured, block_measurements, covariance, entropies, gradient_product
 from jknas.scoring.scorer import make_scorer
@@ -60,14 +62,14 @@ def test_trainability_is_made_of_every_block_s_own_gradient():
     keys, sigmas = dict(zip(blocks, jax.random.split(KEY, len(blocks)), strict=True)), []
     for before, name in itertools.pairwise(blocks):
         x = features[before][0] if before.startswith("stage") else features[before]
-        part = {kind: variables[kind][name] for kind in ("params", "batch_stats") if name in variables[kind]}
+        part = joined(variables["params"][name], variables["batch_stats"][name])
         if name.startswith("stage"):
             part = jax.tree.map(lambda leaf: leaf[0], part)
-            module, key = Cell(x.shape[-1], "batch", CELL.operations), jax.random.split(keys[name], 1)[0]
-            forward = functools.partial(lambda module, part, x: module.apply(part, x, None)[0], module, part)
+            key = jax.random.split(keys[name], 1)[0]
+            forward = functools.partial(lambda part, x: run_cell(part, CELL, plain_layer("batch"), x, {}).output, part)
         else:
-            module, key = Reduction(x.shape[-1], 2 * x.shape[-1], "batch"), keys[name]
-            forward = functools.partial(module.apply, part)
+            key = keys[name]
+            forward = functools.partial(lambda part, x: reduction(part, plain_layer("batch"), x, {}).output, part)
         above = jax.random.rademacher(key, jax.eval_shape(forward, x).shape, x.dtype)
         below = np.asarray(quick_jit(lambda x, above, forward=forward: jax.vjp(forward, x)[1](above)[0])(x, above))
         above = np.asarray(above)

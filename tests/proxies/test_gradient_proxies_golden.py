@@ -16,7 +16,7 @@ from recordings import SMALL, WIDE, load, recording
 
 from jknas.kernels.jacobian import correlation_score
 from jknas.networks import CellNetwork
-from jknas.networks.nasbench201.torch_weights import from_state_dict
+from jknas.networks.torch_state import from_state_dict
 from jknas.proxies import Batch
 from jknas.proxies.grasp import grasp_score
 from jknas.proxies.jacobian import jacobian_rows

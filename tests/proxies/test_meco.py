@@ -11,8 +11,8 @@ from compiling import quick_jit
 from random_variables import random_variables
 
 from jknas.networks.layers.pooling import average_pool_2x2
-from jknas.networks.nasbench201.blocks import convolved, normalise_layer, walk
 from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.observation import convolved, normalise_layer
 from jknas.proxies import Batch
 from jknas.proxies.meco import correlation, layer_correlations, smallest_eigenvalues
 from jknas.spaces.nasbench201.genotype import CellGenotype
@@ -25,7 +25,7 @@ CELL = CellGenotype.from_code((3, 1, 2, 4, 0, 3))
 def recording_layer(kind, x, weights, given):
     """Keep the first image's map before and behind the normalisation."""
     del given
-    y = convolved(kind, x, weights)
+    y = convolved(x, weights)
     out = normalise_layer(y, weights, "batch")[0]
     return out, (y[0], out[0])
 
@@ -47,7 +47,7 @@ def found():
             layers: layer_correlations(TINY, params, CELL, batch, jax.random.key(0), layers=layers)
             for layers in ("convolutions", "modules")
         }
-        return kinds, walk(TINY, params, x, CELL, visit).summaries
+        return kinds, TINY.walk(params, x, CELL, visit).summaries
 
     return all_of_it(params)
 

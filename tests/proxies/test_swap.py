@@ -10,8 +10,8 @@ import search_stubs as stubs
 from compiling import quick_jit
 from random_variables import random_variables
 
-from jknas.networks.nasbench201.blocks import look
 from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.observation import look
 from jknas.proxies import Batch, get
 from jknas.proxies.swap import Patterns, SampleWise, count_patterns, sample_wise_patterns
 from jknas.scoring.scorer import make_scorer

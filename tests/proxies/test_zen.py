@@ -10,8 +10,8 @@ import pytest
 import search_stubs as stubs
 from compiling import quick_jit
 
-from jknas.networks.nasbench201.blocks import look
 from jknas.networks.nasbench201.network import CellNetwork
+from jknas.networks.observation import look
 from jknas.proxies import Batch, get
 from jknas.proxies.zen import features_and_variances, zen_score
 from jknas.scoring.scorer import make_scorer

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from random_variables import shapes
 
-from jknas.networks.nasbench201.torch_weights import from_state_dict, tensors
+from jknas.networks.nasbench201.torch_order import tensors
+from jknas.networks.torch_state import from_state_dict
 
 
 def golden_variables(network, genotype, *, layout="OIHW"):

@@ -11,7 +11,7 @@ import numpy as np
 from torch_draws import default_state
 
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.networks.nasbench201.torch_weights import from_state_dict
+from jknas.networks.torch_state import from_state_dict
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 CELLS = ("g00_allconv3", "g01_allskip", "g04_allnone", "g05_cutout", "g06_mix5ops", "g08_deadbranch")

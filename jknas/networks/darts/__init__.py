@@ -4,6 +4,6 @@ from jknas.networks.darts.network import DartsNetwork
 from jknas.networks.darts.parameters import restrict
 from jknas.networks.darts.tenas import TenasDartsNetwork
 from jknas.networks.darts.tenas_thin import TenasDartsThinNetwork
-from jknas.networks.darts.wiring import Wiring, resolve_wiring
+from jknas.networks.darts.wiring import resolve_wiring
 
-__all__ = ["DartsNetwork", "TenasDartsNetwork", "TenasDartsThinNetwork", "Wiring", "resolve_wiring", "restrict"]
+__all__ = ["DartsNetwork", "TenasDartsNetwork", "TenasDartsThinNetwork", "resolve_wiring", "restrict"]

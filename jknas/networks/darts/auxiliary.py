@@ -8,19 +8,19 @@ The pooling has stride 3 for the CIFAR networks and 2 for the ImageNet ones, whi
 import jax
 
 from jknas.errors import NetworkError
-from jknas.networks.darts.operations import Weights, pointwise
-from jknas.networks.darts.parameters import Averages, Shapes, array, conv_shapes, moved
+from jknas.networks.darts.operations import pointwise
 from jknas.networks.darts.pooling import average_pool
-from jknas.networks.darts.stem import Stem
 from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.convolution import convolution
+from jknas.networks.parameters import Averages, Shapes, WeightTree, array, conv_shapes, moved
+from jknas.spaces.darts.cost import Stem
 
 _POOL = 5
 _STRIDES: dict[Stem, int] = {"cifar": 3, "imagenet": 2}
 
 
 def auxiliary_shapes(stem: Stem, inputs: int, classes: int) -> Shapes:
-    """Return the places of the head's arrays."""
+    """Return the shapes of the head's arrays."""
     second = conv_shapes(2, 128, 768)
     if stem == "imagenet":
         del second["norm"]
@@ -38,7 +38,7 @@ def check_extents(stem: Stem, height: int, width: int) -> None:
         )
 
 
-def run_auxiliary(stem: Stem, weights: Weights, x: jax.Array) -> tuple[jax.Array, Averages]:
+def run_auxiliary(stem: Stem, weights: WeightTree, x: jax.Array) -> tuple[jax.Array, Averages]:
     """Compute the auxiliary logits ``[n, k]`` in training mode, and the moved running averages.
 
     Raises:

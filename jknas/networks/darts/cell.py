@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jknas.networks.darts.operations import Weights, factorized_reduce, operate
-from jknas.networks.darts.parameters import GROUPS, INNER, ROWS, Averages, CellPlan, chosen_edges, edge_name, moved
-from jknas.networks.layers.conv_norm import ConvNormWeights, Moments, relu_conv_norm
+from jknas.networks.darts.operations import factorized_reduce, operate
+from jknas.networks.darts.parameters import GROUPS, INNER, ROWS, CellPlan, chosen_edges, edge_name
+from jknas.networks.layers.conv_norm import Moments, relu_conv_norm
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.layers.relu_conv_norm import at_least_float32
+from jknas.networks.parameters import Averages, WeightTree, moved
 from jknas.spaces.darts.genotype import NODES, OPERATIONS, DartsGenotype
 from jknas.xla.switch import Branch, add_chosen
 
@@ -26,19 +27,17 @@ Drop = Callable[[int, jax.Array], jax.Array]
 
 
 def preprocess(
-    weights: Weights, before_last: jax.Array, last: jax.Array, plan: CellPlan, statistics: Statistics
+    weights: WeightTree, before_last: jax.Array, last: jax.Array, plan: CellPlan, statistics: Statistics
 ) -> tuple[tuple[jax.Array, jax.Array], Averages]:
     """Bring a cell's inputs to its resolution and number of channels: nodes 0 and 1."""
-    first = weights["preprocess0"]
-    run = factorized_reduce if plan.halved else lambda *arguments: relu_conv_norm(arguments[0], _conv_norm(first), arguments[2])
-    node0, moments0 = run(before_last, first, statistics)
-    node1, moments1 = relu_conv_norm(last, _conv_norm(weights["preprocess1"]), statistics)
+    first, second = weights["preprocess0"], weights["preprocess1"]
+    if plan.halved:
+        node0, moments0 = factorized_reduce(before_last, first, statistics)
+    else:
+        node0, moments0 = relu_conv_norm(before_last, first["kernel"], first["norm"], statistics)
+    node1, moments1 = relu_conv_norm(last, second["kernel"], second["norm"], statistics)
     found = {"preprocess0": moments0, "preprocess1": moments1}
     return (node0, node1), {name: {"norm": moved(weights[name]["norm"], moments)} for name, moments in found.items()}
-
-
-def _conv_norm(weights: Weights) -> ConvNormWeights:
-    return ConvNormWeights(weights["kernel"], weights["norm"])
 
 
 def concatenated(nodes: jax.Array) -> jax.Array:
@@ -50,7 +49,7 @@ def concatenated(nodes: jax.Array) -> jax.Array:
 
 
 def chosen_nodes(  # noqa: PLR0917
-    weights: Weights,
+    weights: WeightTree,
     inputs: tuple[jax.Array, jax.Array],
     genotype: DartsGenotype,
     plan: CellPlan,
@@ -74,7 +73,7 @@ def chosen_nodes(  # noqa: PLR0917
 
 
 def coded_nodes(
-    weights: Weights, inputs: tuple[jax.Array, jax.Array], code: jax.Array, plan: CellPlan, statistics: Statistics
+    weights: WeightTree, inputs: tuple[jax.Array, jax.Array], code: jax.Array, plan: CellPlan, statistics: Statistics
 ) -> tuple[jax.Array, Averages]:
     """Run the edges of a cell's code ``[14]``; only the chosen operations run."""
     stride, (n, height, width, features) = (2 if plan.reduction else 1), inputs[1].shape
@@ -85,7 +84,7 @@ def coded_nodes(
 
 
 def _looped(  # noqa: PLR0917
-    weights: Weights, sources: jax.Array | None, nodes: jax.Array, code: jax.Array, group: str, stride: int, statistics: Statistics
+    weights: WeightTree, sources: jax.Array | None, nodes: jax.Array, code: jax.Array, group: str, stride: int, statistics: Statistics
 ) -> tuple[jax.Array, Averages]:
     """Add the edges of a group to the nodes one by one; without ``sources``, they are the nodes themselves."""
     branches = tuple(_branch(name, statistics, stride) for name in OPERATIONS)
@@ -118,7 +117,7 @@ def _branch(name: str, statistics: Statistics, stride: int) -> Branch | None:
     if name == "none":
         return None
 
-    def run(x: jax.Array, weights: Weights) -> tuple[jax.Array, Moments]:
+    def run(x: jax.Array, weights: WeightTree) -> tuple[jax.Array, Moments]:
         value, found, _ = operate(name, x, weights.get(name), statistics, stride=stride)
         zeros = at_least_float32(jnp.zeros(value.shape[-1:], value.dtype))
         listed = [*found.values(), *(Moments(zeros, zeros) for _ in range(2 - len(found)))]
@@ -131,7 +130,7 @@ def _branch(name: str, statistics: Statistics, stride: int) -> Branch | None:
 
 
 def mixed_nodes(
-    weights: Weights, inputs: tuple[jax.Array, jax.Array], mixture: jax.Array, plan: CellPlan, statistics: Statistics
+    weights: WeightTree, inputs: tuple[jax.Array, jax.Array], mixture: jax.Array, plan: CellPlan, statistics: Statistics
 ) -> tuple[jax.Array, Averages, dict[str, Any]]:
     """Run all operations of all edges and weigh them by a cell's mixture ``[14, 8]``, dead operations at zero.
 
@@ -141,7 +140,7 @@ def mixed_nodes(
     """
     stride = 2 if plan.reduction else 1
 
-    def edge(x: jax.Array, weights: Weights, mixture: jax.Array, stride: int) -> Any:
+    def edge(x: jax.Array, weights: WeightTree, mixture: jax.Array, stride: int) -> Any:
         return _mixed_edge(x, weights, mixture, stride, statistics)
 
     def from_one(x: jax.Array, group: str, edges: slice, stride: int) -> Any:
@@ -173,7 +172,7 @@ def mixed_nodes(
     return nodes, averages, {group: hidden for group, (_, hidden) in flat.items()}
 
 
-def _mixed_edge(x: jax.Array, weights: Weights, mixture: jax.Array, stride: int, statistics: Statistics) -> Any:
+def _mixed_edge(x: jax.Array, weights: WeightTree, mixture: jax.Array, stride: int, statistics: Statistics) -> Any:
     total: jax.Array | None = None
     moments, hidden = {}, {}
     for digit, name in enumerate(OPERATIONS):
@@ -188,7 +187,7 @@ def _mixed_edge(x: jax.Array, weights: Weights, mixture: jax.Array, stride: int,
 
 
 def cell(  # noqa: PLR0917
-    weights: Weights,
+    weights: WeightTree,
     before_last: jax.Array,
     last: jax.Array,
     wiring: DartsGenotype | jax.Array,

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jknas.networks.darts.parameters import GROUPS, ROWS, restrict
-from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
+from jknas.networks.darts.wiring import live_mixture, resolve_wiring
+from jknas.networks.wiring import Wiring
 from jknas.spaces.darts.genotype import EDGES, OPERATIONS
 
 

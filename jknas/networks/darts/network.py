@@ -28,39 +28,38 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
 from jknas.kernels.mgm import Layers
+from jknas.networks.darts import torch_names
 from jknas.networks.darts.auxiliary import auxiliary_shapes, check_extents, run_auxiliary
 from jknas.networks.darts.cell import Drop, cell
 from jknas.networks.darts.layers import kernel_layers
 from jknas.networks.darts.parameters import (
-    Averages,
     CellPlan,
-    Run,
-    array,
+    CellRun,
     is_complete,
-    joined,
     replaced_in_cell,
     restrict,
     restrict_cell,
     run_shapes,
-    unit_averages,
     used_operations,
 )
-from jknas.networks.darts.stem import Stem, run_stem, stem_shapes
+from jknas.networks.darts.stem import run_stem, stem_shapes
 from jknas.networks.darts.tenas import TenasDartsNetwork
 from jknas.networks.darts.tenas_thin import TenasDartsThinNetwork
-from jknas.networks.darts.wiring import Wiring, live_mixture, resolve_wiring
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
-from jknas.networks.layers.normalisation import Statistics, check_statistics
+from jknas.networks.darts.wiring import live_mixture, resolve_wiring
+from jknas.networks.layers.initialisation import Scheme, draw_parameters
+from jknas.networks.layers.normalisation import Statistics
+from jknas.networks.macro import MacroNetwork
+from jknas.networks.parameters import Averages, Shapes, array, joined
+from jknas.networks.torch_state import Tensor
+from jknas.networks.wiring import Wiring
+from jknas.spaces.darts.cost import Stem
 from jknas.spaces.darts.genotype import DartsGenotype
-
-Variables = dict[str, Any]
-"""``{"params": ..., "batch_stats": ...}``, nested dictionaries of arrays."""
 
 _EDGES_OF_A_CELL = 8
 
 
 @dataclass(frozen=True)
-class DartsNetwork:
+class DartsNetwork(MacroNetwork):
     """The macro network's size; its methods are pure functions of their arguments.
 
     Attributes:
@@ -72,10 +71,7 @@ class DartsNetwork:
         auxiliary: whether there is an auxiliary classifier; :meth:`train_apply` alone runs it.
     """
 
-    channels: int = 16
     cells: int = 8
-    classes: int = 10
-    input_channels: int = 3
     stem: Stem = "cifar"
     auxiliary: bool = False
 
@@ -86,10 +82,7 @@ class DartsNetwork:
     tenas_batch: ClassVar[int] = 14
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells", "classes", "input_channels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
+        super().__post_init__()
         if self.stem not in get_args(Stem):
             raise NetworkError(f"stem={self.stem!r} is not known; choose one of {', '.join(map(repr, get_args(Stem)))}")
         if self.stem == "imagenet" and self.channels % 2:
@@ -113,17 +106,17 @@ class DartsNetwork:
             before_last, last, halved = last, 4 * features, reduction
         return tuple(plans)
 
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[CellRun, ...]:
         """Return the cells as runs of equal ones; a reduction cell is always a run of its own."""
-        runs: list[Run] = []
+        runs: list[CellRun] = []
         for index, plan in enumerate(self.plans()):
             if runs and runs[-1].plan == plan:
                 runs[-1] = runs[-1]._replace(last=index)
             else:
-                runs.append(Run(index, index, plan))
+                runs.append(CellRun(index, index, plan))
         return tuple(runs)
 
-    def _shapes(self) -> PyTree:
+    def _shapes(self) -> Shapes:
         return {
             "stem": stem_shapes(self.stem, self.input_channels, self.channels),
             "cells": {run.name: run_shapes(run) for run in self.runs()},
@@ -133,74 +126,12 @@ class DartsNetwork:
 
     # ---- functions
 
-    def init(self, key: PRNGKeyArray, genotype: DartsGenotype | None = None, *, scheme: Scheme = "pytorch") -> Variables:
-        """Draw parameters.
-
-        Args:
-            key: a JAX random key.
-            genotype: draw only this architecture's parameters; None draws those of every candidate operation, for code and mixture
-                wirings. The full set is drawn all the same and cut, so that a genotype's parameters equal its part of it.
-            scheme: see :mod:`jknas.networks.layers.initialisation`.
-
-        Returns:
-            ``{"params", "batch_stats"}``, structured as :mod:`jknas.networks.darts.parameters` says. The auxiliary classifier's draw does
-            not influence the others'.
-
-        Raises:
-            ValueError: for an unknown scheme.
-            TypeError: if ``genotype`` is neither a genotype nor None.
-        """
-        check_scheme(scheme)
-        if genotype is not None and not isinstance(genotype, DartsGenotype):
-            raise TypeError(f"init takes a DartsGenotype or None, got {type(genotype).__name__}; parse strings with DartsGenotype.parse")
-        params = draw_parameters(key, self._shapes(), scheme)
-        if self.auxiliary:
+    def _draw(self, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
+        params = super()._draw(key, scheme)
+        if self.auxiliary:  # its draw does not influence the others'
             shapes = auxiliary_shapes(self.stem, 4 * self.plans()[self.reductions[-1]].features, self.classes)
             params = {**params, "auxiliary": draw_parameters(jax.random.fold_in(key, 1), shapes, scheme)}
-        if genotype is not None:
-            params = restrict(params, genotype)
-        return {"params": params, "batch_stats": unit_averages(params)}
-
-    def apply(
-        self,
-        params: PyTree,
-        x: Float[Array, "n h w c"],
-        wiring: Wiring,
-        *,
-        statistics: Statistics = "example",
-        batch_stats: PyTree | None = None,
-    ) -> Float[Array, "n k"]:
-        """Compute the logits.
-
-        Args:
-            params: parameters from :meth:`init`; a genotype also runs on the full set.
-            x: images, channels last; at least 8 pixels high and wide (64 with the ImageNet stem) where they are normalised over.
-            wiring: genotype, code, or mixture weights (see :mod:`jknas.networks.darts.wiring`). Each new genotype is a compilation, all
-                codes share one, all mixtures another.
-            statistics: what batch normalisation normalises over; ``"running"`` needs ``batch_stats``.
-            batch_stats: running averages.
-
-        Raises:
-            ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, an array that is no wiring, or
-                parameters without an operation that the wiring may use.
-            TypeError: if the wiring is a string.
-        """
-        check_statistics(statistics)
-        if statistics == "running" and batch_stats is None:
-            raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
-        stats = unit_averages(params) if batch_stats is None else batch_stats
-        return self._run(params, stats, x, wiring, statistics)[0]
-
-    def apply_and_update(
-        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], wiring: Wiring
-    ) -> tuple[Float[Array, "n k"], PyTree]:
-        """Compute the logits in training mode (batch statistics), and return them with the moved running averages.
-
-        As in PyTorch the averages keep nine tenths of their value and take the *unbiased* batch variance. With a genotype or a code,
-        operations that are not chosen keep theirs, and so does the auxiliary classifier, which is not run.
-        """
-        logits, _, averages = self._run(params, batch_stats, x, wiring, "batch")
-        return logits, averages
+        return params
 
     def train_apply(
         self,
@@ -245,9 +176,9 @@ class DartsNetwork:
         """Return the function that cuts a gradient into its layers, see :mod:`jknas.networks.darts.layers`."""
         return kernel_layers(wiring)
 
-    def apply_without_normalisation(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
-        """Return the logits of the network without any normalisation."""
-        return self.apply(params, x, wiring, statistics="none")
+    def torch_tensors(self, genotype: DartsGenotype) -> list[Tensor]:
+        """List the tensors of quark0/darts's networks, see :mod:`jknas.networks.darts.torch_names`."""
+        return torch_names.tensors(self, genotype)
 
     def tenas_network(self) -> TenasDartsNetwork:
         """Return TE-NAS's small network for the tangent kernel, for the same classes and images."""
@@ -342,7 +273,7 @@ class DartsNetwork:
 
 
 def _run_cells(  # noqa: PLR0917
-    run: Run,
+    run: CellRun,
     operands: tuple[Any, Any],
     inputs: tuple[jax.Array, jax.Array],
     wiring: DartsGenotype | jax.Array,

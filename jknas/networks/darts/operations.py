@@ -9,7 +9,7 @@
 ==================  =============================================================================================================
 
 A *weights* tree holds kernels as arrays and each batch normalisation as :class:`~jknas.networks.layers.conv_norm.NormWeights`
-(see :func:`jknas.networks.darts.parameters.joined`).
+(see :func:`jknas.networks.parameters.joined`).
 
 Reference: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", arXiv:1806.09055, and its released code,
 github.com/quark0/darts (``cnn/operations.py``).
@@ -18,8 +18,7 @@ Deviations: the released factorized reduction crops the shifted branch, which ne
 zero at the far end, as in TE-NAS's code. For even extents both are the same.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +27,7 @@ from jknas.networks.darts.depthwise import depthwise
 from jknas.networks.darts.pooling import average_pool_3x3, max_pool_3x3
 from jknas.networks.layers.conv_norm import Moments, batch_norm
 from jknas.networks.layers.normalisation import Statistics
-
-Weights = Mapping[str, Any]
-"""Kernels, and :class:`~jknas.networks.layers.conv_norm.NormWeights` in the place of every normalisation's ``norm``."""
+from jknas.networks.parameters import WeightTree
 
 
 class Block(NamedTuple):
@@ -76,13 +73,13 @@ def pointwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     return x[:, ::stride, ::stride] @ kernel[0, 0].astype(x.dtype)
 
 
-def separable(x: jax.Array, weights: Weights, block: Block, statistics: Statistics, *, stride: int = 1) -> tuple[jax.Array, Moments]:
+def separable(x: jax.Array, weights: WeightTree, block: Block, statistics: Statistics, *, stride: int = 1) -> tuple[jax.Array, Moments]:
     """Run one block of a separable or dilated convolution."""
     y = depthwise(jax.nn.relu(x), weights["depthwise"]["kernel"].astype(x.dtype), stride, block.dilation)
     return batch_norm(pointwise(y, weights["pointwise"]["kernel"]), weights["norm"], statistics)
 
 
-def factorized_reduce(x: jax.Array, weights: Weights, statistics: Statistics) -> tuple[jax.Array, Moments]:
+def factorized_reduce(x: jax.Array, weights: WeightTree, statistics: Statistics) -> tuple[jax.Array, Moments]:
     """Halve the resolution: one half of the channels sees the even pixels, the other half the odd ones."""
     x = jax.nn.relu(x)
     shifted = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))[:, 1:, 1:]
@@ -90,7 +87,7 @@ def factorized_reduce(x: jax.Array, weights: Weights, statistics: Statistics) ->
     return batch_norm(jnp.concatenate(halves, -1), weights["norm"], statistics)
 
 
-def operate(name: str, x: jax.Array, weights: Weights | None, statistics: Statistics, *, stride: int) -> Result:
+def operate(name: str, x: jax.Array, weights: WeightTree | None, statistics: Statistics, *, stride: int) -> Result:
     """Run the operation called ``name``, any but ``none``.
 
     Args:

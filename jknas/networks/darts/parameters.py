@@ -1,4 +1,4 @@
-"""The parameter tree of a cell: its shapes, the part that a genotype uses, and its union with the running averages.
+"""The parameter tree of a cell: its shapes, and the part that a genotype uses.
 
 A cell that can run any wiring holds every operation of every edge, stacked over the edges of a group, so that a loop over edges, or one
 operation over all of them, is traced once::
@@ -17,11 +17,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jknas.networks.darts.operations import BLOCKS, PLACES, has_weights
-from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM, Moments, NormWeights
+from jknas.networks.parameters import Shapes, array, conv_shapes, norm_shapes, stacked
 from jknas.spaces.darts.genotype import EDGES, NODES, OPERATIONS, DartsGenotype
 
 OUTER = tuple((node, source) for source in (0, 1) for node in NODES)
@@ -34,10 +33,6 @@ GROUPS = {"outer": OUTER, "inner": INNER}
 
 ROWS = {name: [EDGES.index(edge) for edge in group] for name, group in GROUPS.items()}
 """Where a group's edges are in a cell's code or mixture weights."""
-
-Shapes = dict[str, Any]
-Averages = dict[str, Any]
-"""Running averages in the structure of ``batch_stats``."""
 
 
 class CellPlan(NamedTuple):
@@ -58,7 +53,7 @@ class CellPlan(NamedTuple):
     halved: bool
 
 
-class Run(NamedTuple):
+class CellRun(NamedTuple):
     """Equal cells in a row, ``first`` to ``last``."""
 
     first: int
@@ -82,23 +77,8 @@ def edge_name(node: int, source: int, operation: str) -> str:
     return f"edge_{node}_{source}_{operation}"
 
 
-def array(*shape: int) -> jax.ShapeDtypeStruct:
-    """Return the place of an array of the default float type."""
-    return jax.ShapeDtypeStruct(shape, jnp.result_type(float))
-
-
-def norm_shapes(features: int) -> Shapes:
-    """Return the places of a batch normalisation's scale and shift."""
-    return {"scale": array(features), "bias": array(features)}
-
-
-def conv_shapes(size: int, inputs: int, outputs: int) -> Shapes:
-    """Return the places of a convolution and the normalisation behind it."""
-    return {"kernel": array(size, size, inputs, outputs), "norm": norm_shapes(outputs)}
-
-
 def reduce_shapes(inputs: int, outputs: int) -> Shapes:
-    """Return the places of a factorized reduction."""
+    """Return the shapes of a factorized reduction."""
     halves = {"even": outputs // 2, "odd": outputs - outputs // 2}
     return {name: {"kernel": array(1, 1, inputs, half)} for name, half in halves.items()} | {"norm": norm_shapes(outputs)}
 
@@ -116,16 +96,12 @@ def _operation_shapes(name: str, features: int) -> Shapes:
     }
 
 
-def _stacked(shapes: PyTree, length: int) -> PyTree:
-    return jax.tree.map(lambda leaf: array(length, *leaf.shape), shapes)
-
-
 def cell_shapes(plan: CellPlan) -> Shapes:
-    """Return the places of all arrays of one cell."""
+    """Return the shapes of all arrays of one cell."""
     preprocess0 = reduce_shapes if plan.halved else lambda inputs, outputs: conv_shapes(1, inputs, outputs)
     groups = {
         group: {
-            name: _stacked(_operation_shapes(name, plan.features), len(edges))
+            name: stacked(_operation_shapes(name, plan.features), len(edges))
             for name in OPERATIONS
             if has_weights(name, 2 if plan.reduction and group == "outer" else 1)
         }
@@ -138,9 +114,9 @@ def cell_shapes(plan: CellPlan) -> Shapes:
     }
 
 
-def run_shapes(run: Run) -> Shapes:
-    """Return the places of all arrays of a run."""
-    return _stacked(cell_shapes(run.plan), run.length)
+def run_shapes(run: CellRun) -> Shapes:
+    """Return the shapes of all arrays of a run."""
+    return stacked(cell_shapes(run.plan), run.length)
 
 
 def chosen_edges(genotype: DartsGenotype, *, reduction: bool) -> list[tuple[int, int, str]]:
@@ -192,34 +168,3 @@ def restrict(tree: PyTree, genotype: DartsGenotype) -> PyTree:
     """
     cells = {name: restrict_cell(run, genotype, reduction=name.startswith("reduction")) for name, run in tree["cells"].items()}
     return {**tree, "cells": cells}
-
-
-def unit_averages(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return running averages, mean zero and variance one, for every batch normalisation of ``params``."""
-    found: dict[str, Any] = {}
-    for name, value in params.items():
-        if not isinstance(value, Mapping):
-            continue
-        if "scale" in value:
-            found[name] = {"mean": jnp.zeros_like(value["scale"]), "var": jnp.ones_like(value["scale"])}
-        elif inner := unit_averages(value):
-            found[name] = inner
-    return found
-
-
-def joined(params: Any, averages: Any) -> Any:
-    """Return ``params`` with every normalisation's scale, shift and running averages as one ``NormWeights``."""
-    if not isinstance(params, Mapping):
-        return params
-    if "scale" in params:
-        return NormWeights(params["scale"], params["bias"], averages["mean"], averages["var"])
-    return {name: joined(value, averages.get(name, {})) for name, value in params.items()}
-
-
-def moved(norm: NormWeights, moments: Moments, used: jax.Array | bool = True) -> dict[str, jax.Array]:
-    """Return running averages moved towards a batch's moments where the normalisation was ``used``."""
-
-    def towards(old: jax.Array, new: jax.Array) -> jax.Array:
-        return jnp.where(used, RUNNING_MOMENTUM * old + (1 - RUNNING_MOMENTUM) * new.astype(old.dtype), old)
-
-    return {"mean": towards(norm.running_mean, moments.mean), "var": towards(norm.running_variance, moments.variance)}

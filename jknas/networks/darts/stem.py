@@ -1,29 +1,29 @@
-"""The two stems of the DARTS networks: what makes the first two cell inputs of an image."""
+"""The two stems of the DARTS networks, which make the first two cell inputs from an image.
 
-from typing import Any, Literal
+``cifar``: one 3x3 convolution to 3C channels, twice the same input. ``imagenet``: three 3x3 convolutions of stride 2; the inputs have a
+quarter and an eighth of the resolution.
+"""
+
+from typing import Any
 
 import jax
 
-from jknas.networks.darts.operations import Weights
-from jknas.networks.darts.parameters import Averages, Shapes, conv_shapes, moved
 from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.normalisation import Statistics
-
-Stem = Literal["cifar", "imagenet"]
-"""``cifar``: one 3x3 convolution to 3C channels, twice the same input. ``imagenet``: three 3x3 convolutions of stride 2; the inputs are
-at a quarter and an eighth of the resolution."""
+from jknas.networks.parameters import Averages, Shapes, WeightTree, conv_shapes, moved
+from jknas.spaces.darts.cost import Stem
 
 
 def stem_shapes(stem: Stem, inputs: int, channels: int) -> Shapes:
-    """Return the places of a stem's arrays."""
+    """Return the shapes of a stem's arrays."""
     if stem == "cifar":
         return {"first": conv_shapes(3, inputs, 3 * channels)}
     widths = {"first": (inputs, channels // 2), "second": (channels // 2, channels), "third": (channels, channels)}
     return {name: conv_shapes(3, *width) for name, width in widths.items()}
 
 
-def run_stem(stem: Stem, weights: Weights, x: jax.Array, statistics: Statistics) -> tuple[tuple[jax.Array, jax.Array], Averages]:
+def run_stem(stem: Stem, weights: WeightTree, x: jax.Array, statistics: Statistics) -> tuple[tuple[jax.Array, jax.Array], Averages]:
     """Return the inputs of the first cell, and the moved running averages."""
     averages: dict[str, Any] = {}
 

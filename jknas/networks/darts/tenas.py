@@ -27,12 +27,15 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
 from jknas.networks.darts.cell import concatenated, mixed_nodes, preprocess
-from jknas.networks.darts.parameters import CellPlan, Shapes, array, cell_shapes, conv_shapes, joined, norm_shapes, unit_averages
-from jknas.networks.darts.wiring import Wiring, live_mixture
+from jknas.networks.darts.parameters import CellPlan, cell_shapes
+from jknas.networks.darts.wiring import live_mixture
 from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
+from jknas.networks.parameters import Shapes, array, conv_shapes, joined, norm_shapes, unit_averages
+from jknas.networks.sizes import check_sizes
+from jknas.networks.wiring import Wiring
 
 STEM_CHANNELS = 1
 
@@ -45,8 +48,8 @@ PLANS = {
 _OUTPUTS = 4 * PLANS["reduction"].features
 
 
-class Run(NamedTuple):
-    """What one run of the cells leaves behind.
+class Inside(NamedTuple):
+    """What the two cells computed.
 
     Attributes:
         inputs: nodes 0 and 1 of each cell, ``[n, h, w, c]`` each.
@@ -62,7 +65,7 @@ class Run(NamedTuple):
 
 
 def network_shapes(classes: int) -> Shapes:
-    """Return the places of all arrays of the network without its stem."""
+    """Return the shapes of all arrays of the network without its stem."""
     return {
         "cells": {name: cell_shapes(plan) for name, plan in PLANS.items()},
         "last_norm": norm_shapes(_OUTPUTS),
@@ -71,9 +74,9 @@ def network_shapes(classes: int) -> Shapes:
     }
 
 
-def run_cells(weights: Mapping[str, Any], x: jax.Array, mixture: jax.Array, statistics: Statistics) -> Run:
+def run_cells(weights: Mapping[str, Any], x: jax.Array, mixture: jax.Array, statistics: Statistics) -> Inside:
     """Run both cells on ``x`` ``[n, h, w, 1]`` and normalise; dead operations are at zero in ``mixture``."""
-    run, before_last, last = Run({}, {}, {}, x), x, x
+    run, before_last, last = Inside({}, {}, {}, x), x, x
     for (name, plan), rows in zip(PLANS.items(), mixture.reshape(2, -1, mixture.shape[-1]), strict=True):
         run.inputs[name], _ = preprocess(weights["cells"][name], before_last, last, plan, statistics)
         run.nodes[name], _, run.hidden[name] = mixed_nodes(weights["cells"][name], run.inputs[name], rows, plan, statistics)
@@ -85,12 +88,6 @@ def logits_of(params: Mapping[str, Any], last: jax.Array) -> jax.Array:
     """Return the logits from what the last ReLU reads."""
     pooled = jax.nn.relu(last).mean((1, 2))
     return pooled @ params["classifier"].astype(last.dtype) + params["classifier_bias"].astype(last.dtype)
-
-
-def check_classes(classes: Any) -> None:
-    """Raise ``ValueError`` unless ``classes`` is a positive integer."""
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise NetworkError(f"classes must be a positive integer, got {classes!r}")
 
 
 def check_params(params: Mapping[str, Any]) -> None:
@@ -114,9 +111,7 @@ class TenasDartsNetwork:
     input_channels: int = 3
 
     def __post_init__(self) -> None:
-        check_classes(self.classes)
-        if not isinstance(self.input_channels, int) or self.input_channels < 1:
-            raise NetworkError(f"input_channels must be a positive integer, got {self.input_channels!r}")
+        check_sizes(self, "classes", "input_channels")
 
     @property
     def channels(self) -> int:

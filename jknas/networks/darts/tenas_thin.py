@@ -22,10 +22,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
 from jknas.networks.darts.operations import BLOCKS
-from jknas.networks.darts.parameters import ROWS, joined, unit_averages
-from jknas.networks.darts.tenas import PLANS, Run, check_classes, check_params, logits_of, network_shapes, run_cells
-from jknas.networks.darts.wiring import Wiring, live_mixture
+from jknas.networks.darts.parameters import ROWS
+from jknas.networks.darts.tenas import PLANS, Inside, check_params, logits_of, network_shapes, run_cells
+from jknas.networks.darts.wiring import live_mixture
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.parameters import joined, unit_averages
+from jknas.networks.sizes import check_sizes
+from jknas.networks.wiring import Wiring
 from jknas.spaces.darts.genotype import EDGES, NODES, OPERATIONS
 
 _CONVOLUTIONS = [OPERATIONS.index(name) for name in BLOCKS]
@@ -50,7 +53,7 @@ class TenasDartsThinNetwork:
     input_channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        check_classes(self.classes)
+        check_sizes(self, "classes")
 
     def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw the parameters of all operations.
@@ -129,7 +132,7 @@ class TenasDartsThinNetwork:
         return (mixture != 0).reshape(2, len(EDGES), len(OPERATIONS))
 
     @staticmethod
-    def _run(params: PyTree, x: jax.Array, mixture: jax.Array) -> Run:
+    def _run(params: PyTree, x: jax.Array, mixture: jax.Array) -> Inside:
         if x.ndim != 4 or x.shape[-1] != 1 or min(x.shape[1:3]) < 2:
             raise NetworkError(
                 f"inputs must be [n, height, width, 1] of at least 2x2 pixels, got {tuple(x.shape)}; tenas_crops draws such patches"

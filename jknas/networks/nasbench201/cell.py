@@ -1,19 +1,25 @@
-"""The NAS-Bench-201 cell and the residual reduction block, with their parameters declared in Flax."""
+"""The NAS-Bench-201 cell: four nodes, six edges, every node the sum of its incoming edges, for each kind of wiring.
+
+What a layer does is an argument (:data:`jknas.networks.observation.Layer`): :func:`plain_layer` for logits, anything else for observation.
+The operations of a genotype are written out. A code runs one branch per edge; mixture weights run every candidate.
+"""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
 
-from jknas.errors import NetworkError
-from jknas.networks.layers.conv_norm import ConvNorm, ConvNormWeights, Moments, NormWeights, declare, relu_conv_norm
-from jknas.networks.layers.convolution import convolution
+from jknas.networks.layers.conv_norm import Moments, NormWeights, batch_norm, relu_conv_norm
 from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
+from jknas.networks.layers.pooling import average_pool_3x3
+from jknas.networks.layers.relu_conv_norm import at_least_float32
+from jknas.networks.observation import Layer, LayerWeights, Seen, Source, convolved
+from jknas.networks.parameters import Shapes, WeightTree, conv_shapes
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.xla.fence import fence
 from jknas.xla.interception import INTERCEPTED, Intercept
 from jknas.xla.switch import Branch, add_chosen, add_chosen_inside, add_switched, pull_back
@@ -21,57 +27,179 @@ from jknas.xla.switch import Branch, add_chosen, add_chosen_inside, add_switched
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 """Side of the kernel of every operation that has one."""
 
+_POOL = "avg_pool_3x3"
+_SKIP = OPERATIONS.index("skip_connect")
+_CONVOLUTIONS = tuple(OPERATIONS.index(name) for name in KERNEL_SIZES)
+
+EdgeWeights = dict[str, WeightTree]
+"""Kernel and normalisation of an edge's convolutions, by operation."""
+
+Incoming = list[tuple[int, jax.Array]]
+"""The edges into a node, and the values of the nodes that they leave."""
+
 
 def edge_name(edge: int) -> str:
-    """Return the parameter name of an edge: ``edge_<target>_<source>``."""
+    """Return the name of an edge in parameters and records: ``edge_<target>_<source>``."""
     return "edge_{}_{}".format(*EDGES[edge])
 
 
-EdgeWeights = dict[str, ConvNormWeights]
-
-SKIP = OPERATIONS.index("skip_connect")
-"""The code of the operation that is added up without a choice, see ``_skips``."""
+LAYERS = tuple((edge, name, f"{edge_name(edge)}_{name}") for edge in range(len(EDGES)) for name in KERNEL_SIZES)
+"""Edge, operation and key of every convolution that a cell can hold."""
 
 
-def _operations(statistics: Statistics) -> tuple[Branch | None, ...]:
-    """Return the candidates that compute, as functions of ``(x, weights)`` that give value and moments, in the order of ``OPERATIONS``."""
-
-    def average(x: jax.Array, weights: EdgeWeights) -> tuple[jax.Array, Moments]:
-        return average_pool_3x3(x), _no_moments(weights)
-
-    functions: dict[str, Branch] = {"avg_pool_3x3": average}
-    for name in KERNEL_SIZES:
-        functions[name] = lambda x, weights, name=name: relu_conv_norm(x, weights[name], statistics)
-    return tuple(functions.get(name) for name in OPERATIONS)
+def cell_shapes(features: int) -> Shapes:
+    """Return the shapes of one cell's parameters, of all candidate operations."""
+    return {key: conv_shapes(KERNEL_SIZES[name], features, features) for _, name, key in LAYERS}
 
 
-def _no_moments(weights: EdgeWeights) -> Moments:
-    like = next(iter(weights.values())).norm.running_mean
-    return Moments(jnp.zeros_like(like), jnp.zeros_like(like))
+def edge_weights(weights: WeightTree) -> list[EdgeWeights]:
+    """Return the convolutions of every edge that a cell's weights hold."""
+    named = [{name: f"{edge_name(edge)}_{name}" for name in KERNEL_SIZES} for edge in range(len(EDGES))]
+    return [{name: weights[key] for name, key in keys.items() if key in weights} for keys in named]
 
 
-def _skips(code: jax.Array, values: list[tuple[int, jax.Array]]) -> jax.Array:
-    """Sum the values whose edge is a skip: one pass over memory for all edges of a node, where adding them one by one takes one each."""
-    return functools.reduce(jnp.add, (jnp.where(code[edge] == SKIP, value, jnp.zeros_like(value)) for edge, value in values))
+def plain_layer(statistics: Statistics) -> Layer:
+    """Return the layer that computes the network's own value, and records the batch's moments (zero without a normalisation)."""
+
+    def layer(kind: str, x: jax.Array, weights: LayerWeights, given: PyTree) -> tuple[jax.Array, Moments]:
+        del kind, given
+        if weights.relu and weights.kernel is not None and weights.norm is not None:
+            return relu_conv_norm(x, weights.kernel, weights.norm, statistics, stride=weights.stride)
+        y = convolved(x, weights)
+        if weights.norm is not None:
+            return batch_norm(y, weights.norm, statistics)
+        zeros = at_least_float32(jnp.zeros(y.shape[-1:], y.dtype))
+        return y, Moments(zeros, zeros)
+
+    return layer
 
 
-def _coded_nodes(
-    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics, add: Callable[..., Any]
-) -> tuple[list[jax.Array], list[Moments]]:
-    nodes, moments = [x], [_no_moments(edge) for edge in weights]
+def _branches(layer: Layer) -> tuple[Branch | None, ...]:
+    """Return the candidates that compute, as functions of ``(x, weights of the edge, given)``, in the order of ``OPERATIONS``."""
+
+    def run(kind: str, x: jax.Array, weights: EdgeWeights, given: PyTree = None) -> tuple[jax.Array, PyTree]:
+        if kind == _POOL:
+            return layer(kind, x, LayerWeights(before=average_pool_3x3), given)
+        return layer(kind, x, LayerWeights(weights[kind]["kernel"], weights[kind]["norm"], relu=True), given)
+
+    return tuple(functools.partial(run, name) if name in {_POOL, *KERNEL_SIZES} else None for name in OPERATIONS)
+
+
+def _nothing(branches: tuple[Branch | None, ...], x: jax.Array, weights: EdgeWeights, given: PyTree = None) -> PyTree:
+    """Return the record of an edge on which no layer runs."""
+    shapes = jax.eval_shape(branches[OPERATIONS.index(_POOL)], x, weights, given)[1]  # type: ignore[arg-type]
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _nodes(x: jax.Array, total: Callable[[Incoming], jax.Array]) -> list[jax.Array]:
+    nodes = [x]
     for node in (1, 2, 3):
-        incoming = [(edge, source) for edge, (target, source) in enumerate(EDGES) if target == node]
-        value = _skips(code, [(edge, nodes[source]) for edge, source in incoming])
+        nodes.append(total([(edge, nodes[source]) for edge, (target, source) in enumerate(EDGES) if target == node]))
+    return nodes
+
+
+def run_cell(weights: WeightTree, wiring: CellGenotype | jax.Array, layer: Layer, x: jax.Array, given: Mapping[str, PyTree]) -> Seen:
+    """Run a cell.
+
+    Args:
+        weights: of this cell, by edge and operation.
+        wiring: genotype, code, or mixture weights.
+        layer: computes one convolution or pooling.
+        x: node 0, ``[n, h, w, c]``.
+        given: what ``layer`` gets, by edge.
+
+    Returns:
+        The last node and what is inside. The records are by edge; with mixture weights by edge and then by operation.
+    """
+    edges, extras = edge_weights(weights), [given.get(edge_name(edge)) for edge in range(len(EDGES))]
+    operations: Any = None
+    if isinstance(wiring, CellGenotype):
+        operations = np.asarray(wiring.code)
+        nodes, records = _chosen_nodes(x, edges, wiring.code, layer, extras)
+    elif wiring.ndim == 1:
+        operations = jnp.clip(wiring, 0, len(OPERATIONS) - 1)
+        nodes, records = _coded_nodes(x, edges, operations, layer, add_chosen, extras)
+    else:
+        nodes, records = _mixed_nodes(x, edges, wiring, layer)
+    live = wiring != 0 if operations is None else operations[:, None] == np.arange(len(OPERATIONS))
+    sources = tuple(Source(nodes[node], _readers(live, node, _CONVOLUTIONS), _readers(live, node, (_SKIP,))) for node in range(3))
+    return Seen(nodes[3], sources, {edge_name(edge): record for edge, record in enumerate(records)}, operations)
+
+
+def _readers(live: Any, node: int, kinds: tuple[int, ...]) -> Any:
+    """Return how many operations of these kinds read a node."""
+    edges = [edge for edge, (_, source) in enumerate(EDGES) if source == node]
+    return live[np.ix_(edges, kinds)].astype(int).sum()
+
+
+def _chosen_nodes(
+    x: jax.Array, weights: list[EdgeWeights], code: Sequence[int], layer: Layer, given: list[PyTree]
+) -> tuple[list[jax.Array], list[PyTree]]:
+    branches = _branches(layer)
+    records = [_nothing(branches, x, edge, extra) for edge, extra in zip(weights, given, strict=True)]
+
+    def total(incoming: Incoming) -> jax.Array:
+        value = None
         for edge, source in incoming:
-            value, moments[edge] = add(_operations(statistics), code[edge], (value, moments[edge]), (nodes[source], weights[edge]))
-        nodes.append(value)
-    return nodes, moments
+            run, y = branches[code[edge]], source
+            if run is not None:
+                y, records[edge] = run(source, weights[edge], given[edge])
+            elif code[edge] != _SKIP:
+                continue
+            value = y if value is None else value + y
+        # A node that nothing reaches is zero, and the operations behind it still run: a normalised zero is the layer's shift.
+        return jnp.zeros_like(x) if value is None else value
+
+    return _nodes(x, total), records
+
+
+def _mixed_nodes(x: jax.Array, weights: list[EdgeWeights], mixture: jax.Array, layer: Layer) -> tuple[list[jax.Array], list[PyTree]]:
+    branches, never = _branches(layer), jnp.isnan(mixture[0, 0])
+    records: list[dict[str, PyTree]] = [{} for _ in weights]
+
+    def total(incoming: Incoming) -> jax.Array:
+        value = jnp.zeros_like(x)
+        for edge, source in incoming:
+            for digit, (name, run) in enumerate(zip(OPERATIONS, branches, strict=True)):
+                y = source
+                if run is not None:
+                    y, records[edge][name] = run(source, weights[edge])
+                elif digit != _SKIP:
+                    continue
+                value = value + mixture[edge, digit].astype(x.dtype) * y
+        return fence(value, never)  # the sum is finished, and read by many from now on
+
+    return _nodes(fence(x, never), total), records
+
+
+def _skips(code: jax.Array, values: Incoming) -> jax.Array:
+    """Sum the values whose edge is a skip: one pass over memory for all edges of a node, where adding them one by one takes one each."""
+    return functools.reduce(jnp.add, (jnp.where(code[edge] == _SKIP, value, jnp.zeros_like(value)) for edge, value in values))
+
+
+def _coded_nodes(  # noqa: PLR0917
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, layer: Layer, add: Callable[..., Any], given: list[PyTree] | None = None
+) -> tuple[list[jax.Array], list[PyTree]]:
+    branches, given = _branches(layer), given or [None] * len(EDGES)
+    records = [_nothing(branches, x, edge, extra) for edge, extra in zip(weights, given, strict=True)]
+
+    def total(incoming: Incoming) -> jax.Array:
+        value = _skips(code, incoming)
+        for edge, source in incoming:
+            value, records[edge] = add(branches, code[edge], (value, records[edge]), (source, weights[edge], given[edge]))
+        return value
+
+    return _nodes(x, total), records
+
+
+# The CPU speed of codes rests on the reverse rule that follows: autodiff of `run_cell` keeps one residual per edge and copies every
+# cotangent. So the logits of a code take `coded_cell`; it runs the same `_coded_nodes`.
 
 
 def coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[jax.Array, list[Moments]]:
     """Run the cell of a traced code; only the chosen operations run. The moments carry no gradient.
 
-    The reverse rule keeps the nodes alone, and adds every edge's share to its source's cotangent in place. What runs here, without that
+    The reverse rule keeps only the nodes, and adds every edge's share to its source's cotangent in place. What runs here, without that
     rule, is a plain switch, so that a transformation that brings its own rule finds nothing irreversible inside.
     """
     return _NAMED[statistics](x, weights, code)
@@ -79,18 +207,19 @@ def coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statis
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[jax.Array, list[Moments]]:
-    nodes, moments = _coded_nodes(x, weights, code, statistics, add_switched)
+    nodes, moments = _coded_nodes(x, weights, code, plain_layer(statistics), add_switched)
     return nodes[3], moments
 
 
 def _coded_cell_fwd(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[Any, Any]:
-    nodes, moments = _coded_nodes(x, weights, code, statistics, add_chosen_inside)
+    nodes, moments = _coded_nodes(x, weights, code, plain_layer(statistics), add_chosen_inside)
     return (nodes[3], moments), (nodes[:3], weights, code)
 
 
 def _coded_cell_bwd(statistics: Statistics, saved: Any, cotangents: tuple[jax.Array, Any]) -> tuple[jax.Array, list[EdgeWeights], None]:
     nodes, weights, code = saved
-    branches = tuple(pull_back(branch and (lambda x, weights, branch=branch: branch(x, weights)[0])) for branch in _operations(statistics))
+    values = [branch and (lambda x, weights, branch=branch: branch(x, weights)[0]) for branch in _branches(plain_layer(statistics))]
+    branches = tuple(map(pull_back, values))
     d_weights = jax.tree.map(jnp.zeros_like, weights)
 
     def add(edge: int, cotangent: jax.Array, x: jax.Array, d_output: jax.Array) -> jax.Array:
@@ -113,12 +242,13 @@ def _reversed_nodes(nodes: list[jax.Array], code: jax.Array, cotangent: jax.Arra
 
 _coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
 
-_Intercept = Callable[[int, str, ConvNormWeights, jax.Array], ConvNormWeights]
+_InterceptEdge = Callable[[int, str, WeightTree, jax.Array], WeightTree]
+"""``intercept(edge, operation, weights, tape)``: the weights through which the tape passes."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _intercepted_cell(  # noqa: PLR0917 (the rule of custom_vjp is positional)
-    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _Intercept
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _InterceptEdge
 ) -> tuple[jax.Array, list[Moments]]:
     """Run :func:`coded_cell` with gradients for ``x`` and ``tape`` only: what ``intercept`` makes of a cotangent stays in its branch."""
     del tape, intercept
@@ -126,7 +256,7 @@ def _intercepted_cell(  # noqa: PLR0917 (the rule of custom_vjp is positional)
 
 
 def _intercepted_cell_fwd(  # noqa: PLR0917
-    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _Intercept
+    x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _InterceptEdge
 ) -> tuple[Any, Any]:
     del intercept
     results, saved = _coded_cell_fwd(x, weights, code, statistics)
@@ -134,32 +264,25 @@ def _intercepted_cell_fwd(  # noqa: PLR0917
 
 
 def _intercepted_cell_bwd(
-    statistics: Statistics, intercept: _Intercept, saved: Any, cotangents: tuple[jax.Array, Any]
+    statistics: Statistics, intercept: _InterceptEdge, saved: Any, cotangents: tuple[jax.Array, Any]
 ) -> tuple[Any, None, None, jax.Array]:
     nodes, weights, code, tape = saved
+    d_tape, plain = jnp.zeros_like(tape), _branches(plain_layer(statistics))
 
-    def branches(edge: int) -> tuple[Branch | None, ...]:
-        def pulled(name: str) -> Branch:
-            def back(x: jax.Array, weights: EdgeWeights, tape: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-                def forward(x: jax.Array, tape: jax.Array) -> jax.Array:
-                    return relu_conv_norm(x, intercept(edge, name, weights[name], tape), statistics)[0]
+    def pulled(edge: int, name: str, branch: Branch | None) -> Branch | None:
+        def back(x: jax.Array, weights: EdgeWeights, tape: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+            def forward(x: jax.Array, tape: jax.Array) -> jax.Array:
+                own = {name: intercept(edge, name, weights[name], tape)} if name in KERNEL_SIZES else weights
+                return branch(x, own)[0]  # type: ignore[misc]
 
-                return jax.vjp(forward, x, tape)[1](cotangent)
+            return jax.vjp(forward, x, tape)[1](cotangent)
 
-            return back
-
-        def average(x: jax.Array, weights: EdgeWeights, tape: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-            del weights
-            return jax.vjp(average_pool_3x3, x)[1](cotangent)[0], jnp.zeros_like(tape)
-
-        functions = {"avg_pool_3x3": average} | {name: pulled(name) for name in KERNEL_SIZES}
-        return tuple(functions.get(name) for name in OPERATIONS)
-
-    d_tape = jnp.zeros_like(tape)
+        return branch and back
 
     def add(edge: int, cotangent: jax.Array, x: jax.Array, d_output: jax.Array) -> jax.Array:
         nonlocal d_tape
-        cotangent, d_tape = add_chosen(branches(edge), code[edge], (cotangent, d_tape), (x, weights[edge], tape, d_output))
+        branches = tuple(pulled(edge, name, branch) for name, branch in zip(OPERATIONS, plain, strict=True))
+        cotangent, d_tape = add_chosen(branches, code[edge], (cotangent, d_tape), (x, weights[edge], tape, d_output))
         return cotangent
 
     return _reversed_nodes(nodes, code, cotangents[0], add), None, None, d_tape
@@ -167,22 +290,16 @@ def _intercepted_cell_bwd(
 
 _intercepted_cell.defvjp(_intercepted_cell_fwd, _intercepted_cell_bwd)
 
-
-def _arguments() -> tuple[Any, int]:
-    hole: Any = 0
-    weights = ConvNormWeights(hole, NormWeights(hole, hole, hole, hole))
-    leaves, structure = jax.tree.flatten((hole, [dict.fromkeys(KERNEL_SIZES, weights) for _ in EDGES], hole))
-    return structure, len(leaves)
-
-
-_ARGUMENTS, _OPERANDS = _arguments()
-"""Structure of the coded cell's arguments, and how many arrays they are."""
+_HOLE: Any = 0
+_EDGE = {name: {"kernel": _HOLE, "norm": NormWeights(_HOLE, _HOLE, _HOLE, _HOLE)} for name in KERNEL_SIZES}
+_ARGUMENTS: Any = jax.tree.structure((_HOLE, [_EDGE for _ in EDGES], _HOLE))
+"""Structure of the coded cell's arguments."""
 
 
 def _run_intercepted(operands: Sequence[jax.Array], tape: jax.Array, intercept: Intercept, *, statistics: Statistics) -> list[jax.Array]:
     positions = jax.tree.unflatten(_ARGUMENTS, range(len(operands)))[1]
 
-    def inner(edge: int, name: str, weights: ConvNormWeights, tape: jax.Array) -> ConvNormWeights:
+    def inner(edge: int, name: str, weights: WeightTree, tape: jax.Array) -> WeightTree:
         flat, structure = jax.tree.flatten(weights)
         return jax.tree.unflatten(structure, intercept(jax.tree.leaves(positions[edge][name]), flat, tape))
 
@@ -195,101 +312,8 @@ def _named(statistics: Statistics) -> Callable[..., Any]:
         return _coded_cell(x, weights, code, statistics)
 
     run.__name__ = f"jknas coded cell, {statistics} statistics"
-    INTERCEPTED[run.__name__] = _OPERANDS, functools.partial(_run_intercepted, statistics=statistics)
+    INTERCEPTED[run.__name__] = _ARGUMENTS.num_leaves, functools.partial(_run_intercepted, statistics=statistics)
     return jax.jit(run)
 
 
 _NAMED = {statistics: _named(statistics) for statistics in get_args(Statistics)}
-
-
-class Cell(nn.Module):
-    """One cell: four nodes, six edges, every node the sum of its incoming edges.
-
-    Attributes:
-        features: channels, the same in and out.
-        statistics: what batch normalisation normalises over.
-        chosen: six operation names (static wiring: only their parameters exist), or None for all candidates on every edge.
-    """
-
-    features: int
-    statistics: Statistics
-    chosen: tuple[str, ...] | None
-
-    def setup(self) -> None:
-        """Declare the layers that the wiring can use."""
-        for edge in range(len(EDGES)):
-            wanted = KERNEL_SIZES.keys() if self.chosen is None else KERNEL_SIZES.keys() & {self.chosen[edge]}
-            layers = {name: ConvNorm(self.features, self.features, size) for name, size in KERNEL_SIZES.items() if name in wanted}
-            setattr(self, edge_name(edge), layers)
-
-    def _layers(self, edge: int) -> dict[str, ConvNorm]:
-        return getattr(self, edge_name(edge))
-
-    def _named(self, total: jax.Array | None, x: jax.Array, edge: int, name: str) -> jax.Array | None:
-        if name == "none":
-            return total
-        if name == "skip_connect":
-            y = x
-        elif name == "avg_pool_3x3":
-            y = average_pool_3x3(x)
-        else:
-            y = self._layers(edge)[name](x, self.statistics)
-        return y if total is None else total + y
-
-    def _coded(self, x: jax.Array, code: jax.Array) -> jax.Array:
-        layers = [self._layers(edge) for edge in range(len(EDGES))]
-        y, moments = coded_cell(x, [{name: layer.weights() for name, layer in edge.items()} for edge in layers], code, self.statistics)
-        for edge, named in enumerate(layers):
-            for name, layer in named.items():
-                layer.record(moments[edge], code[edge] == OPERATIONS.index(name))
-        return y
-
-    def _mixed(self, total: jax.Array | None, x: jax.Array, edge: int, weights: jax.Array) -> jax.Array:
-        total = jnp.zeros_like(x) if total is None else total
-        for index, name in enumerate(OPERATIONS):
-            y = self._named(None, x, edge, name)
-            if y is not None:
-                total = total + weights[index].astype(x.dtype) * y
-        return total
-
-    def __call__(self, x: jax.Array, wiring: jax.Array | None) -> tuple[jax.Array, None]:
-        """Map ``x`` [n, h, w, features] to the last node's value; the second result is for ``nn.scan``."""
-        if self.is_initializing():  # nothing is computed: the arrays only need to be declared
-            for edge in range(len(EDGES)):
-                for layer in self._layers(edge).values():
-                    layer.weights()
-            return x, None
-        if self.chosen is None and wiring is not None and wiring.ndim == 1:
-            return self._coded(x, wiring), None
-        nodes: list[jax.Array | None] = [x, None, None, None]
-        for edge, (target, source) in enumerate(EDGES):
-            if self.chosen is None and wiring is not None and source == target - 1:  # the sum is finished, and read from now on
-                nodes[source] = fence(nodes[source], jnp.isnan(wiring[0, 0]))
-            value = nodes[source]
-            if value is None:
-                # A node that nothing reaches is zero, and the operations behind it still run: a normalised zero is the layer's shift.
-                value = nodes[source] = jnp.zeros_like(x)
-            if self.chosen is not None:
-                nodes[target] = self._named(nodes[target], value, edge, self.chosen[edge])
-            elif wiring is None:
-                raise NetworkError("a cell with all candidate operations needs a code or mixture weights")
-            else:
-                nodes[target] = self._mixed(nodes[target], value, edge, wiring[edge])
-        output = jnp.zeros_like(x) if nodes[3] is None else nodes[3]
-        return (output if self.chosen is not None or wiring is None else fence(output, jnp.isnan(wiring[0, 0]))), None
-
-
-class Reduction(nn.Module):
-    """Residual block that halves the resolution: two 3x3 convolutions beside average pooling and a 1x1 convolution."""
-
-    in_features: int
-    features: int
-    statistics: Statistics
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map [n, h, w, in_features] to [n, h/2, w/2, features]."""
-        y = ConvNorm(self.in_features, self.features, 3, name="conv_a")(x, self.statistics, stride=2)
-        y = ConvNorm(self.features, self.features, 3, name="conv_b")(y, self.statistics)
-        kernel = declare(self, "downsample", 1, 1, self.in_features, self.features)
-        return convolution(average_pool_2x2(x), kernel.astype(x.dtype)) + y

@@ -6,12 +6,8 @@
     stage 3: cells at 4C channels
     batch normalisation, ReLU, global average, linear classifier
 
-Which operations the cells hold, the *wiring*, is an argument of ``apply``, in one of three kinds:
-
-* a :class:`~jknas.spaces.nasbench201.genotype.CellGenotype` (static): only the chosen operations exist; a new genotype is a new
-compilation;
-* a *code*, six integers (traced): all candidates have parameters, one branch runs; one compilation serves the whole space;
-* *mixture weights*, floats ``[6, 5]`` (traced): every edge is the weighted sum of all candidates; may be batched by ``vmap``.
+The *wiring*, an argument of ``apply``, says which operations the cells hold: a genotype, a code of six digits, or mixture weights
+``[6, 5]`` (see :mod:`jknas.networks.wiring`).
 """
 
 import functools
@@ -19,65 +15,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import NetworkError
 from jknas.kernels.mgm import Layers
-from jknas.networks.layers.conv_norm import BatchNorm, batch_norm, declare
-from jknas.networks.layers.convolution import convolution
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
-from jknas.networks.layers.normalisation import Statistics, check_statistics
-from jknas.networks.nasbench201 import blocks, torch_order
-from jknas.networks.nasbench201.cell import KERNEL_SIZES, Cell, Reduction, edge_name
+from jknas.networks.layers.conv_norm import Moments
+from jknas.networks.layers.normalisation import Statistics
+from jknas.networks.macro import MacroNetwork
+from jknas.networks.nasbench201 import torch_order
+from jknas.networks.nasbench201.blocks import BLOCKS, kind_of, walk_blocks
+from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
-from jknas.networks.nasbench201.wiring import Wiring, resolve_wiring
-from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
+from jknas.networks.nasbench201.wiring import resolve_wiring
+from jknas.networks.observation import Layer, Observation, ObservedBlock, RunBlock, Seen, Visit, frozen
+from jknas.networks.parameters import (
+    Averages,
+    Shapes,
+    Variables,
+    WeightTree,
+    array,
+    conv_shapes,
+    joined,
+    moved,
+    norm_shapes,
+    stacked,
+    unit_averages,
+)
+from jknas.networks.torch_state import Tensor
+from jknas.networks.wiring import Wiring
+from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
-Variables = dict[str, Any]
-"""``{"params": ..., "batch_stats": ...}``, nested dictionaries of arrays; a stage's cells are stacked along the first axis."""
-
-
-class _Macro(nn.Module):
-    channels: int
-    cells: int
-    classes: int
-    statistics: Statistics
-    reductions: Statistics
-    chosen: tuple[str, ...] | None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, wiring: jax.Array | None) -> jax.Array:
-        kernel = declare(self, "stem", 3, 3, x.shape[-1], self.channels)
-        stem_norm = BatchNorm(self.channels, name="stem_norm")
-        x, moments = batch_norm(convolution(x, kernel.astype(x.dtype), 1, 1), stem_norm.weights(), self.statistics)
-        stem_norm.record(moments)
-        stage = nn.scan(
-            Cell,
-            variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=self.cells,
-        )
-        for level in (1, 2, 3):
-            features = self.channels * 2 ** (level - 1)
-            if level > 1:
-                x = Reduction(features // 2, features, self.reductions, name=f"reduction{level - 1}")(x)
-            x, _ = stage(features, self.statistics, self.chosen, name=f"stage{level}")(x, wiring)
-        last_norm = BatchNorm(4 * self.channels, name="last_norm")
-        x, moments = batch_norm(x, last_norm.weights(), self.statistics)
-        last_norm.record(moments)
-        pooled = jax.nn.relu(x).mean((1, 2))
-        weights = declare(self, "classifier", 4 * self.channels, self.classes)
-        bias = declare(self, "classifier_bias", self.classes)
-        return pooled @ weights.astype(x.dtype) + bias.astype(x.dtype)
+_STAGES = ("stage1", "stage2", "stage3")
+_REDUCTIONS = ("reduction1", "reduction2")
 
 
 @dataclass(frozen=True)
-class CellNetwork:
+class CellNetwork(MacroNetwork):
     """The macro network's size; its methods are pure functions of their arguments.
+
+    Images are multiples of 4 pixels high and wide, and at least 8 where they are normalised over.
 
     Attributes:
         channels: channels of the first stage, C (16 in the published benchmark).
@@ -86,89 +64,29 @@ class CellNetwork:
         input_channels: channels of the images.
     """
 
-    channels: int = 16
-    cells: int = 5
-    classes: int = 10
-    input_channels: int = 3
-
     genotypes: ClassVar[type] = CellGenotype
     auxiliary: ClassVar[bool] = False
-    has_drop_path: ClassVar[bool] = False
     recipe: ClassVar[str] = "nasbench201-12"
     score_statistics: ClassVar[Statistics] = "example"
     tenas_batch: ClassVar[int] = 72
 
-    def __post_init__(self) -> None:
-        for name in ("channels", "cells", "classes", "input_channels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
+    def _shapes(self) -> Shapes:
+        shapes: Shapes = {"stem": array(3, 3, self.input_channels, self.channels), "stem_norm": norm_shapes(self.channels)}
+        for level, stage in enumerate(_STAGES):
+            features = self.channels * 2**level
+            shapes[stage] = stacked(cell_shapes(features), self.cells)
+            if level:
+                shapes[_REDUCTIONS[level - 1]] = {
+                    "conv_a": conv_shapes(3, features // 2, features),
+                    "conv_b": conv_shapes(3, features, features),
+                    "downsample": array(1, 1, features // 2, features),
+                }
+        last = 4 * self.channels
+        return {**shapes, "last_norm": norm_shapes(last), "classifier": array(last, self.classes), "classifier_bias": array(self.classes)}
 
-    def _module(self, statistics: Statistics, genotype: CellGenotype | None, reductions: Statistics | None = None) -> _Macro:
-        chosen = None if genotype is None else genotype.operations
-        return _Macro(self.channels, self.cells, self.classes, statistics, reductions or statistics, chosen)
-
-    def init(self, key: jax.Array, genotype: CellGenotype | None = None, *, scheme: Scheme = "pytorch") -> Variables:
-        """Draw parameters.
-
-        Args:
-            key: a JAX random key.
-            genotype: draw only this cell's parameters; None draws those of every candidate operation, for code and mixture wirings.
-                The full set is drawn all the same and cut, so that a genotype's parameters equal its part of it.
-            scheme: see :mod:`jknas.networks.layers.initialisation`.
-
-        Returns:
-            ``{"params", "batch_stats"}``.
-
-        Raises:
-            ValueError: for an unknown scheme.
-            TypeError: if ``genotype`` is neither a genotype nor None.
-        """
-        check_scheme(scheme)
-        if genotype is not None and not isinstance(genotype, CellGenotype):
-            raise TypeError(f"init takes a CellGenotype or None, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
-        params = draw_parameters(key, _parameter_shapes(self), scheme)
-        averages = _unit_averages(params)
-        if genotype is None:
-            return {"params": params, "batch_stats": averages}
-        return {"params": restrict(params, genotype), "batch_stats": restrict(averages, genotype)}
-
-    def apply(
-        self,
-        params: PyTree,
-        x: Float[Array, "n h w c"],
-        wiring: Wiring,
-        *,
-        statistics: Statistics = "example",
-        batch_stats: PyTree | None = None,
-        reductions: Statistics | None = None,
-    ) -> Float[Array, "n k"]:
-        """Compute the logits.
-
-        Args:
-            params: parameters from :meth:`init`; a genotype also runs on the full set.
-            x: images, channels last; height and width multiples of 4, and at least 8 where the images themselves are normalised over.
-            wiring: genotype, code, or mixture weights (see the module's text).
-            statistics: what batch normalisation normalises over; ``"running"`` needs ``batch_stats``.
-            batch_stats: running averages.
-            reductions: what the two reduction blocks normalise over, where that is not ``statistics``.
-
-        Raises:
-            ValueError: for an unknown statistics name, missing running averages, images of the wrong shape, an array that is no wiring, or
-                parameters without an operation that the wiring may use.
-            TypeError: if the wiring is a string.
-        """
-        return self._run(params, batch_stats, x, wiring, statistics, mutable=False, reductions=reductions)
-
-    def apply_and_update(
-        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], wiring: Wiring
-    ) -> tuple[Float[Array, "n k"], PyTree]:
-        """Compute the logits in training mode (batch statistics) and return them with the moved running averages.
-
-        As in PyTorch the averages keep nine tenths of their value and take the *unbiased* batch variance. With a code, operations that
-        are not chosen keep theirs.
-        """
-        return self._run(params, batch_stats, x, wiring, "batch", mutable=True)
+    def restrict(self, tree: PyTree, genotype: CellGenotype) -> PyTree:
+        """Return :func:`restrict` of the tree."""
+        return restrict(tree, genotype)
 
     def train_apply(
         self,
@@ -183,7 +101,7 @@ class CellNetwork:
         """Return what :meth:`apply_and_update` does, and None for the logits of an auxiliary classifier, which this network does not have.
 
         Raises:
-            ValueError: a drop path other than the number 0, which this network does not have either; and as :meth:`apply`.
+            NetworkError: a drop path other than the number 0, which this network does not have either; and as :meth:`apply`.
         """
         del key
         if not isinstance(drop_path, (int, float)) or drop_path != 0:
@@ -191,24 +109,13 @@ class CellNetwork:
         logits, averages = self.apply_and_update(params, batch_stats, x, wiring)
         return logits, None, averages
 
-    def restrict(self, tree: PyTree, genotype: CellGenotype) -> PyTree:
-        """Return :func:`restrict` of the tree."""
-        return restrict(tree, genotype)
+    def apply_normalising_reductions(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
+        """Return the logits of the network whose only normalisations are those of the two reduction blocks, over the batch."""
+        return self._run(params, unit_averages(params), x, wiring, "none", reductions="batch")[0]
 
     def kernel_layers(self, wiring: Wiring) -> Layers:
         """Return the function that cuts a gradient into its layers: every convolution and the classifier, see :mod:`.torch_order`."""
         return torch_order.kernel_layers(self, wiring)
-
-    def walk(
-        self,
-        params: PyTree,
-        x: Float[Array, "n h w c"],
-        wiring: Wiring,
-        visit: blocks.Visit,
-        extras: Mapping[str, PyTree] | None = None,
-    ) -> blocks.Observation:
-        """Run the network block by block, see :func:`.blocks.walk`."""
-        return blocks.walk(self, params, x, wiring, visit, extras=extras)
 
     def leading_entries(
         self, gradient: PyTree, wiring: Wiring, *, entries: int, tensors_taken: int
@@ -216,13 +123,9 @@ class CellNetwork:
         """Return the first entries of the first large tensors in PyTorch's order, see :func:`.torch_order.leading_entries`."""
         return torch_order.leading_entries(self, gradient, wiring, entries=entries, tensors_taken=tensors_taken)
 
-    def apply_normalising_reductions(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
-        """Return the logits of the network whose only normalisations are those of the two reduction blocks, over the batch."""
-        return self.apply(params, x, wiring, statistics="none", reductions="batch")
-
-    def apply_without_normalisation(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
-        """Return the logits of the network without any normalisation."""
-        return self.apply(params, x, wiring, statistics="none")
+    def torch_tensors(self, genotype: CellGenotype | None = None) -> list[Tensor]:
+        """List the tensors of ``TinyNetwork`` (AutoDL-Projects) in its order of registration, see :func:`.torch_order.tensors`."""
+        return torch_order.tensors(self, genotype)
 
     def tenas_network(self) -> "CellNetwork":
         """Return TE-NAS's small network for the tangent kernel, for the same classes and images."""
@@ -232,34 +135,85 @@ class CellNetwork:
         """Return TE-NAS's network for counting linear regions, for the same classes."""
         return ThinCellNetwork(classes=self.classes)
 
+    # ---- observation
+
+    def walk(
+        self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring, visit: Visit, extras: Mapping[str, PyTree] | None = None
+    ) -> Observation:
+        """Run the network block by block, see :meth:`jknas.networks.observation.ObservableNetwork.walk`.
+
+        The blocks are :data:`~jknas.networks.nasbench201.blocks.BLOCKS`; in a cell, records are by edge, as ``edge_3_2``.
+
+        Raises:
+            NetworkError: mixture weights (an edge that is several operations at once has no one thing to look at), an array that is no
+                wiring, or images of another number of channels or with a side that is no multiple of 4.
+            TypeError: the wiring is a string.
+        """
+        genotype, code = resolve_wiring(wiring)
+        if code is not None and code.ndim == 2:
+            raise NetworkError("mixture weights have no activations to observe: give a genotype or a code")
+        if x.ndim != 4 or x.shape[-1] != self.input_channels or x.shape[1] % 4 or x.shape[2] % 4:
+            raise NetworkError(
+                f"images must be [n, height, width, {self.input_channels}] with sides that are multiples of 4, got {tuple(x.shape)}"
+            )
+        _check_operations("params", params, genotype)
+
+        def without_gradients(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
+            return visit(kind, lambda layer, x, given: run(frozen(layer), x, given), x, extra)
+
+        weights = joined(params, unit_averages(params))
+        return walk_blocks(weights, x, code if genotype is None else genotype, without_gradients, extras or {}, self.cells)
+
+    def observed_layers(self, wiring: Wiring) -> dict[str, ObservedBlock]:
+        """Return the blocks in their order, with the fan-in of each layer; zero on an edge without a convolution."""
+        genotype, code = resolve_wiring(wiring)
+        operations = jnp.asarray(genotype.code) if genotype is not None else code
+        taps = jnp.asarray([float(KERNEL_SIZES.get(name, 0) ** 2) for name in OPERATIONS], jnp.result_type(float))[operations]
+        found, width = {}, self.channels
+        for name in BLOCKS:
+            fan_in: dict[str, Any] = {}
+            if name == "stem":
+                fan_in = {"stem": 9.0 * self.input_channels}
+            elif name in _REDUCTIONS:
+                width *= 2
+                fan_in = {"conv_a": 9.0 * width / 2, "conv_b": 9.0 * width, "downsample": width / 2}
+            elif name in _STAGES:
+                fan_in = {edge_name(edge): taps[edge] * width for edge in range(len(EDGES))}
+            elif name == "classifier":
+                fan_in = {"classifier": float(width)}
+            found[name] = ObservedBlock(
+                kind_of(name), self.cells if name in _STAGES else None, self.classes if name == "classifier" else width, fan_in
+            )
+        return found
+
+    # ---- the forward pass
+
     def _run(
         self,
         params: PyTree,
-        batch_stats: PyTree | None,
+        batch_stats: PyTree,
         x: jax.Array,
         wiring: Wiring,
         statistics: Statistics,
         *,
-        mutable: bool,
         reductions: Statistics | None = None,
-    ) -> Any:
-        check_statistics(statistics)
-        check_statistics(reductions or statistics)
-        if "running" in (statistics, reductions) and batch_stats is None:
-            raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
+    ) -> tuple[jax.Array, None, PyTree]:
         self._check_images(x, statistics)
         genotype, traced = resolve_wiring(wiring)
         _check_operations("params", params, genotype)
-        if batch_stats is not None:
-            _check_operations("batch_stats", batch_stats, genotype)
-        module = self._module(statistics, genotype, reductions)
-        # Only running averages are read; batch and example statistics get placeholders of the right structure for free.
-        state = batch_stats if batch_stats is not None else _unit_averages(params)
-        variables = {"params": params, "batch_stats": state}
-        if not mutable:
-            return module.apply(variables, x, traced)
-        logits, updated = module.apply(variables, x, traced, mutable=["batch_stats"])
-        return logits, _merge(state, updated["batch_stats"])
+        _check_operations("batch_stats", batch_stats, genotype)
+        weights = joined(params, batch_stats)
+        weights, own = (weights, traced) if genotype is None else (restrict(weights, genotype), genotype)
+        moving = statistics == "batch"
+
+        def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
+            del extra
+            seen = run(plain_layer(reductions or statistics if kind == "reduction" else statistics), x, {})
+            return seen.output, seen.records if moving else ()
+
+        cell = functools.partial(_fast_cell, statistics) if traced is not None and traced.ndim == 1 else run_cell
+        logits, records = walk_blocks(weights, x, own, visit, {}, self.cells, cell)
+        return logits, None, _moved(batch_stats, weights, records, own) if moving else batch_stats
 
     def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
         if x.ndim != 4 or x.shape[-1] != self.input_channels:
@@ -272,26 +226,42 @@ class CellNetwork:
             )
 
 
-@functools.lru_cache
-def _parameter_shapes(network: CellNetwork) -> PyTree:
-    """Shapes of the full set. Cached: to trace the network takes about a second, to draw its numbers almost nothing."""
+def _fast_cell(  # noqa: PLR0917
+    statistics: Statistics, weights: WeightTree, code: jax.Array, layer: Layer, x: jax.Array, given: Mapping[str, Any]
+) -> Seen:
+    """Run the cell of a code under its own reverse rule; nothing but its output and its records is shown."""
+    del layer, given
+    y, moments = coded_cell(x, edge_weights(weights), code, statistics)
+    return Seen(y, (), {edge_name(edge): found for edge, found in enumerate(moments)})
 
-    def declared() -> Any:
-        images = jnp.zeros((1, 8, 8, network.input_channels), jnp.result_type(float))
-        return dict(network._module("batch", None).init(jax.random.key(0), images, None))
 
-    return jax.eval_shape(declared)["params"]
+def _moved(batch_stats: PyTree, weights: WeightTree, records: Mapping[str, Any], wiring: Any) -> PyTree:
+    """Return the running averages, moved by what the layers of a training pass recorded."""
+    used: Any
+
+    def towards(own: WeightTree, moments: Moments, used: Any = True) -> Averages:
+        return {"norm": moved(own["norm"], moments, used)}
+
+    found: Averages = {name: moved(weights[name], records[block][block]) for name, block in (("stem_norm", "stem"), ("last_norm",) * 2)}
+    for name in _REDUCTIONS:
+        found[name] = {part: towards(weights[name][part], records[name][part]) for part in ("conv_a", "conv_b")}
+    for name in _STAGES:
+        found[name] = dict(batch_stats[name])
+        for edge, operation, key in LAYERS:
+            if key in weights[name]:
+                record, used = records[name][edge_name(edge)], True
+                if isinstance(wiring, jax.Array) and wiring.ndim == 2:
+                    record = record[operation]
+                elif isinstance(wiring, jax.Array):  # an operation that is not chosen keeps its averages
+                    used = wiring[edge] == OPERATIONS.index(operation)
+                found[name][key] = towards(weights[name][key], record, used)
+    return {**batch_stats, **found}
 
 
 def _check_operations(name: str, tree: Mapping[str, Any], genotype: CellGenotype | None) -> None:
     """Refuse variables without an operation that a genotype, or a code or mixture weights (None), may use."""
-    used = [
-        f"{edge_name(edge)}_{operation}"
-        for edge in range(len(EDGES))
-        for operation in KERNEL_SIZES
-        if genotype is None or operation == genotype.operations[edge]
-    ]
-    for stage in ("stage1", "stage2", "stage3"):
+    used = [key for edge, operation, key in LAYERS if genotype is None or operation == genotype.operations[edge]]
+    for stage in _STAGES:
         missing = [layer for layer in used if layer not in tree.get(stage, ())]
         if missing and genotype is None:
             raise NetworkError(
@@ -304,26 +274,6 @@ def _check_operations(name: str, tree: Mapping[str, Any], genotype: CellGenotype
                 f"{name} hold no {missing[0]} in {stage}, which the genotype {genotype} uses: they are those of another one; "
                 "draw them with init(key, genotype), or those of all operations with init(key)"
             )
-
-
-def _unit_averages(params: Mapping[str, Any]) -> Variables:
-    """Mean zero and variance one for every batch normalisation found in ``params``."""
-    found: Variables = {}
-    for name, value in params.items():
-        if not isinstance(value, Mapping):
-            continue
-        if "scale" in value:
-            found[name] = {"mean": jnp.zeros_like(value["scale"]), "var": jnp.ones_like(value["scale"])}
-        elif inner := _unit_averages(value):
-            found[name] = inner
-    return found
-
-
-def _merge(old: Any, new: Any) -> Any:
-    """Return ``old`` with the leaves that ``new`` holds replaced."""
-    if not isinstance(old, Mapping):
-        return new
-    return {name: _merge(value, new[name]) if name in new else value for name, value in old.items()}
 
 
 def restrict(tree: PyTree, genotype: CellGenotype) -> PyTree:

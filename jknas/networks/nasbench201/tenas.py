@@ -17,9 +17,8 @@ Deviations:
     The released network also holds a stem, which it never runs; here there is none.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +26,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
-from jknas.networks.layers.conv_norm import ConvNormWeights, NormWeights, batch_norm, relu_conv_norm
+from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
-from jknas.networks.layers.pooling import average_pool_3x3
-from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.nasbench201.wiring import Wiring, resolve_wiring
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, plain_layer, run_cell
+from jknas.networks.nasbench201.wiring import resolve_wiring
+from jknas.networks.observation import Seen
+from jknas.networks.parameters import Shapes, array, joined, norm_shapes, unit_averages
+from jknas.networks.sizes import check_sizes
+from jknas.networks.wiring import Wiring
+from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype
 
 LIVE_ABOVE = 0.01
 """An operation of this weight or less is not executed."""
@@ -48,7 +50,7 @@ def live_operations(wiring: Wiring) -> Bool[Array, "6 5"] | Bool[np.ndarray, "6 
     """
     mixture = _mixture(wiring)
     if mixture is None:
-        return np.asarray(wiring.code)[:, None] == np.arange(len(OPERATIONS))  # type: ignore[union-attr]
+        return np.asarray(wiring.code)[:, None] == np.arange(len(OPERATIONS))
     return ~(mixture <= LIVE_ABOVE)  # a NaN is live: it must come through to the outputs
 
 
@@ -75,10 +77,7 @@ class ThinCellNetwork:
     input_channels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        for name in ("channels", "classes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
+        check_sizes(self, "channels", "classes")
 
     def init(self, key: PRNGKeyArray, genotype: CellGenotype | None = None, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw parameters.
@@ -101,21 +100,13 @@ class ThinCellNetwork:
         params = draw_parameters(key, self._shapes(), scheme)
         if genotype is None:
             return params
-        wanted = {f"{edge_name(edge)}_{name}" for edge, name in enumerate(genotype.operations)}
-        return {**params, "cell": {name: layer for name, layer in params["cell"].items() if name in wanted}}
+        chosen = {key for edge, name, key in LAYERS if genotype.operations[edge] == name}
+        return {**params, "cell": {name: layer for name, layer in params["cell"].items() if name in chosen}}
 
-    def _shapes(self) -> PyTree:
-        def array(*shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, jnp.result_type(float))
-
-        norm = {"scale": array(self.channels), "bias": array(self.channels)}
+    def _shapes(self) -> Shapes:
         return {
-            "cell": {
-                f"{edge_name(edge)}_{name}": {"kernel": array(size, size, self.channels, self.channels), "norm": norm}
-                for edge in range(len(EDGES))
-                for name, size in KERNEL_SIZES.items()
-            },
-            "last_norm": norm,
+            "cell": cell_shapes(self.channels),
+            "last_norm": norm_shapes(self.channels),
             "classifier": array(self.channels, self.classes),
             "classifier_bias": array(self.classes),
         }
@@ -144,53 +135,28 @@ class ThinCellNetwork:
 
         Arguments and errors are those of :meth:`apply`.
         """
-        nodes, last = self._run(params, x, wiring)
-        read = self._nodes_read(live_operations(wiring))
-        if isinstance(read, np.ndarray):
-            return (*(node for node, counts in zip(nodes, read, strict=True) if counts), last)
-        return (*(jnp.where(counts, node, jnp.zeros_like(node)) for node, counts in zip(nodes, read, strict=True)), last)
+        seen, last = self._run(params, x, wiring)
+        read = [(source.value, source.convolutions > 0) for source in seen.sources]
+        if isinstance(wiring, CellGenotype):
+            return (*(value for value, counts in read if counts), last)
+        return (*(jnp.where(counts, value, jnp.zeros_like(value)) for value, counts in read), last)
 
     def relu_units(self, wiring: Wiring, *, pixels: int = 9) -> Int[Array, ""] | int:
         """Return the units that the released code hooks: those of one ReLU an executed convolution, and of the last ReLU."""
         return (live_operations(wiring)[:, _CONVOLUTIONS].sum() + 1) * pixels * self.channels
 
-    @staticmethod
-    def _nodes_read(live: Any) -> Any:
-        """Return for nodes 0, 1, 2 whether an executed convolution reads them, ``[3]``."""
-        leaves = np.array([[source == node for _, source in EDGES] for node in range(3)])
-        return (leaves & live[:, _CONVOLUTIONS].any(1)).any(1)
-
-    def _run(self, params: PyTree, x: jax.Array, wiring: Wiring) -> tuple[list[jax.Array], jax.Array]:
-        """Return nodes 0 to 2, and the normalised node 3."""
+    def _run(self, params: PyTree, x: jax.Array, wiring: Wiring) -> tuple[Seen, jax.Array]:
+        """Return the cell, and its normalised output."""
         if x.ndim != 4 or x.shape[-1] != self.channels:
             raise NetworkError(f"inputs must be [n, height, width, {self.channels}], got {tuple(x.shape)}; tenas_crops draws such patches")
-        live, weights = live_operations(wiring), _mixture(wiring)
-        if weights is not None:
-            weights = jnp.where(live, weights, jnp.zeros_like(weights)).astype(x.dtype)
-        nodes = [x, *(jnp.zeros_like(x) for _ in range(3))]
-        for edge, (target, source) in enumerate(EDGES):
-            for index, name in enumerate(OPERATIONS):
-                if name == "none" or (weights is None and not live[edge, index]):
-                    continue
-                y = _operate(params["cell"], edge, name, nodes[source])
-                nodes[target] = nodes[target] + (y if weights is None else weights[edge, index] * y)
-        return nodes[:3], batch_norm(nodes[3], _norm(params["last_norm"]), "batch")[0]
-
-
-def _operate(cell: Mapping[str, Any], edge: int, name: str, x: jax.Array) -> jax.Array:
-    if name == "skip_connect":
-        return x
-    if name == "avg_pool_3x3":
-        return average_pool_3x3(x)
-    layer = cell.get(f"{edge_name(edge)}_{name}")
-    if layer is None:
-        raise NetworkError(
-            f"params hold no {edge_name(edge)}_{name}, which the wiring may execute; draw the parameters for this genotype, or without one "
-            "for codes and mixture weights"
-        )
-    return relu_conv_norm(x, ConvNormWeights(layer["kernel"], _norm(layer["norm"])), "batch")[0]
-
-
-def _norm(layer: Mapping[str, jax.Array]) -> NormWeights:
-    # Only evaluation mode reads running averages.
-    return NormWeights(layer["scale"], layer["bias"], jnp.zeros_like(layer["scale"]), jnp.ones_like(layer["scale"]))
+        live, mixture = live_operations(wiring), _mixture(wiring)
+        for edge, name, key in LAYERS:
+            if key not in params["cell"] and (mixture is not None or live[edge, OPERATIONS.index(name)]):
+                raise NetworkError(
+                    f"params hold no {key}, which the wiring may execute; draw the parameters for this genotype, or without one for codes "
+                    "and mixture weights"
+                )
+        own = wiring if mixture is None else jnp.where(live, mixture, jnp.zeros_like(mixture)).astype(x.dtype)
+        weights = joined(params, unit_averages(params))  # only evaluation mode reads the averages
+        seen = run_cell(weights["cell"], own, plain_layer("batch"), x, {})
+        return seen, batch_norm(seen.output, weights["last_norm"], "batch")[0]

@@ -5,8 +5,8 @@ inside a cell the edges in string order. The exchange of weights, the published 
 estimator looks at all follow it. Our stages stack their cells along the first axis of every leaf; here they come apart again.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,55 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.nasbench201.wiring import Wiring
 from jknas.networks.network import Network
+from jknas.networks.torch_state import TO_TORCH, Tensor, linear_tensors, norm_tensors
+from jknas.networks.wiring import Wiring
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
-
-_NORM = (
-    ("weight", "params", "scale"),
-    ("bias", "params", "bias"),
-    ("running_mean", "batch_stats", "mean"),
-    ("running_var", "batch_stats", "var"),
-)
-
-
-class Tensor(NamedTuple):
-    """Where one PyTorch tensor lives in our variables.
-
-    Attributes:
-        name: key in the ``state_dict``.
-        collection: ``"params"`` or ``"batch_stats"``.
-        path: keys into the collection.
-        cell: row of the stacked stage, or None outside the stages.
-        edge: edge of the cell that owns it, or None.
-        operation: the operation on that edge, or None.
-    """
-
-    name: str
-    collection: str
-    path: tuple[str, ...]
-    cell: int | None = None
-    edge: int | None = None
-    operation: str | None = None
-
-    def read(self, variables: Mapping[str, Any]) -> jax.Array:
-        """Return the tensor in our layout (kernels height, width, in, out; linear in, out)."""
-        value: Any = variables[self.collection]
-        for key in self.path:
-            value = value[key]
-        return value if self.cell is None else value[self.cell]
-
-    def read_torch(self, variables: Mapping[str, Any]) -> jax.Array:
-        """Return the tensor in PyTorch's layout (kernels out, in, height, width; linear out, in)."""
-        value = self.read(variables)
-        return jnp.transpose(value, _TO_TORCH[value.ndim])
-
-    def cells(self, network: Network) -> int:
-        """Return how many tensors the leaf at ``path`` stacks."""
-        return 1 if self.cell is None else network.cells
-
-
-_TO_TORCH: dict[int, tuple[int, ...]] = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 def tensors(network: Network, genotype: CellGenotype | None = None) -> list[Tensor]:
@@ -70,17 +25,12 @@ def tensors(network: Network, genotype: CellGenotype | None = None) -> list[Tens
 
     Without a genotype, those of all candidate operations: the list of any genotype is a part of it, in the same order.
     """
-    found: list[Tensor] = []
+    found: list[Tensor] = [Tensor("stem.0.weight", "params", ("stem",)), *norm_tensors("stem.1", ("stem_norm",))]
 
     def convolution(name: str, path: tuple[str, ...], *where: Any) -> None:
         found.append(Tensor(f"{name}.1.weight", "params", (*path, "kernel"), *where))
-        norm(f"{name}.2", (*path, "norm"), *where)
+        found.extend(norm_tensors(f"{name}.2", (*path, "norm"), *where))
 
-    def norm(name: str, path: tuple[str, ...], *where: Any) -> None:
-        found.extend(Tensor(f"{name}.{torch}", collection, (*path, ours), *where) for torch, collection, ours in _NORM)
-
-    found.append(Tensor("stem.0.weight", "params", ("stem",)))
-    norm("stem.1", ("stem_norm",))
     block = 0
     for level in (1, 2, 3):
         if level > 1:
@@ -96,10 +46,7 @@ def tensors(network: Network, genotype: CellGenotype | None = None) -> list[Tens
                         path = (f"stage{level}", f"{edge_name(edge)}_{operation}")
                         convolution(f"cells.{block}.layers.{edge}.op", path, cell, edge, operation)
             block += 1
-    norm("lastact.0", ("last_norm",))
-    found.append(Tensor("classifier.weight", "params", ("classifier",)))
-    found.append(Tensor("classifier.bias", "params", ("classifier_bias",)))
-    return found
+    return [*found, *norm_tensors("lastact.0", ("last_norm",)), *linear_tensors("classifier")]
 
 
 def _presence(listed: list[Tensor], wiring: Wiring) -> Float[Array, " m"]:
@@ -155,13 +102,13 @@ def leading_entries(
     Returns:
         ``[m, entries]`` for all ``m`` eligible candidates, zero where not taken, and the indicator ``[m]``.
     """
-    listed = [t for t in _listed(network, wiring) if t._replace(cell=None).read({"params": gradient}).size // t.cells(network) >= entries]
+    listed = [t for t in _listed(network, wiring) if t._replace(cell=t.cell and 0).read({"params": gradient}).size >= entries]
     stacks: dict[tuple[str, ...], jax.Array] = {}
     for tensor in listed:
         if tensor.path not in stacks:
             value = tensor._replace(cell=None).read({"params": gradient})
             value = value if tensor.cell is not None else value[None]
-            order = (0, *(axis + 1 for axis in _TO_TORCH[value.ndim - 1]))
+            order = (0, *(axis + 1 for axis in TO_TORCH[value.ndim - 1]))
             stacks[tensor.path] = value.transpose(order).reshape(value.shape[0], -1)[:, :entries]
     # One row per (leaf, cell), then into registration order by a constant permutation.
     starts = dict(zip(stacks, np.cumsum([0, *(len(stack) for stack in stacks.values())]), strict=False))
