@@ -7,10 +7,10 @@ import pytest
 from compiling import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jknas.kernels.mgm_released import centred_half_product, last_example_norm
 
 from jknas.kernels import mgm, mgm_layerwise
 from jknas.kernels.mgm import _one_per_stretch, mean_gradient, sum_of_squares
-from jknas.kernels.mgm_released import centred_half_product, last_example_norm
 from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork
 from jknas.spaces.nasbench201.genotype import CellGenotype

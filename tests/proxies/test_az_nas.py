@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
+from jknas.proxies.az_nas import Measured, block_measurements, covariance, entropies, gradient_product
 from random_variables import random_variables
 
 from jknas.networks.nasbench201.blocks import look
 from jknas.networks.nasbench201.cell import Cell, Reduction
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch, get
-from jknas.proxies.az_nas import Measured, block_measurements, covariance, entropies, gradient_product
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype
 

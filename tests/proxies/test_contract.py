@@ -80,9 +80,7 @@ def test_a_space_without_a_network():
 
 
 def test_a_missing_capability():
-    with pytest.raises(
-        NetworkError, match=r"proxy 'zen' needs the capability 'observable', which DartsNetwork lacks: give .* walk\("
-    ):
+    with pytest.raises(NetworkError, match=r"proxy 'zen' needs the capability 'observable', which DartsNetwork lacks: give .* walk\("):
         families.require(DartsNetwork(), "observable", "proxy 'zen'")
     assert families.provides(CellNetwork, "observable") is hasattr(CellNetwork, "walk")
     with pytest.raises(NetworkError, match="Unknown capability 'observabel'"):
