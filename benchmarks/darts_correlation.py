@@ -25,7 +25,8 @@ import numpy as np
 
 from jknas import data, proxies, spaces
 from jknas.errors import ProxyError
-from jknas.proxies import Proxy
+from jknas.networks.families import macro_of
+from jknas.proxies import NetworkProxy, Proxy
 from jknas.ranking import metrics
 from jknas.scoring.scorer import Scorer, make_scorer, score_many
 from jknas.scoring.store import ScoreRecord, Store
@@ -55,11 +56,11 @@ def trained(folder: pathlib.Path, space: Space[Any]) -> tuple[list[Any], np.ndar
 
 def defined(space: Space[Any]) -> list[str]:
     """Return the names of the proxies that are defined for a space."""
-    found = []
+    found, macro = [], macro_of(space)
     for name in proxies.names():
         proxy = proxies.get(name)
         try:
-            proxy.check(space.name, proxy.settings)
+            proxy.check(macro, proxy.with_settings({}, macro))
         except ProxyError:
             continue
         found.append(name)
@@ -86,7 +87,7 @@ def scored(scorer: Scorer, genotypes: list[Any], store: Store) -> list[ScoreReco
     records = []
     for record, fresh in score_many(scorer, genotypes, store=store):
         records.append(record)
-        if fresh and scorer.proxy.needs_network and len(records) % 10 == 1:
+        if fresh and isinstance(scorer.proxy, NetworkProxy) and len(records) % 10 == 1:
             print(f"{scorer.proxy.name}: {len(records)} of {len(genotypes)}, {record.seconds:.2f} s a score", flush=True)
     return records
 
@@ -94,7 +95,7 @@ def scored(scorer: Scorer, genotypes: list[Any], store: Store) -> list[ScoreReco
 def facts(scorer: Scorer, records: list[ScoreRecord]) -> dict[str, Any]:
     """Return what was computed, and what it took."""
     return {
-        "batch": scorer.batch_size if scorer.proxy.needs_network else None,
+        "batch": scorer.batch_size if isinstance(scorer.proxy, NetworkProxy) else None,
         "settings": dict(scorer.settings),
         "statuses": Counter(record.status for record in records),
         "compile_seconds_of_this_run": scorer.compile_seconds,

@@ -23,6 +23,7 @@ import measure
 import numpy as np
 
 from jknas import data, proxies, spaces, tabular
+from jknas.proxies import NetworkProxy
 from jknas.ranking import aggregates, correlation
 from jknas.scoring.scorer import make_scorer, score_together, sharing
 from jknas.scoring.store import ScoreRecord, Store
@@ -53,7 +54,7 @@ def scored(options: argparse.Namespace, dataset: data.Dataset) -> dict[str, list
     with Store(options.db) as store:
         while groups:
             group = groups.pop(0)
-            shared = options.deduplicate and group[0].proxy.needs_network
+            shared = options.deduplicate and isinstance(group[0].proxy, NetworkProxy)
             for record, _ in score_together(group, genotypes, store=store, deduplicate=shared):
                 found.setdefault(record.key.proxy, []).append(record)
             print(f"{', '.join(scorer.proxy.name for scorer in group)}: {len(genotypes)} architectures", flush=True)

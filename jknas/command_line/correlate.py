@@ -85,6 +85,7 @@ def command(
     """Correlate scores with trained accuracies, beside parameters, MACs and a random score. What --db holds is not computed again."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces, tabular
+    from jknas.networks.families import macro_of
     from jknas.scoring.environment import device, versions
     from jknas.scoring.scorer import make_scorer
     from jknas.scoring.store import Store
@@ -97,8 +98,9 @@ def command(
         )
     wanted, aggregates = _scores_named(proxy or ["mgm"])
     overrides = options.settings_for(wanted, settings)
+    macro = macro_of(chosen)
     for one, given in zip(wanted, overrides, strict=True):
-        one.check(chosen.name, one.with_settings(given, space=chosen.name))
+        one.check(macro, one.with_settings(given, macro))
     scheme = options.check_init(init)
     pairs = _pairs(data or ["cifar10"], against)
     genotypes = architectures.chosen(chosen, arch or [], archs, sample, whole=whole, seed=seed)

@@ -47,6 +47,7 @@ def command(
     """Score architectures without training them. Scores that --db holds are not computed again."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces
+    from jknas.networks.families import macro_of
     from jknas.scoring.scorer import make_scorer, score_together, sharing
     from jknas.scoring.store import Store
 
@@ -54,8 +55,9 @@ def command(
     genotypes = architectures.chosen(chosen, arch or [], archs, sample, whole=whole, seed=seed)
     wanted = options.proxies_named(proxy or ["mgm"])
     overrides = options.settings_for(wanted, settings)
+    macro = macro_of(chosen)
     for one, given in zip(wanted, overrides, strict=True):  # before hours are spent on the others
-        one.check(chosen.name, one.with_settings(given, space=chosen.name))
+        one.check(macro, one.with_settings(given, macro))
     scheme = options.check_init(init)
     with ExitStack() as stack:
         store = None if db is None else stack.enter_context(Store(db))

@@ -1,50 +1,21 @@
-"""Training-free scores, one file each, in one registry.
+"""Training-free scores, one file per proxy, in one registry.
+
+To add a proxy, add a module to this package that defines ``PROXY``: a :class:`NetworkProxy` or a :class:`SizeProxy`.
 
 >>> get("mgm").cost
 '1 backward pass'
 """
 
-from jknas.errors import ProxyError, choose
-from jknas.proxies import az_nas as _az_nas
-from jknas.proxies import example_gradients as _example_gradients
-from jknas.proxies import fisher as _fisher
-from jknas.proxies import grasp as _grasp
-from jknas.proxies import jacobian as _jacobian
-from jknas.proxies import meco as _meco
-from jknas.proxies import mgm as _mgm
-from jknas.proxies import naswot as _naswot
-from jknas.proxies import ntk as _ntk
-from jknas.proxies import regions as _regions
-from jknas.proxies import saliency as _saliency
-from jknas.proxies import size as _size
-from jknas.proxies import swap as _swap
-from jknas.proxies import synflow as _synflow
-from jknas.proxies import zen as _zen
-from jknas.proxies import zico as _zico
-from jknas.proxies.proxy import Batch, Outcome, Proxy
+import importlib
+import pkgutil
 
-REGISTRY: dict[str, Proxy] = {
-    proxy.name: proxy
-    for room in (
-        _az_nas,
-        _example_gradients,
-        _fisher,
-        _grasp,
-        _jacobian,
-        _meco,
-        _mgm,
-        _naswot,
-        _ntk,
-        _regions,
-        _saliency,
-        _size,
-        _swap,
-        _synflow,
-        _zen,
-        _zico,
-    )
-    for proxy in room.PROXIES
-}
+from jknas.errors import ProxyError, choose
+from jknas.proxies.proxy import NetworkProxy, Outcome, Proxy, SizeProxy
+from jknas.proxies.setup import Batch, Setup
+
+_MODULES = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+
+REGISTRY: dict[str, Proxy] = {module.PROXY.name: module.PROXY for module in _MODULES if hasattr(module, "PROXY")}
 """Every proxy by name."""
 
 
@@ -57,9 +28,9 @@ def get(name: str) -> Proxy:
     """Return a proxy by name.
 
     Raises:
-        ProxyError: for an unknown name, with the known ones.
+        ProxyError: no proxy has that name; the message lists those that exist.
     """
     return REGISTRY[choose("proxy", name, names(), error=ProxyError)]
 
 
-__all__ = ["REGISTRY", "Batch", "Outcome", "Proxy", "ProxyError", "get", "names"]
+__all__ = ["REGISTRY", "Batch", "NetworkProxy", "Outcome", "Proxy", "ProxyError", "Setup", "SizeProxy", "get", "names"]

@@ -17,7 +17,8 @@ References:
 Deviations:
     The papers sum over channels. The released code, which is followed here, gives every weight the value of its channel and sums over
     weights: hence *f*. Its derivative is that of the mean loss, *N* times smaller than an example's own; that scales all scores alike.
-    Its network has biases in front of normalisations and another batch for every architecture, see :mod:`jknas.proxies.saliency`.
+    Its network has biases in front of normalisations and another batch for every architecture, see
+    :mod:`jknas.proxies.measurements.batch_gradient`.
 """
 
 from typing import Any
@@ -30,20 +31,18 @@ from jknas.networks.nasbench201.blocks import BLOCKS
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.wiring import resolve_wiring
-from jknas.networks.network import Network
 from jknas.networks.observation import LayerWeights, RunBlock, convolved, normalise_layer
-from jknas.proxies.observable import check_observable, require_observable
-from jknas.proxies.proxy import Batch, Proxy
+from jknas.proxies.measurements.forward import walked
+from jknas.proxies.proxy import NetworkProxy
+from jknas.proxies.setup import Batch
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
-_REFERENCE = "Theis et al., arXiv:1801.05787; as in Abdelfattah et al., Zero-Cost Proxies, ICLR 2021, arXiv:2101.08134"
 
-
-def fisher_score(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
+def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
     """Return the score in training mode.
 
     Args:
-        network: a network of NAS-Bench-201.
+        network: a network that is observable.
         params: its parameters.
         wiring: genotype or code.
         batch: images and labels.
@@ -52,7 +51,7 @@ def fisher_score(network: Network, params: PyTree, wiring: Any, batch: Batch, ke
     Cost: a forward and a backward pass without weight gradients.
     """
     del key
-    observed = require_observable(network)
+    observed = walked(network, "fisher")
 
     def loss(gates: PyTree) -> Float[Array, ""]:
         logits = observed.walk(params, batch.x, wiring, _gated_block, extras=gates).logits
@@ -119,13 +118,11 @@ def _fans(network: CellNetwork, wiring: Any) -> dict[str, dict[str, Any]]:
     return fans
 
 
-PROXIES = (
-    Proxy(
-        name="fisher",
-        score=fisher_score,
-        summary="second-order cost of removing channels: squared gradients of gates on the outputs of all layers",
-        reference=_REFERENCE,
-        cost="1 backward pass without weight gradients",
-        check=check_observable,
-    ),
+PROXY = NetworkProxy(
+    name="fisher",
+    measure=measure,
+    summary="second-order cost of removing channels: squared gradients of gates on the outputs of all layers",
+    reference="Theis et al., arXiv:1801.05787; as in Abdelfattah et al., Zero-Cost Proxies, ICLR 2021, arXiv:2101.08134",
+    cost="1 backward pass without weight gradients",
+    requires=("observable",),
 )

@@ -38,10 +38,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jknas.errors import ProxyError, choose
 from jknas.networks.layers.pooling import average_pool_2x2
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
-from jknas.networks.network import Network
 from jknas.networks.observation import LayerWeights, RunBlock, Seen, convolved, normalise_layer
-from jknas.proxies.observable import check_observable, require_observable
-from jknas.proxies.proxy import Batch, Outcome, Proxy, finish_scalar
+from jknas.proxies.measurements.forward import walked
+from jknas.proxies.proxy import NetworkProxy, Outcome, read_scalar
+from jknas.proxies.setup import Batch
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
 _HOOKED = {"stem": 3, "conv_a": 4, "conv_b": 4, "downsample": 2}
@@ -69,13 +69,13 @@ def correlation(maps: Float[Array, "h w c"]) -> Float[Array, "c c"]:
     return jnp.matmul(unit.T, unit, precision="highest")
 
 
-def layer_correlations(
-    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, layers: str = "convolutions"
+def measure(
+    network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, layers: str = "convolutions"
 ) -> Mapping[str, list[Correlation]]:
     """Return the correlations of every block; the device part.
 
     Args:
-        network: a network of NAS-Bench-201.
+        network: a network that is observable.
         params: its parameters.
         wiring: genotype or code.
         batch: images, of which the first counts; the labels are not used.
@@ -96,7 +96,8 @@ def layer_correlations(
         found = _convolutions(kind, seen) if layers == "convolutions" else _modules(kind, x, seen)
         return seen.output, [Correlation(matrix, jnp.asarray(times, x.dtype)) for matrix, times in found]
 
-    return require_observable(network).walk(params, batch.x, wiring, visit).summaries
+    found: Mapping[str, list[Correlation]] = walked(network, "meco").walk(params, batch.x, wiring, visit).summaries
+    return found
 
 
 def _layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Array]:
@@ -146,7 +147,7 @@ def smallest_eigenvalues(found: Mapping[str, list[Any]]) -> Outcome:
                 if count and one.size:
                     total += float(count) * (float(np.linalg.eigvalsh(one)[0]) if np.all(np.isfinite(one)) else np.nan)
         sums[block] = total
-    outcome = finish_scalar(sum(sums.values()))
+    outcome = read_scalar(sum(sums.values()))
     return Outcome(outcome.score, outcome.status, sums)
 
 
@@ -155,17 +156,15 @@ def _stacked(array: Any, dimensions: int) -> np.ndarray:
     return wide[None] if wide.ndim == dimensions else wide
 
 
-PROXIES = (
-    Proxy(
-        name="meco",
-        score=layer_correlations,
-        summary="smallest eigenvalue of the correlation of one image's channel maps, summed over the layers",
-        reference="Jiang et al., MeCo, NeurIPS 2023, Eq. (12)",
-        cost="1 forward pass of one image",
-        needs_labels=False,
-        batch_size=1,
-        settings={"layers": "convolutions"},
-        finish=smallest_eigenvalues,
-        check=check_observable,
-    ),
+PROXY = NetworkProxy(
+    name="meco",
+    measure=measure,
+    summary="smallest eigenvalue of the correlation of one image's channel maps, summed over the layers",
+    reference="Jiang et al., MeCo, NeurIPS 2023, Eq. (12)",
+    cost="1 forward pass of one image",
+    needs_labels=False,
+    batch_size=1,
+    settings={"layers": "convolutions"},
+    read=smallest_eigenvalues,
+    requires=("observable",),
 )

@@ -29,10 +29,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError
 from jknas.kernels.spectrum import spectrum
-from jknas.networks.network import Network
 from jknas.networks.observation import Seen, look
-from jknas.proxies.observable import check_observable, require_observable
-from jknas.proxies.proxy import Batch, Outcome, Proxy
+from jknas.proxies.measurements.forward import walked
+from jknas.proxies.proxy import NetworkProxy, Outcome
+from jknas.proxies.setup import Batch
 
 _EXACT = 2**24  # up to here float32 counts every integer
 
@@ -52,7 +52,7 @@ def agreement(values: Float[Array, "n ..."]) -> Int[Array, "n n"]:
     return (units + jnp.matmul(signs, signs.T, precision="highest").astype(jnp.int32)) // 2
 
 
-def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
+def block_kernels(network: Any, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
     """Return the share of each block in the kernel; a stage counts as the sum of its cells.
 
     Cost: a forward pass and, for every node that a convolution reads, a product ``[N, units] x [units, N]``.
@@ -68,15 +68,15 @@ def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array,
             total = total + jax.lax.cond(readers > 0, agreement, lambda value: jnp.zeros((n, n), jnp.int32), source.value) * readers
         return total
 
-    found = look(require_observable(network), params, x, wiring, count).summaries
+    found = look(walked(network, "naswot"), params, x, wiring, count).summaries
     return {name: kernels.reshape(-1, n, n).sum(0, dtype=jnp.int32) for name, kernels in found.items()}
 
 
-def agreement_kernel(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Int[Array, "n n"]:
+def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Int[Array, "n n"]:
     """Return NASWOT's kernel of the batch, in training mode; the device part.
 
     Args:
-        network: a network of NAS-Bench-201.
+        network: a network that is observable.
         params: its parameters.
         wiring: genotype or code.
         batch: images; the labels are not used.
@@ -96,16 +96,14 @@ def log_determinant(kernel: Any) -> Outcome:
     return Outcome(float(np.linalg.slogdet(matrix)[1]), found.status, facts)
 
 
-PROXIES = (
-    Proxy(
-        name="naswot",
-        score=agreement_kernel,
-        summary="log-determinant of the kernel that counts on how many ReLU units two images agree",
-        reference="Mellor et al., Neural Architecture Search without Training, ICML 2021, arXiv:2006.04647, section 3",
-        cost="1 forward pass",
-        needs_labels=False,
-        batch_size=128,
-        finish=log_determinant,
-        check=check_observable,
-    ),
+PROXY = NetworkProxy(
+    name="naswot",
+    measure=measure,
+    summary="log-determinant of the kernel that counts on how many ReLU units two images agree",
+    reference="Mellor et al., Neural Architecture Search without Training, ICML 2021, arXiv:2006.04647, section 3",
+    cost="1 forward pass",
+    needs_labels=False,
+    batch_size=128,
+    read=log_determinant,
+    requires=("observable",),
 )

@@ -1,8 +1,11 @@
-"""What a proxy is: a pure function from a network at initialisation to numbers, registered with what it needs and how to read it.
+"""What a proxy is: a pure function that scores an architecture without training it, in a record that says how to use it.
 
-A proxy has two parts. The *device part* ``score`` is traced once, with the code of the genotype as data, and compiled for the whole space;
-it returns a scalar, or arrays such as a kernel matrix. The *host part* ``finish`` makes one score of them in float64, with a status that
-says what the number is worth: a spectrum is no business of float32.
+A :class:`SizeProxy` is a function of the genotype alone. A :class:`NetworkProxy` runs a network at initialisation and has two parts. The
+*device part* ``measure`` is traced once, with the code of the genotype as data, and compiled for the whole space; it returns a scalar, or
+arrays such as a kernel matrix. The *host part* ``read`` turns them into one score in float64, with a status that says what the score is
+worth. Spectra, for example, must be computed in float64. Proxies with the same ``measure`` share its computation.
+
+A proxy asks for *capabilities* of the network (:mod:`jknas.networks.families`), never for a search space by name.
 """
 
 import math
@@ -10,35 +13,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import PyTree
 
-from jknas.data import Dataset
-from jknas.data import batch as training_batch
 from jknas.errors import ProxyError
-from jknas.networks.layers.initialisation import Scheme
-from jknas.networks.network import Network, initial_params
+from jknas.networks.families import require
+from jknas.networks.network import Network
+from jknas.proxies.setup import Setup
+from jknas.spaces.space import Space
 
 Setting = str | int | float | bool
 Precision = Literal["float32", "float64"]
 
+USUAL_STATISTICS: Mapping[str, str] = {"statistics": "score_statistics"}
+"""For :attr:`NetworkProxy.network_defaults`: normalise over what a network's ``score_statistics`` names, where it has that attribute.
 
-class Batch(NamedTuple):
-    """The data that a proxy sees: normalised images ``[n, h, w, c]`` and class indices ``[n]``."""
-
-    x: Float[Array, "n h w c"]
-    labels: Int[Array, " n"]
-
-
-ProxyFunction = Callable[..., PyTree]
-"""``score(network, params, wiring, batch, key, **settings) -> scalar or arrays``, traceable with a code as ``wiring``."""
+A DARTS network averages the output of its last cell over the image, without a ReLU before. With ``statistics="example"`` the output of a
+convolution has mean zero over each image, so the logits of a network without pooling in its last cell are the classifier's bias for every
+image, and scores say little. DARTS networks therefore set ``score_statistics = "batch"``.
+"""
 
 
 class Outcome(NamedTuple):
     """A finished score.
 
     Attributes:
-        score: the number; NaN and infinity where that is what came out.
+        score: the number; NaN and infinity where the computation gave them.
         status: one of :data:`jknas.scoring.record.STATUSES`.
         extras: further results as plain data: numbers, strings, lists and mappings of these.
     """
@@ -48,94 +47,48 @@ class Outcome(NamedTuple):
     extras: Mapping[str, Any] = {}
 
 
-IN_TRAINING_MODE: Mapping[str, Mapping[str, Setting]] = {"darts": {"statistics": "batch"}}
-"""The spaces whose scores rest on training-mode normalisation, as settings by space.
-
-A DARTS network averages the output of its last cell over the image as it is. Normalised over its own pixels, whatever a convolution gives
-has the average zero there: with ``statistics="example"`` the logits of a network without pooling in its last cell are the classifier's bias
-for every image, and its scores say little more than where it has normalisations. (The networks of NAS-Bench-201 have a ReLU before that
-average.)
-"""
-
-
-def finish_scalar(value: Any) -> Outcome:
-    """Return a scalar as it is; the host part of proxies that need none."""
+def read_scalar(value: Any) -> Outcome:
+    """Return a scalar unchanged; its status is ``ok`` or ``non_finite``."""
     score = float(value)
     return Outcome(score, "ok" if math.isfinite(score) else "non_finite")
 
 
-def _as_asked(network: Network) -> Network:
-    return network
-
-
-def _anywhere(space: str, settings: Mapping[str, Setting]) -> None:
-    del space, settings
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a proxy looks at: the network that was asked for and a batch of training images, unless its definition says otherwise.
-
-    Attributes:
-        network: the macro network that was asked for to the one that is scored.
-        init: ``init(network, key, scheme) -> params``, those of every candidate operation.
-        batch: ``batch(dataset, size, seed) -> (x, labels)``, NumPy arrays, drawn on the host.
-        once: whether an image serves at most once, so that the training images limit the batch.
-    """
-
-    network: Callable[[Network], Network] = _as_asked
-    init: Callable[[Network, PRNGKeyArray, Scheme], PyTree] = initial_params
-    batch: Callable[[Dataset, int, int], tuple[np.ndarray, np.ndarray]] = training_batch
-    once: bool = True
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """One registered proxy.
+@dataclass(frozen=True, kw_only=True)
+class BaseProxy:
+    """What both kinds of proxy have.
 
     Attributes:
         name: what users type.
-        score: the pure function, or its device part (see :data:`ProxyFunction`). For a proxy with ``needs_network=False``: a host function
-            ``score(space, genotype, network, resolution) -> int | float``.
         summary: one line on what it measures.
         reference: paper, equation and arXiv id.
         cost: what one score takes, in words, for instance ``"1 backward pass"``.
-        higher_is_better: the sign; searches maximise the score or its negative.
-        needs_labels: whether the labels of the batch matter.
-        needs_network: whether a network is drawn and run; otherwise the score is a function of the genotype alone.
+        higher_is_better: searches maximise the score, or its negative where this is False.
+        revision: raise it when the definition changes; scores of another revision in a store are not used.
+        settings: keyword arguments of the function and their defaults.
+        network_defaults: settings whose default is an attribute of the network's class, if it has that: name of setting to attribute.
+        requires: capabilities that the network must have.
+        requires_for: capabilities that a value of a setting needs: ``{setting: {value: capability}}``.
         batch_size: examples in the published setting.
-        batch_sizes: of the spaces that have another published setting, by name.
-        settings: keyword arguments of ``score`` and their defaults.
-        settings_in: of the spaces that have other defaults, by name.
-        finish: the host part: what ``score`` returned, as NumPy arrays, to an :class:`Outcome`.
-        subject: what is scored, where that is not the network and a batch of training images.
-        precision: what the device part computes in. With ``"float64"`` the weights are the same, drawn in float32 and widened.
-        check: ``check(space name, settings)``, raises ``ProxyError`` where the proxy is not defined.
+        batch_attribute: attribute of the network's class that holds another number of examples.
+        read: makes an :class:`Outcome` of what was computed, as NumPy arrays; the host part.
     """
 
     name: str
-    score: Callable[..., Any]
     summary: str
     reference: str
     cost: str
     higher_is_better: bool = True
-    needs_labels: bool = True
-    needs_network: bool = True
-    batch_size: int = 64
-    batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    revision: int = 1
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    settings_in: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
-    finish: Callable[[Any], Outcome] = finish_scalar
-    subject: Subject = field(default_factory=Subject)
-    precision: Precision = "float32"
-    check: Callable[[str, Mapping[str, Setting]], None] = _anywhere
+    network_defaults: Mapping[str, str] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    requires_for: Mapping[str, Mapping[Setting, str]] = field(default_factory=dict)
+    batch_size: int = 0
+    batch_attribute: str = ""
+    read: Callable[[Any], Outcome] = read_scalar
 
-    def examples(self, space: str) -> int:
-        """Return the batch size of the published setting for a space."""
-        return self.batch_sizes.get(space, self.batch_size)
-
-    def with_settings(self, given: Mapping[str, Setting], *, space: str | None = None) -> dict[str, Setting]:
-        """Return the defaults, those of a space where it has its own, updated by ``given``.
+    def with_settings(self, given: Mapping[str, Setting], network: Network | type | None = None) -> dict[str, Setting]:
+        """Return the defaults for a network, or a class of networks, updated by ``given``.
 
         Raises:
             ProxyError: for a name that the proxy does not have, or a value of another type than the default's.
@@ -146,12 +99,55 @@ class Proxy:
                 raise ProxyError(f"proxy {self.name!r} has no setting {name!r}; its settings are: {known}")
             if type(value) is not type(self.settings[name]):
                 raise ProxyError(f"setting {name} of proxy {self.name!r} is a {type(self.settings[name]).__name__}, got {value!r}")
-        return {**self.settings, **self.settings_in.get(space or "", {}), **given}
+        usual = {name: getattr(network, attribute, self.settings[name]) for name, attribute in self.network_defaults.items()}
+        return {**self.settings, **usual, **given}
+
+    def examples(self, network: Network | type) -> int:
+        """Return the number of examples in the published setting for a network, or a class of networks."""
+        return int(getattr(network, self.batch_attribute, self.batch_size))
+
+    def check(self, network: Network | type, settings: Mapping[str, Setting]) -> None:
+        """Raise unless a network, or a class of networks, has the capabilities that the proxy needs with these settings.
+
+        Raises:
+            ProxyError: a capability is missing; the message says which method to write.
+        """
+        for capability in self.requires:
+            require(network, capability, f"proxy {self.name!r}", error=ProxyError)
+        for setting, needs in self.requires_for.items():
+            if settings.get(setting) in needs:
+                asked_by = f"proxy {self.name!r} with {setting}={settings[setting]}"
+                require(network, needs[settings[setting]], asked_by, error=ProxyError)
 
 
-Model = Callable[[PyTree, Float[Array, "n h w c"]], Float[Array, "n k"]]
+@dataclass(frozen=True, kw_only=True)
+class SizeProxy(BaseProxy):
+    """A proxy that is computed from the genotype alone.
+
+    Attributes:
+        count: ``count(space, genotype, network, resolution) -> number``, on the host; the network gives the size of the macro network.
+    """
+
+    count: Callable[[Space, Any, Network, int], float]
 
 
-def model(network: Network, wiring: Any, statistics: Any) -> Model:
-    """Return the network as ``apply(params, x)``, the form that the kernels take."""
-    return lambda params, x: network.apply(params, x, wiring, statistics=statistics)
+@dataclass(frozen=True, kw_only=True)
+class NetworkProxy(BaseProxy):
+    """A proxy that draws a network and runs it.
+
+    Attributes:
+        measure: ``measure(network, params, wiring, batch, key, **settings) -> scalar or arrays``, the device part; traceable with a code as
+            ``wiring``.
+        setup: the network, the weights and the images of the definition.
+        needs_labels: whether the labels of the batch matter.
+        precision: what ``measure`` computes in. With ``"float64"`` the weights are the same: drawn in float32, then widened.
+    """
+
+    measure: Callable[..., PyTree]
+    setup: Setup = field(default_factory=Setup)
+    needs_labels: bool = True
+    batch_size: int = 64
+    precision: Precision = "float32"
+
+
+Proxy = NetworkProxy | SizeProxy

@@ -28,10 +28,10 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, UInt32
 
 from jknas.kernels.linear_regions import pack_words
-from jknas.networks.network import Network
 from jknas.networks.observation import Seen, look
-from jknas.proxies.observable import check_observable, drawn_with, require_observable
-from jknas.proxies.proxy import Batch, Outcome, Proxy, Subject
+from jknas.proxies.measurements.forward import walked
+from jknas.proxies.proxy import NetworkProxy, Outcome
+from jknas.proxies.setup import Batch, Setup, drawn_with
 
 
 class Patterns(NamedTuple):
@@ -55,11 +55,11 @@ class SampleWise(NamedTuple):
     samples: int
 
 
-def sample_wise_patterns(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> SampleWise:
+def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> SampleWise:
     """Return the patterns of all ReLU units; the device part.
 
     Args:
-        network: a network of NAS-Bench-201.
+        network: a network that is observable.
         params: its parameters.
         wiring: genotype or code.
         batch: images, 16 of them in the published setting; the labels are not used.
@@ -80,7 +80,7 @@ def sample_wise_patterns(network: Network, params: PyTree, wiring: Any, batch: B
             for source in seen.sources
         ]
 
-    found = look(require_observable(network), params, batch.x, wiring, pack).summaries
+    found = look(walked(network, "swap"), params, batch.x, wiring, pack).summaries
     # The last ReLU has no convolution behind it, and counts.
     return SampleWise([patterns for block in found.values() for patterns in block], len(batch.x))
 
@@ -102,17 +102,15 @@ def count_patterns(found: SampleWise) -> Outcome:
     return Outcome(float(count), "saturated" if count == 2**samples else "ok", facts)
 
 
-PROXIES = (
-    Proxy(
-        name="swap",
-        score=sample_wise_patterns,
-        summary="distinct patterns of activation of the units over 16 images",
-        reference="Peng et al., SWAP-NAS, ICLR 2024, arXiv:2403.04161, section 3",
-        cost="1 forward pass of 16 images, and a sort on the host",
-        needs_labels=False,
-        batch_size=16,
-        finish=count_patterns,
-        subject=Subject(init=drawn_with("normal")),
-        check=check_observable,
-    ),
+PROXY = NetworkProxy(
+    name="swap",
+    measure=measure,
+    summary="distinct patterns of activation of the units over 16 images",
+    reference="Peng et al., SWAP-NAS, ICLR 2024, arXiv:2403.04161, section 3",
+    cost="1 forward pass of 16 images, and a sort on the host",
+    needs_labels=False,
+    batch_size=16,
+    read=count_patterns,
+    setup=Setup(init=drawn_with("normal")),
+    requires=("observable",),
 )

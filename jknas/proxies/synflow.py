@@ -1,11 +1,24 @@
-"""synflow: the flow through the weights of a network without normalisation, in float64.
+r"""synflow: how much of a network's output flows through its weights, without data and without normalisation, in float64.
+
+With :math:`|\theta|` the absolute values of all parameters and :math:`R = \sum_k f_k(|\theta|; \mathbf 1)` the sum of the outputs for an
+input of ones,
+
+.. math:: s = \sum_l \sum_i \Bigl| \theta_i \frac{\partial R}{\partial \theta_i} \Bigr|
+
+over the weights of the layers *l*. Without normalisation every path from the input to an output multiplies its weights, so the sum grows
+with the power of the depth: float32 overflows at the published size.
 
 ``normalisation``
-    ``none`` (default): no batch normalisation anywhere, the definition in the paper and in most later work. ``reductions``: as
-    zero-cost-nas ships it, which takes batch normalisation out of the stem, the cells and the head, and leaves it in the two reduction
-    blocks (training mode on the single image); for NAS-Bench-201 only. ``all``: everywhere, the published variant ``synflow_bn``.
+    ``none`` (default): no batch normalisation, the definition in the paper and in most later work. ``reductions``: as zero-cost-nas ships
+    it, which takes batch normalisation out of the stem, the cells and the head, and leaves it in the two reduction blocks (training mode on
+    the single image). ``all``: everywhere, the published variant ``synflow_bn``.
 ``scale``
     ``log`` (default), the natural logarithm, as in NASLib; or ``raw``, as in zero-cost-nas, numbers up to 1e60. Ranks agree.
+
+References:
+    Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020,
+    arXiv:2006.05467, Eq. (1) and section 5.
+    Abdelfattah, Mehrotra, Dudziak and Lane, "Zero-Cost Proxies for Lightweight NAS", ICLR 2021, arXiv:2101.08134 (as a score).
 
 Deviations:
     zero-cost-nas scores a network with biases in the cells' convolutions, whose absolute values also flow; the published network has none.
@@ -13,9 +26,7 @@ Deviations:
     status ``dead``, where NASLib leaves 0.
 """
 
-import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,19 +34,50 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
-from jknas.kernels.synflow import synflow
-from jknas.networks.nasbench201.network import CellNetwork
-from jknas.networks.network import Network, layers_of
-from jknas.proxies.proxy import Batch, Model, Outcome, Proxy, Setting, model
+from jknas.kernels.mgm import Layers, mean_gradient
+from jknas.kernels.objectives import Apply
+from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
+from jknas.kernels.tape.rows import widest
+from jknas.networks.families import require
+from jknas.networks.network import layers_of
+from jknas.proxies.measurements.forward import Model, model
+from jknas.proxies.proxy import NetworkProxy, Outcome, Setting, read_scalar
+from jknas.proxies.setup import Batch
 
-_REDUCTIONS_ELSEWHERE = (
-    "normalisation=reductions keeps the batch normalisation of the two reduction blocks of NAS-Bench-201's networks, and other networks "
-    "have no such blocks; choose normalisation=none or normalisation=all"
-)
+_CAPABILITIES: dict[Setting, str] = {"none": "normalisation_free", "reductions": "reductions"}
 
 
-def synflow_score(
-    network: Network,
+def synflow(apply: Apply, params: PyTree, x: Float[Array, "n ..."], *, layers: Layers = every_kernel) -> Float[Array, ""]:
+    """Return the synaptic flow of any model, from one backward pass on one input of ones. Traceable.
+
+    Args:
+        apply: the model, ``apply(params, x) -> [n, k]``. In the paper and in zero-cost-nas it has no normalisation: leave it out.
+        params: any pytree of arrays; the score uses their absolute values, biases included. Give them in float64.
+        x: inputs, of which only the shape of one is used. The ones have the parameters' dtype.
+        layers: cuts parameters and gradients into layers; by default every array of two or more axes is one.
+
+    Returns:
+        A non-negative number in the dtype of the parameters, at least float32; zero where nothing flows; infinite where that overflows.
+
+    Raises:
+        KernelError: for a model without layers, or outputs that are not one row per example.
+        UnsoundBackendError: the installed JAX computes wrong matrix products.
+
+    >>> import jax.numpy as jnp
+    >>> float(synflow(lambda w, x: x @ w, jnp.array([[3.0], [-4.0]]), jnp.zeros((5, 2))))
+    7.0
+    """
+    positive = jax.tree.map(lambda leaf: jnp.abs(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, params)
+    floating = [leaf.dtype for leaf in jax.tree.leaves(positive) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    ones = jnp.ones((1, *x.shape[1:]), widest(floating))
+    gradients = stacks(layers, mean_gradient(apply, positive, ones, objective="logits"))
+    weights = stacks(layers, positive)
+    flows = [jnp.sum(jnp.abs(weight.entries * gradient.entries), 1) for weight, gradient in zip(weights, gradients, strict=True)]
+    return sum_over_layers(flows, weights)
+
+
+def measure(
+    network: Any,
     params: PyTree,
     wiring: Any,
     batch: Batch,
@@ -44,57 +86,42 @@ def synflow_score(
     normalisation: str = "none",
     scale: str = "log",
 ) -> Float[Array, ""]:
-    """Return the synaptic flow or its logarithm; of the batch only the images' size matters, the key does not.
+    """Return the synaptic flow of a network, or its logarithm; only the size of the images matters, and the key is not used.
 
     Raises:
-        ValueError: for an unknown setting.
-        ProxyError: for ``normalisation="reductions"`` in another space than NAS-Bench-201.
+        ProxyError: for an unknown setting, or a network that cannot be normalised so.
     """
     del key
-    choose("normalisation", normalisation, ("none", "reductions", "all"), error=ProxyError)
     choose("scale", scale, ("log", "raw"), error=ProxyError)
-    if normalisation == "reductions":
-        apply = _released(network, wiring)
-    else:
-        apply = model(network, wiring, "batch" if normalisation == "all" else "none")
-    flow = synflow(apply, params, batch.x, layers=layers_of(network, wiring))
+    flow = synflow(_normalised(network, wiring, normalisation), params, batch.x, layers=layers_of(network, wiring))
     return flow if scale == "raw" else jnp.log(flow)
 
 
-def _released(network: Network, wiring: Any) -> Model:
-    if not isinstance(network, CellNetwork):
-        raise ProxyError(_REDUCTIONS_ELSEWHERE)
-    return functools.partial(_in_reductions, network, wiring)
+def _normalised(network: Any, wiring: Any, normalisation: str) -> Model:
+    choose("normalisation", normalisation, ("none", "reductions", "all"), error=ProxyError)
+    if normalisation == "all":
+        return model(network, wiring, "batch")
+    require(network, _CAPABILITIES[normalisation], f"synflow with normalisation={normalisation}", error=ProxyError)
+    apply = network.apply_without_normalisation if normalisation == "none" else network.apply_normalising_reductions
+    return lambda params, x: apply(params, x, wiring)
 
 
-def _in_reductions(network: CellNetwork, wiring: Any, params: PyTree, x: jax.Array) -> jax.Array:
-    return network.apply_normalising_reductions(params, x, wiring)
+def read_flow(value: Any) -> Outcome:
+    """Return the score; minus infinity is the logarithm of exactly nothing."""
+    found = read_scalar(value)
+    return Outcome(found.score, "dead") if found.score == -math.inf else found
 
 
-def _finish(value: Any) -> Outcome:
-    score = float(value)
-    if score == -math.inf:  # the logarithm of exactly nothing
-        return Outcome(score, "dead")
-    return Outcome(score, "ok" if math.isfinite(score) else "non_finite")
-
-
-def _check(space: str, settings: Mapping[str, Setting]) -> None:
-    if space != "nasbench201" and settings.get("normalisation") == "reductions":
-        raise ProxyError(f"in the space {space!r} this score is not defined: {_REDUCTIONS_ELSEWHERE}.")
-
-
-PROXIES = (
-    Proxy(
-        name="synflow",
-        score=synflow_score,
-        summary="flow through the absolute weights from an image of ones to the outputs, without normalisation (log)",
-        reference="Tanaka et al., SynFlow, NeurIPS 2020, arXiv:2006.05467; as a score: Abdelfattah et al., ICLR 2021, arXiv:2101.08134",
-        cost="1 backward pass on one image, in float64",
-        needs_labels=False,
-        batch_size=1,
-        settings={"normalisation": "none", "scale": "log"},
-        finish=_finish,
-        check=_check,
-        precision="float64",
-    ),
+PROXY = NetworkProxy(
+    name="synflow",
+    measure=measure,
+    summary="flow through the absolute weights from an image of ones to the outputs, without normalisation (log)",
+    reference="Tanaka et al., SynFlow, NeurIPS 2020, arXiv:2006.05467; as a score: Abdelfattah et al., ICLR 2021, arXiv:2101.08134",
+    cost="1 backward pass on one image, in float64",
+    needs_labels=False,
+    batch_size=1,
+    settings={"normalisation": "none", "scale": "log"},
+    requires_for={"normalisation": _CAPABILITIES},
+    read=read_flow,
+    precision="float64",
 )

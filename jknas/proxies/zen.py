@@ -45,19 +45,19 @@ from jknas.errors import ProxyError, choose
 from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM
 from jknas.networks.nasbench201.blocks import BLOCKS
 from jknas.networks.nasbench201.cell import KERNEL_SIZES
-from jknas.networks.nasbench201.network import CellNetwork
-from jknas.networks.network import Network, initial_params
+from jknas.networks.network import initial_params
 from jknas.networks.observation import Seen, look
-from jknas.proxies.observable import check_observable, drawn_with, noise, require_observable
-from jknas.proxies.proxy import Batch, Proxy, Subject
+from jknas.proxies.measurements.forward import walked
+from jknas.proxies.proxy import NetworkProxy
+from jknas.proxies.setup import Batch, Setup, drawn_with, noise
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
 _STEP = 0.01
 _CONVOLUTIONS = {OPERATIONS.index(name) for name in KERNEL_SIZES}
 
 
-def zen_score(
-    network: Network,
+def measure(
+    network: Any,
     params: PyTree,
     wiring: Any,
     batch: Batch,
@@ -70,7 +70,7 @@ def zen_score(
     """Return the score; minus infinity where the features do not depend on the input.
 
     Args:
-        network: a network of NAS-Bench-201.
+        network: a network that is observable.
         params: its parameters, standard normal.
         wiring: genotype or code.
         batch: standard normal images; the labels are not used.
@@ -88,7 +88,7 @@ def zen_score(
     choose("variance", variance, ("batch", "running"), error=ProxyError)
     if repeats < 1:
         raise ProxyError(f"repeats must be at least 1, got {repeats}")
-    observed = require_observable(network)
+    observed = walked(network, "zen")
 
     def score(averages: Array, params: PyTree, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         pair = jnp.stack([x, x + _STEP * jax.random.normal(key, x.shape, x.dtype)])
@@ -116,7 +116,7 @@ def zen_score(
 
 
 def features_and_variances(
-    network: CellNetwork, params: PyTree, wiring: Any, x: Float[Array, "n h w c"]
+    network: Any, params: PyTree, wiring: Any, x: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, "n h w c"], Float[Array, " m"], Bool[Array, " m"]]:
     """Return the feature map before pooling, the mean over channels of every normalisation's batch variance, and which of these exist.
 
@@ -144,17 +144,15 @@ def _norms(difference: Array, norm: str) -> Float[Array, " n"]:
     return jnp.abs(flat).sum(1) if norm == "l1" else jnp.linalg.norm(flat, axis=1)
 
 
-PROXIES = (
-    Proxy(
-        name="zen",
-        score=zen_score,
-        summary="answer of a network with Gaussian weights to a small change of its input, without the scale of its normalisations",
-        reference="Lin et al., Zen-NAS, ICCV 2021, arXiv:2102.01063, algorithm 1",
-        cost="2 forward passes a repeat",
-        needs_labels=False,
-        batch_size=16,
-        settings={"norm": "frobenius", "variance": "batch", "repeats": 1},
-        subject=Subject(init=drawn_with("normal"), batch=noise, once=False),
-        check=check_observable,
-    ),
+PROXY = NetworkProxy(
+    name="zen",
+    measure=measure,
+    summary="answer of a network with Gaussian weights to a small change of its input, without the scale of its normalisations",
+    reference="Lin et al., Zen-NAS, ICCV 2021, arXiv:2102.01063, algorithm 1",
+    cost="2 forward passes a repeat",
+    needs_labels=False,
+    batch_size=16,
+    settings={"norm": "frobenius", "variance": "batch", "repeats": 1},
+    setup=Setup(init=drawn_with("normal"), batch=noise, once=False),
+    requires=("observable",),
 )

@@ -31,7 +31,8 @@ class ScoreKey:
         settings: the proxy's settings, as `canonical_json` writes them.
         dataset: name of the data (and of its variant, where there are several).
         seed: the seed of initialisation and batch, a 64-bit signed integer.
-        network: the network's size and initialisation, as `canonical_json` writes them.
+        network: the size of the network and the resolution, as `canonical_json` writes them.
+        revision: of the proxy's definition, see :attr:`jknas.proxies.proxy.BaseProxy.revision`.
 
     Raises:
         StoreError: a field of the wrong type, or settings that are not canonical JSON (two spellings would count as two scores).
@@ -44,12 +45,15 @@ class ScoreKey:
     dataset: str
     seed: int
     network: str
+    revision: int = 1
 
     def __post_init__(self) -> None:
         for name in ("space", "genotype", "proxy", "settings", "dataset", "network"):
             _check_text(f"ScoreKey.{name}", getattr(self, name))
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not -(2**63) <= self.seed < 2**63:
-            raise StoreError(f"ScoreKey.seed must be an int of at most 64 bits, got {self.seed!r} of type {type(self.seed).__name__}.")
+        for name in ("seed", "revision"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+                raise StoreError(f"ScoreKey.{name} must be an int of at most 64 bits, got {value!r} of type {type(value).__name__}.")
         for name in ("settings", "network"):
             if not is_canonical_json(getattr(self, name)):
                 raise StoreError(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jknas.errors import ProxyError
 from jknas.networks.families import check_fit, network_for
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
-from jknas.proxies import Batch, Proxy
+from jknas.proxies import Batch, NetworkProxy, Proxy, Setup, SizeProxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
@@ -44,18 +44,18 @@ class _Compiled(NamedTuple):
 class Scorer:
     """One proxy on one batch and one draw of weights, compiled once for every genotype of a space. Made by :func:`make_scorer`.
 
-    Nothing is drawn or compiled before the first score that no store holds.
+    Nothing is drawn or compiled before the first score that is not in a store.
 
     Attributes:
         space: where the genotypes come from.
         proxy: what is computed.
         settings: its settings, defaults included.
-        network: the macro network's size; what the proxy's definition fixes of it is so here.
+        network: what is measured: the network that was asked for, or the one that the proxy's definition fixes.
         resolution: height and width of the images.
         scheme: initialisation.
         dataset: name and digest of the data.
-        seed: drew the weights, the batch and whatever the proxy samples.
-        batch_size: examples.
+        seed: of the weights, the batch and whatever the proxy samples.
+        batch_size: examples; 0 for a :class:`~jknas.proxies.SizeProxy`.
     """
 
     space: Space
@@ -72,36 +72,37 @@ class Scorer:
     _versions: Mapping[str, str]
     _device: str
 
+    def _precision(self) -> AbstractContextManager[Any]:
+        double = isinstance(self.proxy, NetworkProxy) and self.proxy.precision == "float64"
+        return jax.enable_x64(True) if double else nullcontext()
+
     @functools.cached_property
     def _compiled(self) -> _Compiled:
         if self._on_compile is not None:
             self._on_compile()
-        start = time.perf_counter()
+        start, proxy = time.perf_counter(), cast("NetworkProxy", self.proxy)
 
         def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> Any:
-            return self.proxy.score(self.network, params, code, data, key, **self.settings)
+            return proxy.measure(self.network, params, code, data, key, **self.settings)
 
         arguments = self._draw()
         with self._precision():
-            arguments = _widened(arguments) if self.proxy.precision == "float64" else arguments
+            arguments = _widened(arguments) if proxy.precision == "float64" else arguments
             try:
                 lowered = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int))
             except ValueError as error:  # tracing computes nothing: it can only have met values or shapes that do not fit
                 raise ProxyError(f"proxy {self.proxy.name!r} cannot be computed so: {error}") from error
             return _Compiled(lowered.compile(), arguments, time.perf_counter() - start)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return jax.enable_x64(True) if self.proxy.precision == "float64" else nullcontext()
-
     @property
     def compile_seconds(self) -> float:
-        """What drawing, tracing and compiling took; zero as long as nothing was computed, and for proxies of the genotype alone."""
+        """What drawing, tracing and compiling took: zero until the first score is computed, and for a size proxy."""
         return self._compiled.seconds if "_compiled" in vars(self) else 0.0
 
     def key(self, genotype: Any) -> ScoreKey:
         """Return what identifies the score of ``genotype`` in a store."""
         size = {"channels": self.network.channels, "cells": self.network.cells, "classes": self.network.classes}
-        run = {"batch": self.batch_size, "scheme": self.scheme} if self.proxy.needs_network else {}
+        run = {"batch": self.batch_size, "scheme": self.scheme} if isinstance(self.proxy, NetworkProxy) else {}
         return ScoreKey(
             space=self.space.name,
             genotype=str(genotype),
@@ -110,14 +111,17 @@ class Scorer:
             dataset=self.dataset,
             seed=self.seed,
             network=canonical_json({**size, "resolution": self.resolution}),
+            revision=self.proxy.revision,
         )
 
     @property
     def measurement(self) -> tuple[Any, ...]:
-        """What decides the device part's result: scorers of equal measurements differ in what they read off it."""
-        settings, proxy = canonical_json(dict(self.settings)), self.proxy
-        drawn = (self.network, self.resolution, self.scheme, self.dataset, self.seed, self.batch_size)
-        return (self.space.name, proxy.score, proxy.needs_network, proxy.precision, proxy.subject, settings, *drawn)
+        """What decides the result of the computation: scorers with equal measurements only differ in what they read from it."""
+        proxy, size = self.proxy, (self.network, self.resolution)
+        if isinstance(proxy, SizeProxy):
+            return (self.space.name, proxy.count, *size)
+        drawn = (self.scheme, self.dataset, self.seed, self.batch_size)
+        return (self.space.name, proxy.measure, proxy.precision, proxy.setup, canonical_json(dict(self.settings)), *size, *drawn)
 
     def score(self, genotype: Any) -> ScoreRecord:
         """Compute one score; the seconds are those of the run, without compilation.
@@ -128,18 +132,18 @@ class Scorer:
         return self._finished(genotype, self._measured(genotype))
 
     def _measured(self, genotype: Any) -> _Measured:
-        compiled = self._compiled if self.proxy.needs_network else None
-        start = time.perf_counter()
-        if compiled is not None:
+        if isinstance(self.proxy, SizeProxy):
+            start = time.perf_counter()
+            found: Any = self.proxy.count(self.space, genotype, self.network, self.resolution)
+        else:
+            compiled, start = self._compiled, time.perf_counter()
             with self._precision():
                 found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
-        else:
-            found = self.proxy.score(self.space, genotype, self.network, self.resolution)
         return _Measured(found, time.perf_counter() - start)
 
     def _finished(self, genotype: Any, measured: _Measured) -> ScoreRecord:
         start = time.perf_counter()
-        score, status, extras = self.proxy.finish(measured.found)
+        score, status, extras = self.proxy.read(measured.found)
         seconds = measured.seconds + time.perf_counter() - start
         if status != "non_finite" and self.space.is_dead(genotype):
             status = "dead"  # says why a kernel is singular
@@ -149,6 +153,12 @@ class Scorer:
 
 def _widened(arguments: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, arguments)
+
+
+def _drawn(setup: Setup, network: Network, scheme: Scheme, seed: int, images: Any, labels: Any) -> tuple[Any, ...]:  # noqa: PLR0917
+    initial, sampling = jax.random.split(jax.random.key(seed))
+    params = setup.init(network, initial, scheme)
+    return jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
 
 
 def make_scorer(
@@ -182,25 +192,20 @@ def make_scorer(
         on_compile: called before the scoring program is compiled: by the first score that no store holds, if it needs a network.
 
     Raises:
-        ProxyError: a setting that the proxy does not have, a space for which it is not defined, or images that the network cannot take.
+        ProxyError: a setting that the proxy does not have, a network that lacks a capability, or images that the network cannot take.
         DataError: a batch larger than the training part.
         ValueError: an unknown scheme, or a network size that is not positive.
     """
     check_scheme(scheme)
-    chosen = proxy.with_settings(settings or {}, space=space.name)
-    proxy.check(space.name, chosen)
-    network = proxy.subject.network(network_for(space, dataset, channels=channels, cells=cells))
-    size = proxy.examples(space.name) if batch_size is None else batch_size
-    images = labels = None
-    if proxy.needs_network:
-        check_fit(network, dataset, error=ProxyError)
-        images, labels = proxy.subject.batch(dataset, size, seed)
-
-    def draw() -> tuple[Any, ...]:
-        initial, sampling = jax.random.split(jax.random.key(seed))
-        params = proxy.subject.init(network, initial, scheme)
-        return jax.device_put((params, Batch(jnp.asarray(images), jnp.asarray(labels)), sampling))
-
+    asked = network = network_for(space, dataset, channels=channels, cells=cells)
+    chosen = proxy.with_settings(settings or {}, asked)
+    proxy.check(asked, chosen)
+    size = 0
+    draw: Callable[[], tuple[Any, ...]] = tuple
+    if isinstance(proxy, NetworkProxy):
+        check_fit(asked, dataset, error=ProxyError)
+        network, size = proxy.setup.network(asked), proxy.examples(asked) if batch_size is None else batch_size
+        draw = functools.partial(_drawn, proxy.setup, network, scheme, seed, *proxy.setup.batch(dataset, size, seed))
     name = f"{dataset.name}@{dataset.digest[:16]}"
     return Scorer(space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, draw, on_compile, versions(), device())
 

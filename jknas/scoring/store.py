@@ -1,10 +1,11 @@
 """Keep every score once, in one SQLite file that survives a killed process and serves several at a time.
 
-A score is identified by a `ScoreKey`; the file holds at most one row for a key. `Store.put` is one committed transaction, so that after
-``kill -9`` every score that `put` returned for is there, and at most the one in flight is lost. Several processes may write the same file.
-Numbers are kept as they came: NaN and the infinities come back as NaN and the infinities, beside a status that says why.
-Nothing in the file is code: settings and extras are JSON text.
+A score is identified by a `ScoreKey`, to which the revision of the proxy belongs; the file holds at most one row per key. `Store.put` is
+one committed transaction: after ``kill -9`` every score that `put` returned for is there, and at most the one in flight is lost. Several
+processes may write the same file. Numbers are kept as they came: NaN and the infinities come back as NaN and the infinities, with a status
+that says why. Nothing in the file is code: settings and extras are JSON text.
 
+A file of the previous schema, which knew no revisions, is upgraded when it is opened; its scores are of revision 1.
 A file that cannot be read as a store is never repaired, overwritten or deleted: `StoreError` says what was found and what to do.
 """
 
@@ -25,10 +26,11 @@ from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, check_status
 __all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "Store", "StoreError", "canonical_json"]
 
 _APPLICATION_ID = 0x6A6B6E73  # "jkns"
-_SCHEMA_VERSION = 2
-_UPGRADED_VERSION = 1  # knew fewer statuses, and is otherwise the same
-_KEY_COLUMNS = ("space", "genotype", "proxy", "settings", "dataset", "seed", "network")
-_COLUMNS = (*_KEY_COLUMNS, "canonical", "score", "status", "seconds", "extras", "versions", "device")
+_SCHEMA_VERSION = 3
+_UPGRADED_VERSION = 2  # knew no revisions: all its scores are of revision 1
+_KEY_COLUMNS = ("space", "genotype", "proxy", "settings", "dataset", "seed", "network", "revision")
+_OTHER_COLUMNS = ("canonical", "score", "status", "seconds", "extras", "versions", "device")
+_COLUMNS = (*_KEY_COLUMNS, *_OTHER_COLUMNS)
 _HEADER_BYTES = 100
 _LONGEST_FINDING = 160  # SQLite's own words may quote a whole row
 _PAGE_OF_ROWS = 1000
@@ -38,7 +40,7 @@ _STATUS_LIST = ", ".join(f"'{status}'" for status in STATUSES)
 _SCHEMA = f"""CREATE TABLE scores (
     id INTEGER PRIMARY KEY,
     space TEXT NOT NULL, genotype TEXT NOT NULL, proxy TEXT NOT NULL, settings TEXT NOT NULL,
-    dataset TEXT NOT NULL, seed INTEGER NOT NULL, network TEXT NOT NULL,
+    dataset TEXT NOT NULL, seed INTEGER NOT NULL, network TEXT NOT NULL, revision INTEGER NOT NULL,
     canonical TEXT NOT NULL,
     score NOT NULL CHECK (typeof(score) = 'real' OR score = 'nan'),
     status TEXT NOT NULL CHECK (status IN ({_STATUS_LIST})),
@@ -103,8 +105,7 @@ class Store:
             values = _row(record)
         except JsonTextError as error:
             raise StoreError(f"the score of {record.key.genotype!r} cannot be stored: {error}") from error
-        rest = _COLUMNS[len(_KEY_COLUMNS) :]
-        update = f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}" if replace else "DO NOTHING"
+        update = f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OTHER_COLUMNS)}" if replace else "DO NOTHING"
         statement = (
             f"INSERT INTO scores ({', '.join(_COLUMNS)}) VALUES ({_marks(_COLUMNS)}) ON CONFLICT ({', '.join(_KEY_COLUMNS)}) {update}"
         )
@@ -142,6 +143,7 @@ class Store:
         dataset: str | None = None,
         seed: int | None = None,
         network: str | None = None,
+        revision: int | None = None,
         status: str | None = None,
         device: str | None = None,
     ) -> Iterator[ScoreRecord]:
@@ -153,7 +155,7 @@ class Store:
             check_status(status)
         filters: dict[str, str | int | None]
         filters = {"space": space, "genotype": genotype, "canonical": canonical, "proxy": proxy, "settings": settings, "dataset": dataset}
-        filters |= {"seed": seed, "network": network, "status": status, "device": device}
+        filters |= {"seed": seed, "network": network, "revision": revision, "status": status, "device": device}
         return self._pages({name: value for name, value in filters.items() if value is not None})
 
     def __len__(self) -> int:
@@ -181,7 +183,7 @@ class Store:
                 for record in self.records():
                     key = asdict(record.key)
                     key |= {name: read_json(key[name]) for name in ("settings", "network")}
-                    rest = {name: getattr(record, name) for name in _COLUMNS[len(_KEY_COLUMNS) :]}
+                    rest = {name: getattr(record, name) for name in _OTHER_COLUMNS}
                     file.write(export_json(key | rest) + "\n")
                     count += 1
             partial.replace(target)
@@ -231,6 +233,7 @@ class Store:
         execute("PRAGMA synchronous = FULL")
         if self._pragma("user_version") == _UPGRADED_VERSION:
             self._upgrade()
+        execute(f"SELECT {', '.join(_COLUMNS)} FROM scores LIMIT 0")
         execute("DROP TABLE IF EXISTS temp.wanted")
         execute(_KEY_TABLE)
         with self._transaction("BEGIN IMMEDIATE"):
@@ -249,8 +252,8 @@ class Store:
             )
         if version not in (_UPGRADED_VERSION, _SCHEMA_VERSION):
             raise StoreError(
-                f"{self.path} has schema version {version}, and this release of jknas reads version {_SCHEMA_VERSION}: "
-                "it was left as it is; upgrade jknas, or give the path of a new file."
+                f"{self.path} has schema version {version}, and this release of jknas reads the versions {_UPGRADED_VERSION} and "
+                f"{_SCHEMA_VERSION}: it was left as it is; {_OTHER_RELEASE[version > _SCHEMA_VERSION]}, or give the path of a new file."
             )
 
     def _check_health(self) -> None:
@@ -260,16 +263,15 @@ class Store:
             found = f"the last page is cut off: {size} bytes are no multiple of {page}"
         if found != "ok":
             raise StoreError(self._damaged(found))
-        self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM scores LIMIT 0")
 
     def _upgrade(self) -> None:
-        # SQLite cannot change what a column allows: the table is made anew, with every row as it is.
-        execute, columns = self._connection.execute, ", ".join(("id", *_COLUMNS))
+        # SQLite cannot change what must be unique: the table is made anew, with every row as it is.
+        execute, columns = self._connection.execute, ", ".join(name for name in ("id", *_COLUMNS) if name != "revision")
         with self._transaction("BEGIN IMMEDIATE"):
             if self._pragma("user_version") == _UPGRADED_VERSION:  # another process may have been faster
                 execute("ALTER TABLE scores RENAME TO scores_before")
                 execute(_SCHEMA)
-                execute(f"INSERT INTO scores ({columns}) SELECT {columns} FROM scores_before")
+                execute(f"INSERT INTO scores (revision, {columns}) SELECT 1, {columns} FROM scores_before")
                 execute("DROP TABLE scores_before")
                 execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
@@ -357,6 +359,8 @@ class Store:
             return f"{self.path}: {error} A store serves the thread that opened it, until it is closed: open another one."
         return self._damaged(str(error))
 
+
+_OTHER_RELEASE = ("export it with the release that wrote it", "upgrade jknas")
 
 _RESCUE = (
     "It was left as it is: restore it from a copy, or move it (and the files beside it that end in -wal and -shm) away to start a new one."

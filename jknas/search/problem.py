@@ -10,9 +10,10 @@ from jknas.errors import SearchError
 from jknas.networks.families import check_fit, macro_of
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.network import Network
-from jknas.proxies import Proxy
+from jknas.proxies import NetworkProxy, Proxy
+from jknas.proxies.macs import mac_count
+from jknas.proxies.params import parameter_count
 from jknas.proxies.proxy import Setting
-from jknas.proxies.size import mac_count, parameter_count
 from jknas.scoring.store import Store
 from jknas.search.table_problem import TableProblem
 from jknas.spaces.space import Space
@@ -37,7 +38,7 @@ class Problem:
 
     Raises:
         SearchError: parts that do not fit each other.
-        ProxyError: a setting that the proxy does not have, or a space for which it is not defined.
+        ProxyError: a setting that the proxy does not have, or a network that lacks a capability.
         ValueError: an unknown initialisation.
     """
 
@@ -54,7 +55,6 @@ class Problem:
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
-        self.proxy.check(self.space.name, self.chosen_settings)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
         kind = type(self.network).__name__
@@ -63,19 +63,20 @@ class Problem:
                 f"the network is a {kind}, and the space {self.space.name!r} has a {macro.__name__}: make it with families.network_for."
             )
         check_fit(self.network, self.dataset, error=SearchError)
+        self.proxy.check(self.network, self.chosen_settings)
         size, count = self.examples, len(self.dataset.y_train)
-        if size < 1 or (self.proxy.subject.once and size > count):
+        if isinstance(self.proxy, NetworkProxy) and (size < 1 or (self.proxy.setup.once and size > count)):
             raise SearchError(f"the proxy's batch has {size} examples; {self.dataset.name} has {count} to train on: choose 1..{count}.")
 
     @property
     def chosen_settings(self) -> dict[str, Setting]:
         """The proxy's settings, defaults included."""
-        return self.proxy.with_settings(self.settings, space=self.space.name)
+        return self.proxy.with_settings(self.settings, self.network)
 
     @property
     def examples(self) -> int:
         """How many examples the proxy sees."""
-        return self.proxy.examples(self.space.name) if self.batch_size is None else self.batch_size
+        return self.proxy.examples(self.network) if self.batch_size is None else self.batch_size
 
     @property
     def sign(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
+from jknas.proxies.az_nas import Measured, block_measurements, covariance, entropies, gradient_product
 from random_variables import random_variables
 
 from jknas.networks.nasbench201.blocks import reduction
@@ -18,7 +19,6 @@ from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.observation import look
 from jknas.networks.parameters import joined
 from jknas.proxies import Batch, get
-from jknas.proxies.az_nas import Measured, block_measurements, covariance, entropies, gradient_product
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype
 

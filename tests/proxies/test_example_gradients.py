@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
+from jknas.kernels.example_gradients import gradsign, mean_squared_gradient
+from jknas.kernels.zico import zico
 
 from jknas import proxies
-from jknas.kernels.example_gradients import gradsign, mean_squared_gradient
 from jknas.kernels.gram import gram
 from jknas.kernels.objectives import per_example
-from jknas.kernels.zico import zico
 from jknas.networks import CellNetwork
 from jknas.proxies import Batch
 from jknas.spaces.nasbench201.genotype import CellGenotype

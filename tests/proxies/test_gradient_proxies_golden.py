@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
+from jknas.kernels.jacobian import correlation_score
+from jknas.proxies.jacobian import jacobian_rows
+from jknas.proxies.saliency import saliency_scores
 from random_variables import completed
 from recordings import SMALL, WIDE, load, recording
 
-from jknas.kernels.jacobian import correlation_score
 from jknas.networks import CellNetwork
 from jknas.networks.torch_state import from_state_dict
 from jknas.proxies import Batch
 from jknas.proxies.grasp import grasp_score
-from jknas.proxies.jacobian import jacobian_rows
-from jknas.proxies.saliency import saliency_scores
 from jknas.proxies.synflow import synflow_score
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
+from jknas.kernels.jacobian import class_correlation_score, correlation_score, input_jacobian, row_correlations
+from jknas.proxies.jacobian import LabelledJacobian, labelled_jacobian
 
 from jknas import proxies
-from jknas.kernels.jacobian import class_correlation_score, correlation_score, input_jacobian, row_correlations
 from jknas.networks import CellNetwork
 from jknas.proxies import Batch
-from jknas.proxies.jacobian import LabelledJacobian, labelled_jacobian
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 

@@ -15,6 +15,8 @@ from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
 from hypothesis import given
 from hypothesis import strategies as st
+from jknas.proxies.ntk import LabelledKernel, label_alignment, ntk_matrix
+from jknas.proxies.regions import region_count
 from thin_reference import golden_params
 
 from jknas import proxies
@@ -24,8 +26,6 @@ from jknas.kernels.spectrum import spectrum
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.proxies import Batch, Proxy
-from jknas.proxies.ntk import LabelledKernel, label_alignment, ntk_matrix
-from jknas.proxies.regions import region_count
 from jknas.scoring.scorer import make_scorer, score_many
 from jknas.scoring.store import Store
 from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
+from jknas.kernels.saliency import Saliency, saliency
+from jknas.proxies.saliency import saliency_scores
 from random_variables import random_variables
 
 from jknas import proxies
 from jknas.kernels.mgm import mgm
 from jknas.kernels.objectives import per_example
-from jknas.kernels.saliency import Saliency, saliency
 from jknas.networks import CellNetwork
 from jknas.networks.nasbench201.network import restrict
 from jknas.networks.nasbench201.torch_order import kernel_layers, tensors
 from jknas.proxies import Batch
-from jknas.proxies.saliency import saliency_scores
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 NAMES = {

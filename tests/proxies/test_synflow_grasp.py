@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
+from jknas.kernels.grasp import grasp
+from jknas.kernels.synflow import synflow
 
 from jknas import proxies, spaces
 from jknas.errors import ProxyError
-from jknas.kernels.grasp import grasp
 from jknas.kernels.objectives import per_example
-from jknas.kernels.synflow import synflow
 from jknas.networks import CellNetwork
 from jknas.networks.darts import DartsNetwork
 from jknas.proxies import Batch

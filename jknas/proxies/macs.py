@@ -1,0 +1,31 @@
+"""macs: the multiply-accumulate operations of one forward pass, which the field calls FLOPs; a null model.
+
+Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, arXiv:2001.00326.
+"""
+
+from typing import Any
+
+from jknas.networks.network import Network
+from jknas.proxies.proxy import SizeProxy
+from jknas.spaces.space import Space
+
+
+def mac_count(space: Space, genotype: Any, network: Network, resolution: int) -> int:
+    """Return the multiply-accumulate operations of one forward pass of the macro network on one image."""
+    return space.macs(
+        genotype,
+        channels=network.channels,
+        cells=network.cells,
+        classes=network.classes,
+        image_channels=network.input_channels,
+        resolution=resolution,
+    )
+
+
+PROXY = SizeProxy(
+    name="macs",
+    count=mac_count,
+    summary="multiply-accumulates, called FLOPs in the field",
+    reference="Dong and Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326",
+    cost="none",
+)

@@ -1,0 +1,1 @@
+"""What several proxies read their scores from; each module has the measurement of one family."""

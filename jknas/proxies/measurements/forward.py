@@ -1,0 +1,33 @@
+"""A network as the functions that measurements are made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array, Float, PyTree
+
+from jknas.errors import ProxyError, choose
+from jknas.networks.families import require
+from jknas.networks.layers.normalisation import Statistics
+from jknas.networks.network import Network
+
+Model = Callable[[PyTree, Float[Array, "n h w c"]], Float[Array, "n k"]]
+
+
+def model(network: Network, wiring: Any, statistics: Statistics) -> Model:
+    """Return the network as ``apply(params, x)``, the form that the kernels take.
+
+    Raises:
+        ProxyError: for other statistics than ``"example"`` and ``"batch"``: running averages do not exist at initialisation.
+    """
+    choose("statistics", statistics, ("example", "batch"), error=ProxyError)
+    return lambda params, x: network.apply(params, x, wiring, statistics=statistics)
+
+
+def walked(network: Any, asked_by: str) -> Any:
+    """Return the network, which can be run block by block.
+
+    Raises:
+        ProxyError: it cannot.
+    """
+    require(network, "observable", asked_by, error=ProxyError)
+    return network
