@@ -33,12 +33,12 @@ class CheckReport:
     """What `check` found.
 
     Attributes:
-        name: What the files really hold; "cifar10-jpeg" where "cifar10" was asked for and only that variant is there.
+        name: Name of the data set.
         files: The files.
         digest_ok: Whether all files are the originals; None when no digest is published for them.
         shapes: Shape of the images of each split; empty when there is a problem.
-        class_counts: Images of each class (entry k: class k) in each split; empty when there is a problem.
-        source: Which variant this is and how it was split, in words; empty when there is a problem.
+        class_counts: Number of images per class (entry k: class k) in each split; empty when there is a problem.
+        source: The file that it was read from and how it was split, in words; empty when there is a problem.
         problem: Why the data set cannot be loaded, or None.
     """
 
@@ -57,7 +57,7 @@ class Availability:
 
     Attributes:
         name: The name to load it by.
-        loads_as: Name of what would be loaded, or None when nothing was found.
+        loads_as: The same name if it can be loaded, or None when nothing was found.
         files: What it would be loaded from.
         advice: How to get it, or what is wrong with what was found; empty when it can be loaded.
     """
@@ -74,37 +74,27 @@ class _Entry:
     advice: str
 
 
-def _in_folder(finder: Callable[[Path], Located | None]) -> Locate:
-    return lambda folder: None if folder is None else finder(folder)
-
-
-def _fetchable(name: str, archive: Path) -> str:
-    return f"Run `jknas data fetch {name} --folder DIR`, or put {archive} in the folder that --folder or {FOLDER_VARIABLE} names."
-
-
-def _local_file(file: str) -> str:
-    return f"Put {file} in the folder that --folder or {FOLDER_VARIABLE} names."
+def _fetchable(family: cifar.Family) -> _Entry:
+    advice = (
+        f"Run `jknas data fetch {family.name} --folder DIR`, or put {family.archive.path} in the folder that --folder or {FOLDER_VARIABLE} "
+        "names."
+    )
+    return _Entry(functools.partial(cifar.locate, family), advice)
 
 
 _ENTRIES = {
     "digits": _Entry(digits.locate, "It is part of the package: install jknas again."),
-    "cifar10": _Entry(functools.partial(cifar.locate, cifar.CIFAR10), _fetchable("cifar10", cifar.CIFAR10.archive.path)),
-    "cifar10-npz": _Entry(_in_folder(cifar.locate_plain), _local_file("cifar10.npz")),
-    "cifar10-jpeg": _Entry(_in_folder(cifar.locate_jpeg), _local_file("cifar10_jpeg.npz")),
-    "cifar100": _Entry(functools.partial(cifar.locate, cifar.CIFAR100), _fetchable("cifar100", cifar.CIFAR100.archive.path)),
-    "cifar100-subset": _Entry(_in_folder(cifar.locate_subset), _local_file("cifar100_subset.npz")),
+    **{name: _fetchable(family) for name, family in cifar.FAMILIES.items()},
     "imagenet16-120": _Entry(
         imagenet16.locate,
-        "Register at https://image-net.org, download the 16x16 train and val data (Downsampled image data), "
-        "and put train_data_batch_1..10 and "
-        f"val_data in the folder that --folder or {FOLDER_VARIABLE} names.",
+        "Register at https://image-net.org, download the 16x16 train and val data (Downsampled image data), and put "
+        f"train_data_batch_1..10 and val_data in the folder that --folder or {FOLDER_VARIABLE} names.",
     ),
-    "imagenet16-standin": _Entry(imagenet16.locate_standin, _local_file("imagenet16_standin.npz")),
 }
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `load` knows; a path to an `.npz` is taken as well."""
+    """Return the names that `load` knows. It also takes a path to an `.npz`."""
     return tuple(_ENTRIES)
 
 
@@ -118,8 +108,7 @@ def load(
 ) -> Dataset:
     """Load a data set. Nothing is downloaded: see `fetch`.
 
-    "cifar10" and "cifar100" take the best form that the folder holds: the canonical archive, its extracted batches, else a local variant,
-    whose own name ("cifar10-npz", "cifar10-jpeg", "cifar100-subset") the result then carries. "imagenet16-120" is never replaced.
+    "cifar10" and "cifar100" are read from the canonical archive, otherwise from its extracted batches.
 
     The splits of CIFAR-10 in its official order are the benchmark's (25k/25k/10k). For CIFAR-100 and ImageNet16-120 validation and test are
     halves of the held-out images: the benchmark's when its split file (`cifar100-test-split.txt`, `imagenet-16-120-test-split.txt`) is in
@@ -220,7 +209,7 @@ def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None)
         chosen = inside if not path.is_file() and inside.is_file() else path
         if not chosen.is_file():
             raise DataError(f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test: check the path.")
-        return npz.locate_own(chosen)
+        return npz.locate(chosen)
     close = difflib.get_close_matches(text.lower(), _ENTRIES, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise DataError(f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file.")

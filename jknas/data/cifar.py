@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the canonical archives, their extracted batches, and local `.npz` variants.
+"""CIFAR-10 and CIFAR-100: the canonical archives, or their extracted batches.
 
 References: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; splits and constants of NAS-Bench-201
 (arXiv:2001.00326, section 2.2, and its released configuration).
@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jknas.data.dataset import Dataset
+from jknas.data.dataset import Dataset, Part, assembled
 from jknas.data.files import DataFile, Located, read_bytes
-from jknas.data.jpeg import read_jpeg
-from jknas.data.npz import read_variant
 from jknas.data.pickles import images_and_labels, read_batch
-from jknas.data.splits import Limit, balanced_halves, benchmark_halves, held_out_halves, limited
+from jknas.data.splits import Limit, benchmark_halves, held_out_halves
 from jknas.errors import DataError
 
 RESOLUTION = 32
@@ -98,15 +96,12 @@ CIFAR100_SPLIT_FILE = "cifar100-test-split.txt"
 
 
 def locate(family: Family, folder: Path | None) -> Located | None:
-    """Find a data set in a folder: the archive first, then the extracted batches, then a local variant."""
-    if folder is None:
-        return None
-    finders: tuple[Callable[[Path], Located | None], ...] = (
-        functools.partial(_locate_archive, family),
-        functools.partial(_locate_batches, family),
-        *((locate_plain, locate_jpeg) if family is CIFAR10 else (locate_subset,)),
-    )
-    return next((found for finder in finders if (found := finder(folder)) is not None), None)
+    """Find a data set in a folder: the archive first, then the extracted batches.
+
+    Raises:
+        DataError: some of the extracted batches are missing.
+    """
+    return None if folder is None else _locate_archive(family, folder) or _locate_batches(family, folder)
 
 
 def _locate_archive(family: Family, folder: Path) -> Located | None:
@@ -171,95 +166,23 @@ def _read_originals(family: Family, contents: Callable[[], dict[str, bytes]], fo
             where=place,
         )
 
-    parts = [batch(file) for file in family.train]
-    images, labels = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    images, labels = (np.concatenate(arrays) for arrays in zip(*map(batch, family.train), strict=True))
     x_test, y_test = batch(family.test)
     if family is CIFAR10:
         train, held = benchmark_halves(len(labels))
-        test, x_held, y_held = np.arange(len(y_test)), images, labels
+        parts = Part(images, labels, train), Part(images, labels, held), Part(x_test, y_test)
         words = "training images halved as in the benchmark (seed 1021), official test images"
     else:
         held, test, words = held_out_halves(folder / CIFAR100_SPLIT_FILE, y_test)
-        train, x_held, y_held = np.arange(len(labels)), x_test, y_test
-    train, held, test = limited(limit, train=train, validation=held, test=test)
-    return Dataset(
+        parts = Part(images, labels), Part(x_test, y_test, held), Part(x_test, y_test, test)
+    return assembled(
+        *parts,
+        limit=limit,
         name=family.name,
-        x_train=images[train],
-        y_train=labels[train],
-        x_validation=x_held[held],
-        y_validation=y_held[held],
-        x_test=x_test[test],
-        y_test=y_test[test],
         num_classes=family.num_classes,
         mean=family.mean,
         std=family.std,
         crop_padding=CROP_PADDING,
         horizontal_flip=True,
         source=f"{where}; {words}",
-    )
-
-
-def locate_plain(folder: Path) -> Located | None:
-    """Find `cifar10.npz`: decoded CIFAR-10 images of unknown order."""
-    path = folder / "cifar10.npz"
-    read = functools.partial(
-        read_variant,
-        path,
-        name="cifar10-npz",
-        num_classes=10,
-        resolution=RESOLUTION,
-        mean=CIFAR10.mean,
-        std=CIFAR10.std,
-        crop_padding=CROP_PADDING,
-        halve="train",
-        source="CIFAR-10 images from cifar10.npz, whose order and exactness are unknown",
-    )
-    return Located(name="cifar10-npz", files=(DataFile(path),), read=read) if path.is_file() else None
-
-
-def locate_jpeg(folder: Path) -> Located | None:
-    """Find `cifar10_jpeg.npz`: all CIFAR-10 images as JPEG bytes."""
-    path = folder / "cifar10_jpeg.npz"
-    read = functools.partial(_read_cifar10_jpeg, path)
-    return Located(name="cifar10-jpeg", files=(DataFile(path),), read=read) if path.is_file() else None
-
-
-def locate_subset(folder: Path) -> Located | None:
-    """Find `cifar100_subset.npz`: a part of CIFAR-100 whose official split is lost."""
-    path = folder / "cifar100_subset.npz"
-    read = functools.partial(
-        read_variant,
-        path,
-        name="cifar100-subset",
-        num_classes=100,
-        resolution=RESOLUTION,
-        mean=CIFAR100.mean,
-        std=CIFAR100.std,
-        crop_padding=CROP_PADDING,
-        halve="test",
-        source="a subset of CIFAR-100 whose official split is lost, so accuracies are not CIFAR-100 test accuracies",
-    )
-    return Located(name="cifar100-subset", files=(DataFile(path),), read=read) if path.is_file() else None
-
-
-def _read_cifar10_jpeg(path: Path, limit: Limit) -> Dataset:
-    images = read_jpeg(path, num_classes=10, resolution=RESOLUTION)
-    rows, test = np.flatnonzero(~images.is_test), np.flatnonzero(images.is_test)
-    held, kept = (rows[half] for half in balanced_halves(images.labels[rows]))
-    train, held, test = limited(limit, train=kept, validation=held, test=test)
-    return Dataset(
-        name="cifar10-jpeg",
-        x_train=images.decode(train),
-        y_train=images.labels[train],
-        x_validation=images.decode(held),
-        y_validation=images.labels[held],
-        x_test=images.decode(test),
-        y_test=images.labels[test],
-        num_classes=10,
-        mean=CIFAR10.mean,
-        std=CIFAR10.std,
-        crop_padding=CROP_PADDING,
-        horizontal_flip=True,
-        source="CIFAR-10 through JPEG (not bit-exact) in another order; official test images; "
-        "validation is a fixed stratified half of the training images, not the benchmark's",
     )

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import hashlib
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from jknas.data.splits import Limit
 from jknas.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -16,7 +17,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels of the three splits, with what a recipe has to know of them.
+    """Images and labels of the three splits, with what training has to know about them.
 
     Its arrays are read-only views; a `Dataset` is never changed, only replaced.
 
@@ -26,14 +27,14 @@ class Dataset:
         y_train: Labels `[N]`, int32, 0..num_classes-1.
         x_validation: As `x_train`; choices are made on this split.
         y_validation: As `y_train`.
-        x_test: As `x_train`; reported once, never chosen on.
+        x_test: As `x_train`; reported once; no choice is made on it.
         y_test: As `y_train`.
         num_classes: Number of classes K, at least 2.
         mean: Mean of each channel, in units of pixel/255.
         std: Standard deviation of each channel, in units of pixel/255.
         crop_padding: Zero pixels on each side before the random crop of the training augmentation.
         horizontal_flip: Whether a mirrored image keeps its label, so that the augmentation may flip.
-        source: Which file and which variant this is, and how it was split, in words.
+        source: The file that it was read from and how it was split, in words.
 
     Raises:
         DataError: an array has the wrong dtype or shape, a label is out of range, a split is empty, or the constants do not fit.
@@ -124,6 +125,42 @@ class Dataset:
         return np.asarray(images, np.float32) * scale - shift
 
 
+class Part(NamedTuple):
+    """Where one split comes from.
+
+    Attributes:
+        images: uint8 `[N, H, W, C]`.
+        labels: int32 `[N]`.
+        rows: which of them belong to the split, in order; None for all.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray | None = None
+
+    def first(self, count: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images and labels of the first rows; of all rows if `count` is None."""
+        rows = slice(count) if self.rows is None else self.rows[:count]
+        return self.images[rows], self.labels[rows]
+
+
+def assembled(train: Part, validation: Part, test: Part, *, limit: Limit, **facts: Any) -> Dataset:
+    """Return a data set of three parts, each cut to `limit`.
+
+    Args:
+        train: The training split.
+        validation: The validation split.
+        test: The test split.
+        limit: `(n_train, n_test)` or None; `n_train` limits the validation split too.
+        **facts: The other attributes of :class:`Dataset`.
+    """
+    n_train, n_test = (None, None) if limit is None else limit
+    (x_train, y_train), (x_validation, y_validation), (x_test, y_test) = train.first(n_train), validation.first(n_train), test.first(n_test)
+    return Dataset(
+        x_train=x_train, y_train=y_train, x_validation=x_validation, y_validation=y_validation, x_test=x_test, y_test=y_test, **facts
+    )
+
+
 def check_images(images: Any, where: str) -> None:
     """Raise DataError unless `images` is a non-empty uint8 array `[N, H, W, C]` of square images."""
     if not isinstance(images, np.ndarray):
@@ -155,9 +192,9 @@ def check_labels(labels: Any, count: int, num_classes: int | None, where: str) -
         hint = ""
         if labels.ndim == 2:
             hint = ": use y.reshape(-1)" if labels.shape[1] == 1 else ": turn one-hot rows into labels with y.argmax(axis=1)"
-        raise DataError(f"{where}: shape {labels.shape}; expected one label an image, [N]{hint}.")
+        raise DataError(f"{where}: shape {labels.shape}; expected one label per image, [N]{hint}.")
     if len(labels) != count:
-        raise DataError(f"{where}: {len(labels)} labels for {count} images; expected one label an image, in the same order.")
+        raise DataError(f"{where}: {len(labels)} labels for {count} images; expected one label per image, in the same order.")
     if count == 0:
         raise DataError(f"{where}: 0 labels; expected at least one.")
     low, high = int(labels.min()), int(labels.max())
@@ -167,10 +204,10 @@ def check_labels(labels: Any, count: int, num_classes: int | None, where: str) -
 
 
 def check_constants(mean: tuple[float, ...], std: tuple[float, ...], channels: int, where: str) -> None:
-    """Raise DataError unless `mean` and `std` hold one finite value a channel, in units of pixel/255, with `std` above 0."""
+    """Raise DataError unless `mean` and `std` hold one finite value per channel, in units of pixel/255, with `std` above 0."""
     for label, values in (("mean", mean), ("std", std)):
         if len(values) != channels:
-            raise DataError(f"{where}: {label} has {len(values)} values; expected one a channel, that is {channels}.")
+            raise DataError(f"{where}: {label} has {len(values)} values; expected one per channel, that is {channels}.")
         if not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
             raise DataError(
                 f"{where}: {label} is {values}; expected finite values in units of pixel/255, 0..1: divide 0..255 values by 255."

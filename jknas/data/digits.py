@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jknas.data.dataset import Dataset, channel_constants
+from jknas.data.dataset import Dataset, Part, assembled, channel_constants
 from jknas.data.files import DataFile, Located, read_arrays
-from jknas.data.splits import Limit, balanced_order, limited
+from jknas.data.splits import Limit, balanced_order
 
 SIZES = (1000, 297, 500)
 """Images in train, validation and test."""
@@ -26,7 +26,7 @@ _FILE = DataFile(
 
 
 def locate(folder: Path | None) -> Located:
-    """Return where the digits are: in the package, whatever the folder."""
+    """Return the digits, which are part of the package; the folder plays no role."""
     del folder
     return Located(name="digits", files=(_FILE,), read=_read)
 
@@ -40,15 +40,13 @@ def _read(limit: Limit) -> Dataset:
     order = balanced_order(labels)
     first, second = SIZES[0], SIZES[0] + SIZES[1]
     mean, std = channel_constants(images[order[:first]])
-    train, validation, test = limited(limit, train=order[:first], validation=order[first:second], test=order[second:])
-    return Dataset(
+    train, validation, test = (Part(images, labels, rows) for rows in np.split(order, [first, second]))
+    return assembled(
+        train,
+        validation,
+        test,
+        limit=limit,
         name="digits",
-        x_train=images[train],
-        y_train=labels[train],
-        x_validation=images[validation],
-        y_validation=labels[validation],
-        x_test=images[test],
-        y_test=labels[test],
         num_classes=10,
         mean=mean,
         std=std,

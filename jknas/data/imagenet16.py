@@ -1,4 +1,4 @@
-"""ImageNet16-120: the first 120 classes of ImageNet downsampled to 16x16, from its batch files; and a named stand-in.
+"""ImageNet16-120: the first 120 classes of ImageNet downsampled to 16x16, read from its batch files.
 
 References: P. Chrabaszcz et al., "A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets", arXiv:1707.08819;
 NAS-Bench-201 (arXiv:2001.00326, section 2.2) keeps labels 1..120 of the 1,000, in the order of the downsampled data's own label map.
@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jknas.data.dataset import Dataset
+from jknas.data.dataset import Dataset, Part, assembled
 from jknas.data.files import DataFile, Located, read_bytes
-from jknas.data.npz import read_variant
 from jknas.data.pickles import images_and_labels, read_batch
-from jknas.data.splits import Limit, held_out_halves, limited
+from jknas.data.splits import Limit, held_out_halves
 from jknas.errors import DataError
 
 NUM_CLASSES = 120
@@ -63,15 +62,12 @@ def _read(place: Path, folder: Path, limit: Limit) -> Dataset:
     images, labels = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     x_test, y_test = _first_classes(place / "val_data")
     held, test, words = held_out_halves(folder / SPLIT_FILE, y_test)
-    train, held, test = limited(limit, train=np.arange(len(labels)), validation=held, test=test)
-    return Dataset(
+    return assembled(
+        Part(images, labels),
+        Part(x_test, y_test, held),
+        Part(x_test, y_test, test),
+        limit=limit,
         name="imagenet16-120",
-        x_train=images[train],
-        y_train=labels[train],
-        x_validation=x_test[held],
-        y_validation=y_test[held],
-        x_test=x_test[test],
-        y_test=y_test[test],
         num_classes=NUM_CLASSES,
         mean=MEAN,
         std=STD,
@@ -88,23 +84,3 @@ def _first_classes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
     kept = labels < NUM_CLASSES
     return images[kept], labels[kept]
-
-
-def locate_standin(folder: Path | None) -> Located | None:
-    """Find `imagenet16_standin.npz`: 120 ImageNet classes at 16x16, most of them not those of ImageNet16-120."""
-    if folder is None or not (folder / "imagenet16_standin.npz").is_file():
-        return None
-    path = folder / "imagenet16_standin.npz"
-    read = functools.partial(
-        read_variant,
-        path,
-        name="imagenet16-standin",
-        num_classes=NUM_CLASSES,
-        resolution=RESOLUTION,
-        mean=MEAN,
-        std=STD,
-        crop_padding=CROP_PADDING,
-        halve="test",
-        source="a stand-in for ImageNet16-120 with other classes, so accuracies are not ImageNet16-120 accuracies",
-    )
-    return Located(name="imagenet16-standin", files=(DataFile(path),), read=read)

@@ -104,10 +104,3 @@ def check_limit(limit: Any) -> Limit:
     if not isinstance(limit, tuple | list) or len(limit) != 2 or not all(isinstance(n, int | np.integer) and n >= 1 for n in limit):
         raise DataError(f"limit is {limit!r}; expected None or two positive whole numbers (n_train, n_test).")
     return int(limit[0]), int(limit[1])
-
-
-def limited(limit: Limit, *, train: Rows, validation: Rows, test: Rows) -> tuple[Rows, Rows, Rows]:
-    """Return the first rows of each split that `limit` allows: n_train of train and of validation, n_test of test."""
-    if limit is None:
-        return train, validation, test
-    return train[: limit[0]], validation[: limit[0]], test[: limit[1]]

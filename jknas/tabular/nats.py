@@ -17,7 +17,7 @@ import numpy as np
 
 from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
+from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_epochs, check_target
 
 __all__ = ["NatsTable", "nats_bench"]
 
@@ -87,8 +87,7 @@ class NatsTable:
             TabularError: an unknown architecture or data set, or a number of epochs that is not positive.
         """
         choose("data set of a table", dataset, DATASETS, error=TabularError)
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise TabularError(f"epochs is {epochs!r}; expected a whole number of at least 1.")
+        check_epochs(epochs)
         return epochs * self._over_seeds("train-per-time", genotype, dataset, 12, "mean").mean
 
     def validation_seconds(self, genotype: CellGenotype, *, dataset: str) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
-__all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Table", "Target", "check_target"]
+__all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Table", "Target", "check_epochs", "check_target"]
 
 DATASETS = ("cifar10-valid", "cifar10", "cifar100", "imagenet16-120")
 """What the networks of a table were trained on."""
@@ -128,6 +128,16 @@ class Table(Protocol):
     def macs(self, genotype: CellGenotype, *, dataset: str) -> float:
         """Return the multiplications of convolutions and classifier for one image (published as FLOPs)."""
         ...
+
+
+def check_epochs(epochs: int) -> None:
+    """Refuse anything but a whole number of epochs, at least 1.
+
+    Raises:
+        TabularError: it is something else.
+    """
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise TabularError(f"epochs is {epochs!r}; expected a whole number of at least 1.")
 
 
 def check_target(table: Table, dataset: str, split: str, epochs: int) -> Target:
