@@ -9,6 +9,7 @@ from typing import Generic, Protocol, SupportsIndex, TypeVar, overload
 import numpy as np
 
 from jknas.errors import SpaceError
+from jknas.spaces.graph import CellGraph
 
 __all__ = ["Space", "SpaceError"]
 
@@ -93,6 +94,7 @@ class Space(Generic[G]):
         is_dead: whether the output of the cell does not depend on its input.
         parameters: trainable parameters of the whole network.
         macs: multiply-accumulates of the whole network for one image.
+        graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Space(Generic[G]):
     is_dead: Callable[[G], bool]
     parameters: Parameters[G]
     macs: Macs[G]
+    graph: Callable[[G], tuple[CellGraph, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

@@ -21,6 +21,7 @@ from jknas.errors import SpaceError, choose
 from jknas.spaces.nasbench201.canonical import RULES, canonical
 from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.spaces.nasbench201.graph import cell_graphs
 from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Space
 
@@ -160,4 +161,5 @@ NASBENCH201: Space[CellGenotype] = Space(
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
+    graph=cell_graphs,
 )
