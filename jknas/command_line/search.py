@@ -149,7 +149,7 @@ def _draw(record: dict[str, Any], place: Path, space: Any) -> None:
         from jknas.report.cell_drawing import draw_cell
 
         for suffix in ("svg", "png"):
-            draw_cell(space.parse(record["genotype"]), place / f"cell.{suffix}", title=_title(record))
+            draw_cell(space.parse(record["genotype"]), place / f"cell.{suffix}", space=space, title=_title(record))
     if record.get("rounds"):
         from jknas.report.pruning_drawing import draw_pruning
 

@@ -55,7 +55,7 @@ def command(
     if out is not None:
         from jknas.report.cell_drawing import draw_cell
 
-        facts["drawing"] = str(draw_cell(genotype, out, title=_title(arch, facts)))
+        facts["drawing"] = str(draw_cell(genotype, out, space=chosen, title=_title(arch, facts)))
     if json:
         print_json(facts)
         return

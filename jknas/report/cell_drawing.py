@@ -1,214 +1,162 @@
-"""Draw the cells of a genotype.
+"""Draw the cells of a genotype of any space that describes them as graphs (``Space.graph``)."""
 
-A NAS-Bench-201 cell has four nodes, six labelled edges, and shows at a glance which of them reach the output; for a DARTS genotype see
-``jknas.report.darts_drawing``.
-"""
+from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TypeVar
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch
-from matplotlib.path import Path as Curve
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.transforms import Bbox
 
-from jknas.errors import DrawingError
-from jknas.report import darts_drawing
-from jknas.report.page import FADED, FAINT, FONT, INK, NODE, check_target, fit, save
-from jknas.spaces.darts.genotype import DartsGenotype
-from jknas.spaces.nasbench201.genotype import EDGES
+from jknas.errors import DrawingError, JknasError
+from jknas.report.cell_layout import LETTER, RADIUS, Layout, Way, lay_out
+from jknas.report.page import FADED, FAINT, INK, NODE, STYLE, check_target, new_page, save, write_title
+from jknas.spaces.graph import CellGraph, live_nodes
+from jknas.spaces.space import Space
 
-__all__ = ["DrawingError", "draw_cell"]
+__all__ = ["draw_cell", "graphs_of"]
 
-_WIDTH, _HEIGHT, _TITLE_HEIGHT, _NOTE_HEIGHT = 9.0, 3.85, 0.45, 0.35  # inches, and the unit of all coordinates below
-_RADIUS = 0.33
-_NODES = np.array([(0.75, 1.4), (3.3, 2.12), (5.7, 0.68), (8.25, 1.4)])
+G = TypeVar("G")
 
-
-class _Style(NamedTuple):
-    label: str
-    colour: str
+_MARGINS, _LINE = (0.4, 0.52), 0.4  # inches, and the unit of all coordinates below
+_RAIL = "#8A949D"
 
 
-_STYLES = {
-    "none": _Style("none", FAINT),
-    "skip_connect": _Style("skip", "#009E73"),
-    "nor_conv_1x1": _Style("conv 1\u00d71", "#CC79A7"),
-    "nor_conv_3x3": _Style("conv 3\u00d73", "#0072B2"),
-    "avg_pool_3x3": _Style("avg pool 3\u00d73", "#E69F00"),
-}
+def draw_cell(genotype: G, path: str | Path, *, space: Space[G], title: str | None = None) -> Path:
+    """Draw the cells of a genotype into an SVG or PNG file.
 
-
-class _Bend(NamedTuple):
-    """How an edge runs: the control point's distance to the left of its chord, and where along the curve its label stands."""
-
-    offset: float
-    label: float
-
-
-_BENDS = {
-    (1, 0): _Bend(-0.25, 0.5),
-    (2, 0): _Bend(-0.75, 0.5),
-    (2, 1): _Bend(0.0, 0.5),
-    (3, 0): _Bend(4.1, 0.5),
-    (3, 1): _Bend(0.4, 0.5),
-    (3, 2): _Bend(-0.25, 0.5),
-}
-
-
-class Cell(Protocol):
-    """Anything with the six operations of a NAS-Bench-201 cell, for example `jknas.spaces.nasbench201.genotype.CellGenotype`."""
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        """Operation names of the edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2."""
-        ...
-
-
-def draw_cell(genotype: Cell | DartsGenotype, path: str | Path, *, title: str | None = None) -> Path:
-    """Draw a cell, or the two cells of a DARTS genotype, into an SVG or PNG file.
-
-    In a NAS-Bench-201 cell, edges whose operation is "none" are faint and dashed. Nodes and edges that lie on no way from the input to the
-    output are pale, and a note says so when this is true of all of them.
+    Nodes with positions are drawn there, joined by curves. Nodes without form a staircase: the value of a node runs to the right along its
+    own line, and an operation drops from the line of its source to its node, so that lines cross at right angles only. Edges without an
+    operation are left out, and those with an absent one ("none") are faint and dashed. Nodes and edges that are on no path from an input
+    to an output are pale; a note says so if this is true of all.
 
     Args:
-        genotype: the cell, or a DARTS genotype.
-        path: the file, which ends in .svg or .png; its folder must be there. A file of that name is replaced.
-        title: a line above the drawing, shown as it is (no mathematics); made smaller until it fits.
+        genotype: the genotype.
+        path: the file, ending in .svg or .png, in an existing folder. A file of that name is replaced.
+        space: the space of the genotype.
+        title: a line above the drawing, shown as it is (no mathematics); it shrinks until it fits.
 
     Returns:
         The path.
 
     Raises:
-        DrawingError: another suffix, a folder that is not there or cannot be written, or operations that are not six names of
-            NAS-Bench-201.
+        DrawingError: another ending, a folder that does not exist, a file that cannot be written, a space that does not describe its
+            cells, or a genotype that is not from the space.
     """
-    target = check_target(Path(path))
-    if isinstance(genotype, DartsGenotype):
-        save(darts_drawing.compose(genotype, title), target, str(genotype))
-        return target
-    operations = _check_operations(genotype)
-    save(_compose(operations, title), target, "+".join(operations))
+    target = check_target(path)
+    graphs = graphs_of(genotype, space)
+    with mpl.rc_context(STYLE):
+        save(_compose(graphs, title), target, str(genotype))
     return target
 
 
-def _compose(operations: tuple[str, ...], title: str | None) -> Figure:
-    live = _live_nodes(operations)
-    note = None if live else "The output does not depend on the input."
-    below, above = (_NOTE_HEIGHT if note else 0.0), (_TITLE_HEIGHT if title else 0.0)
-    figure = Figure(figsize=(_WIDTH, below + _HEIGHT + above), dpi=150, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, _WIDTH), ylim=(-below, _HEIGHT + above))
-    axes.set_axis_off()
-    for edge, operation in zip(EDGES, operations, strict=True):
-        _draw_edge(axes, edge, operation, pale=not set(edge) <= live)
-    for node in range(len(_NODES)):
-        _draw_node(axes, node, pale=node not in live)
-    if note:
-        axes.text(_WIDTH / 2, -0.1, note, ha="center", va="center", fontsize=11, style="italic", color=INK, family=FONT)
-    if title:
-        text = axes.text(_WIDTH / 2, _HEIGHT + 0.08, title, ha="center", va="center", color=INK, family=FONT, parse_math=False)
-        fit(text, canvas, _WIDTH - 0.5)
+def graphs_of(genotype: G, space: Space[G]) -> tuple[CellGraph, ...]:
+    """Return the cells of a genotype as graphs.
+
+    Raises:
+        DrawingError: the space does not describe its cells, or the genotype is not from the space.
+    """
+    if space.graph is None:
+        raise DrawingError(
+            f"the space {space.name} does not say what its cells look like: give its Space record a function `graph` from a genotype to "
+            "a tuple of jknas.spaces.graph.CellGraph."
+        )
+    try:
+        known = space.parse(str(genotype)) == genotype
+    except JknasError:
+        known = False
+    if not known:
+        raise DrawingError(f"a drawing needs a genotype of the space {space.name}, got {genotype!r:.80}: read its text with space.parse.")
+    return space.graph(genotype)
+
+
+def _compose(graphs: Sequence[CellGraph], title: str | None) -> Figure:
+    """Draw the cells one below the other."""
+    panels = [(graph, layout, _box(graph, layout)) for graph, layout in ((graph, lay_out(graph)) for graph in graphs)]
+    width = max(box.width for _, _, box in panels)
+    bottom = sum(box.height for _, _, box in panels)
+    height = bottom + (_LINE if title else 0.0)
+    figure = new_page(width, height, layout=None)
+    write_title(figure, title, y=1 - 0.1 / height)
+    for graph, layout, box in panels:
+        bottom -= box.height
+        axes = figure.add_axes((0, bottom / height, 1, box.height / height))
+        axes.set(xlim=(box.x0, box.x0 + width), ylim=(box.y0, box.y1))
+        axes.set_axis_off()
+        _draw(axes, graph, layout, box)
     return figure
 
 
-def _check_operations(genotype: Cell) -> tuple[str, ...]:
-    operations = getattr(genotype, "operations", None)
-    if not isinstance(operations, tuple) or len(operations) != len(EDGES):
-        raise DrawingError(
-            f"a drawing needs the {len(EDGES)} operations of a NAS-Bench-201 cell, got {genotype!r}: "
-            "pass a CellGenotype, for example CellGenotype.parse(text), or a DartsGenotype."
+def _box(graph: CellGraph, layout: Layout) -> Bbox:
+    """Return the part of the page that a cell needs."""
+    roles = zip(layout.nodes, (node.role for node in graph.nodes), strict=True)
+    words = [*roles, *((way.label, way.operation.label) for way in layout.ways)]
+    points = np.array([(x + side * LETTER * len(word), y) for (x, y), word in words for side in (-0.5, 0.5)])
+    (left, bottom), (right, top) = points.min(axis=0) - _MARGINS, points.max(axis=0) + _MARGINS
+    right = max(right, (layout.bar or 0.0) + 0.6)
+    return Bbox.from_extents(left, bottom - (0.0 if live_nodes(graph) else _LINE), right, top + (_LINE if graph.title else 0.0))
+
+
+def _draw(axes: Axes, graph: CellGraph, layout: Layout, box: Bbox) -> None:
+    live = live_nodes(graph)
+    caption = f"{graph.title}: {graph.note}" if graph.note else graph.title
+    axes.text(box.x0 + 0.25, box.y1 - 0.25, caption, va="center", fontsize=12, weight="bold")
+    if not live:
+        axes.text(
+            box.x0 + box.width / 2, box.y0 + 0.25, "The output does not depend on the input.", ha="center", fontsize=11, style="italic"
         )
-    for operation in operations:
-        if operation not in _STYLES:
-            raise DrawingError(f"unknown operation {operation!r}: expected one of {', '.join(_STYLES)}.")
-    return operations
+    for node, end in layout.rails.items():
+        x, y = layout.nodes[node]
+        axes.plot([x, end], [y, y], color=_RAIL if node in live else FAINT, linewidth=2.2, solid_capstyle="round", zorder=1)
+    for way in layout.ways:
+        _draw_edge(axes, way, pale=not set(way.ends) <= live)
+    for number, (x, y) in enumerate(layout.nodes):
+        _draw_node(axes, (x, y), str(number), graph.nodes[number].role, pale=number not in live)
+    if layout.bar is not None:
+        _draw_bar(axes, layout.bar, layout.nodes[list(graph.outputs), 1], graph.combination)
 
 
-def _live_nodes(operations: tuple[str, ...]) -> set[int]:
-    """Return the nodes on a way from node 0 to node 3 that has no "none" edge; an empty set for a dead cell."""
-    edges = [edge for edge, operation in zip(EDGES, operations, strict=True) if operation != "none"]
-    reached, needed = {0}, {3}
-    for node, source in edges:  # in the order of the nodes: one pass is enough
-        if source in reached:
-            reached.add(node)
-    for node, source in reversed(edges):
-        if node in needed:
-            needed.add(source)
-    return reached & needed if 3 in reached else set()
-
-
-def _draw_edge(axes: Axes, edge: tuple[int, int], operation: str, *, pale: bool) -> None:
-    node, source = edge
-    bend, style, absent = _BENDS[edge], _STYLES[operation], operation == "none"
-    start, end = _NODES[source], _NODES[node]
-    chord = end - start
-    left = np.array([-chord[1], chord[0]]) / np.hypot(*chord)
-    curve = _between_circles(np.array([start, (start + end) / 2 + bend.offset * left, end]))
-    colour = _pale(style.colour) if pale and not absent else style.colour
+def _draw_edge(axes: Axes, way: Way, *, pale: bool) -> None:
+    operation = way.operation
+    # Pale is mixed with white, not transparent: where an arrow's head covers its shaft, transparency would add up.
+    colour = FAINT if operation.absent else tuple(1 - (0.35 if pale else 1.0) * (1 - part) for part in to_rgb(operation.colour))
     arrow = FancyArrowPatch(
-        path=Curve(curve, [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]),
-        arrowstyle="-" if absent else "-|>,head_length=0.55,head_width=0.28",
-        mutation_scale=18,
-        linewidth=1.3 if absent else 2.6,
-        linestyle=(0, (4, 3)) if absent else "solid",
+        **way.shape,
+        arrowstyle="-" if operation.absent else "-|>,head_length=0.55,head_width=0.27",
+        mutation_scale=15,
+        linewidth=1.3 if operation.absent else 2.5,
+        linestyle=(0, (4, 3)) if operation.absent else "solid",
         color=colour,
         capstyle="butt",
         joinstyle="miter",
-        zorder=1 if absent else 2,
+        zorder=3,
     )
     axes.add_patch(arrow)
-    x, y = _on_curve(curve, bend.label)
-    axes.text(
-        x,
-        y,
-        style.label,
-        ha="center",
-        va="center_baseline",
-        fontsize=9.5 if absent else 11,
-        color=FADED if absent or pale else INK,
-        family=FONT,
-        zorder=4,
-        bbox={
-            "boxstyle": "round,pad=0.38,rounding_size=0.7",
-            "facecolor": "white",
-            "edgecolor": "none" if absent else colour,
-            "linewidth": 1.6,
-        },
-    )
+    if way.dot:
+        axes.plot([way.dot[0], way.label[0]], [way.dot[1], way.label[1]], color="white", linewidth=6, zorder=2)  # what it crosses is behind
+        axes.add_patch(Circle(way.dot, 0.07, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=4))
+    ink, frame = FADED if operation.absent or pale else INK, "none" if operation.absent else colour
+    box = {"boxstyle": "round,pad=0.32,rounding_size=0.6", "facecolor": "white", "edgecolor": frame, "linewidth": 1.6}
+    axes.text(*way.label, operation.label, ha="center", va="center_baseline", color=ink, zorder=5, bbox=box)
 
 
-def _draw_node(axes: Axes, node: int, *, pale: bool) -> None:
-    x, y = _NODES[node]
-    ink = FADED if pale else "white"
-    axes.add_patch(
-        Circle((x, y), _RADIUS, facecolor="#EFEFEF" if pale else NODE, edgecolor=FAINT if pale else NODE, linewidth=1.5, zorder=5)
-    )
-    axes.text(x, y, str(node), ha="center", va="center_baseline", fontsize=15, weight="bold", color=ink, family=FONT, zorder=6)
-    role = {0: "input", 3: "output"}.get(node)
-    if role:
-        axes.text(x, y - _RADIUS - 0.22, role, ha="center", va="center", fontsize=11, color=FADED if pale else INK, family=FONT, zorder=6)
+def _draw_node(axes: Axes, place: tuple[float, float], name: str, role: str, *, pale: bool) -> None:
+    face, edge, ink = ("#EFEFEF", FAINT, FADED) if pale else (NODE, NODE, "white")
+    axes.add_patch(Circle(place, RADIUS, facecolor=face, edgecolor=edge, linewidth=1.5, zorder=6))
+    axes.text(*place, name, ha="center", va="center_baseline", fontsize=14, weight="bold", color=ink, zorder=7)
+    axes.text(place[0], place[1] - RADIUS - 0.14, role, ha="center", va="center", color=FADED if pale else INK, zorder=7)
 
 
-def _on_curve(curve: np.ndarray, t: float | np.ndarray) -> np.ndarray:
-    """Return the points of a quadratic Bezier curve ([3, 2]) at t in [0, 1]; t of shape [m, 1] gives [m, 2]."""
-    return (1 - t) ** 2 * curve[0] + 2 * t * (1 - t) * curve[1] + t**2 * curve[2]
-
-
-def _between_circles(curve: np.ndarray) -> np.ndarray:
-    """Cut a quadratic Bezier curve where it leaves the circle of its first node and where it meets that of its last."""
-    t = np.linspace(0, 1, 2001)[:, None]
-    points = _on_curve(curve, t)
-    outside = (np.hypot(*(points - curve[0]).T) > _RADIUS + 0.03) & (np.hypot(*(points - curve[2]).T) > _RADIUS + 0.05)
-    first, last = t[outside][0, 0], t[outside][-1, 0]
-    blend = (1 - first) * (1 - last) * curve[0] + (first * (1 - last) + last * (1 - first)) * curve[1] + first * last * curve[2]
-    return np.array([_on_curve(curve, first), blend, _on_curve(curve, last)])
-
-
-def _pale(colour: str) -> tuple[float, ...]:
-    # Mixed with white, not made transparent: where an arrow's head covers its shaft, transparency would add up.
-    return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
+def _draw_bar(axes: Axes, x: float, heights: np.ndarray, combination: str) -> None:
+    """Draw the bar in which the lines of several outputs end."""
+    top, bottom = heights.max() + 0.22, heights.min() - 0.22
+    shape = "round,pad=0,rounding_size=0.1"
+    axes.add_patch(FancyBboxPatch((x, bottom), 0.3, top - bottom, boxstyle=shape, facecolor=NODE, edgecolor=NODE, zorder=6))
+    axes.text(x + 0.15, (top + bottom) / 2, combination, ha="center", va="center", rotation=90, fontsize=11, color="white", zorder=7)
+    axes.text(x + 0.15, top + 0.16, "output", ha="center", va="center", zorder=7)

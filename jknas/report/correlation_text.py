@@ -1,4 +1,4 @@
-"""Rows of correlations as plain values, as CSV and as a Markdown table."""
+"""Rows of correlations as plain numbers, as CSV and as a Markdown table."""
 
 import csv
 import io
@@ -10,25 +10,25 @@ from jknas.ranking.correlation import CHOSEN, Row
 
 __all__ = ["as_csv", "as_markdown", "as_plain"]
 
+_HEADS = {"spearman": "Spearman", "kendall_tau_b": "Kendall tau-b", "top_decile_spearman": "Spearman, top 10 %"}
+_HEADS |= {f"regret_at_{k}": f"regret@{k}" for k in CHOSEN}
+
 
 def as_plain(row: Row) -> dict[str, Any]:
-    """Return a row as numbers by name: each measure, its interval as ``_low`` and ``_high``, and the counts.
+    """Return a row as numbers by name: each measure, the ends of its interval as ``_low`` and ``_high``, and the counts.
 
-    A regret that the pool is too small for is NaN.
+    A regret is NaN if the pool is too small for it.
     """
-    measures = {"spearman": row.spearman, "kendall_tau_b": row.kendall, "top_decile_spearman": row.top_decile}
-    measures |= {f"regret_at_{k}": row.regret[k] for k in CHOSEN if k in row.regret}
+    measures = (row.spearman, row.kendall, row.top_decile, *(row.regret.get(k) for k in CHOSEN))
     numbers: dict[str, Any] = {"name": row.name, "n": row.n}
-    for name in ("spearman", "kendall_tau_b", "top_decile_spearman", *(f"regret_at_{k}" for k in CHOSEN)):
-        found = measures.get(name)
-        numbers[name] = math.nan if found is None else found.estimate.value
-        numbers[f"{name}_low"] = math.nan if found is None else found.low
-        numbers[f"{name}_high"] = math.nan if found is None else found.high
+    for name, found in zip(_HEADS, measures, strict=True):
+        ends = (math.nan,) * 3 if found is None else (found.estimate.value, found.low, found.high)
+        numbers |= zip((name, f"{name}_low", f"{name}_high"), ends, strict=True)
     return numbers | {"ties": row.ties, "not_ok": row.not_ok}
 
 
 def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return lines of plain values as CSV, with the columns of the first; values that are no numbers or texts are left out."""
+    """Return lines of `as_plain` as CSV; the columns are the numbers and texts of the first line."""
     columns = [name for name, value in lines[0].items() if isinstance(value, str | int | float)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -38,18 +38,14 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return a Markdown table of lines of plain values (`as_plain`), in their order, with intervals in brackets."""
-    heads = ("score", "Spearman", "Kendall tau-b", "Spearman, top 10 %", *(f"regret@{k}" for k in CHOSEN), "ties", "not ok")
-    names = ("spearman", "kendall_tau_b", "top_decile_spearman", *(f"regret_at_{k}" for k in CHOSEN))
-    rows = [heads, ("---", *("---:" for _ in heads[1:]))]
+    """Return lines of `as_plain` as a Markdown table, in their order, with intervals in brackets."""
+    rows = [("score", *_HEADS.values(), "ties", "not ok"), ("---", *("---:" for _ in _HEADS), "---:", "---:")]
     for line in lines:
-        shown = (_with_interval(line, name, 2 if name.startswith("regret") else 3) for name in names)
+        shown = (_with_interval(line, name, 2 if name.startswith("regret") else 3) for name in _HEADS)
         rows.append((str(line["name"]), *shown, str(line["ties"]), str(line["not_ok"])))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
 def _with_interval(line: Mapping[str, Any], name: str, digits: int) -> str:
     value, low, high = (line[key] for key in (name, f"{name}_low", f"{name}_high"))
-    if math.isnan(value):
-        return "none"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return "none" if math.isnan(value) else f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -1,48 +1,92 @@
-"""What every drawing of an architecture shares: the file it goes into, its colours, its font, and a title that fits.
-
-Colours are those of Okabe and Ito, which stay apart for colour-blind readers; every operation also carries its name.
-"""
+"""What all drawings share: their style, the check of the file that they go into, a title that fits, and files that repeat byte for byte."""
 
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jknas.errors import DrawingError
 
-__all__ = ["FADED", "FAINT", "FONT", "INK", "NODE", "DrawingError", "check_target", "fit", "save"]
+__all__ = ["FADED", "FAINT", "INK", "NODE", "STYLE", "check_target", "new_page", "plain", "save", "write_title"]
 
-FONT = "DejaVu Sans"  # comes with matplotlib, so that the file is the same on every machine
 INK, FADED, FAINT, NODE = "#222222", "#9A9A9A", "#C8C8C8", "#33414E"
 
-_SUFFIXES = (".svg", ".png")
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that the file is the same on every machine
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a title is a dollar
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FADED,
+    "axes.axisbelow": True,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": "#E4E4E4",
+    "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
+    "svg.hashsalt": "jknas",  # the salt of the SVG's identifiers can be set in no other way
+    "svg.fonttype": "path",
+}
+"""Settings of matplotlib for ``matplotlib.rc_context``, under which a figure is made and saved."""
 
 
-def check_target(path: Path) -> Path:
-    """Return the path of a drawing, or refuse it."""
-    if path.suffix.lower() not in _SUFFIXES:
-        raise DrawingError(f"cannot draw into {path}: its name must end in .svg or .png, for example {path.with_suffix('.svg').name}.")
-    if not path.parent.is_dir():
-        raise DrawingError(f"cannot draw into {path}: {path.parent} is not a folder; make it first, or correct the path.")
-    return path
+def check_target(path: str | Path, suffixes: tuple[str, ...] = (".svg", ".png")) -> Path:
+    """Return the path of a drawing.
+
+    Args:
+        path: a file in an existing folder.
+        suffixes: the endings that its name may have.
+
+    Raises:
+        DrawingError: another ending, or no such folder.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        known = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise DrawingError(f"cannot draw into {target}: its name must end in {known}, for example {target.with_suffix(suffixes[0]).name}.")
+    if not target.parent.is_dir():
+        raise DrawingError(f"cannot draw into {target}: {target.parent} is not a folder; make it first, or correct the path.")
+    return target
 
 
-def fit(text: mpl.text.Text, canvas: FigureCanvasAgg, width: float) -> None:
-    """Set a title in 15 points, or smaller, so that it takes at most ``width`` inches."""
-    size = 15.0
-    text.set_fontsize(size)
-    found = text.get_window_extent(canvas.get_renderer()).width / canvas.figure.dpi
-    text.set_fontsize(min(size, size * width / found) if found else size)
+def new_page(width: float, height: float, *, layout: Any = "constrained") -> Figure:
+    """Return an empty figure of that size in inches; the layout "constrained" makes room for titles and labels."""
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_title(figure: Figure, title: str | None, **place: Any) -> None:
+    """Write a title above the figure, in 15 points or as many as fit its width; ``place`` goes to ``Figure.suptitle``."""
+    if title:
+        text = figure.suptitle(title, fontsize=15.0, **place)
+        width, room = text.get_window_extent().width, figure.bbox.width - 0.5 * figure.dpi
+        text.set_fontsize(15.0 * min(1.0, room / width) if width else 15.0)
+
+
+def plain(axes: Any) -> None:
+    """Leave out the frame above and to the right."""
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def save(figure: Figure, target: Path, name: str) -> None:
-    """Write a figure as SVG or PNG. The bytes depend on the figure and the name alone: no date, no random identifiers."""
+    """Write a figure. The bytes depend on the figure and the name alone: no date, no random identifiers.
+
+    Args:
+        figure: the figure.
+        target: a path that `check_target` returned.
+        name: the title in the file's metadata.
+
+    Raises:
+        DrawingError: the file cannot be written.
+    """
     kind = target.suffix.lower()[1:]
-    metadata = {"Title": name, "Date": None, "Creator": "jknas"} if kind == "svg" else {"Title": name, "Software": "jknas"}
+    metadata = {"Title": name, "Software" if kind == "png" else "Creator": "jknas"}
+    undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     try:
-        # The salt of the SVG's identifiers can be set in no other way; the setting is put back at once.
-        with mpl.rc_context({"svg.hashsalt": "jknas", "svg.fonttype": "path"}):
-            figure.savefig(target, format=kind, metadata=metadata)
+        figure.savefig(target, format=kind, metadata=metadata | undated.get(kind, {}))
     except OSError as error:
         raise DrawingError(f"cannot draw into {target} ({error.strerror}): choose a file in a folder that is writable.") from error
+    figure.set_layout_engine("none")  # laid out once; a second file of the same figure is the same picture

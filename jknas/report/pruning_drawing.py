@@ -1,64 +1,38 @@
-"""Draw how a search by pruning went: the supernet's way through its two measures, and which operation went in which round.
+"""Draw how a search by pruning went: the supernet's path through its two measures, and the round in which each operation was removed.
 
 Reference: Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
-arXiv:2102.11535, figure 3 (the way of the supernet).
+arXiv:2102.11535, figure 3 (the path of the supernet).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Rectangle
 
 from jknas.errors import DrawingError, choose
-from jknas.report.page import FADED, FAINT, FONT, INK, check_target, fit, save
-from jknas.report.trajectory_drawing import Box, Point, draw_trajectory, ink_on
+from jknas.report.cell_drawing import graphs_of
+from jknas.report.page import FADED, FAINT, INK, STYLE, check_target, new_page, save, write_title
+from jknas.report.trajectory_drawing import Point, draw_trajectory, ink_on
 from jknas.spaces import Space
-from jknas.spaces.darts import genotype as darts_genotype
-from jknas.spaces.nasbench201 import genotype
+from jknas.spaces.graph import CellGraph
 
 __all__ = ["draw_pruning"]
 
-_FIRST, _LAST, _LEFT = "#D8E8F4", "#003F6B", "#E69F00"  # shades of the first and of the last round, and what is left
-_TITLE_HEIGHT = 0.5  # inches, and the unit of all coordinates below
-_CELL_GAP = 0.3  # between two cells
+T = TypeVar("T")
+
+_FIRST, _LAST, _LEFT = "#D8E8F4", "#003F6B", "#E69F00"  # shades of the first and of the last round, and of what is left
 _KINDS = ("operations", "edges")
 _LEFT_MARK, _NEVER_MARK = "\u2713", "\u2013"
-
-
-class _Layout(NamedTuple):
-    """Where things stand on the page of a space."""
-
-    cells: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # the caption and the edges of each cell
-    width: float
-    height: float
-    plane: Box
-    grid: tuple[float, float]  # upper left corner of the first square
-    square: tuple[float, float]  # width and height
-    name_size: float  # of the edges
-    grid_start: float  # where the caption and the legend of the grid begin
-
-
-_LAYOUTS = {
-    "nasbench201": _Layout((("", genotype.EDGES),), 12.0, 4.9, Box(1.05, 0.8, 6.6, 4.45), (8.4, 4.05), (0.55, 0.56), 9.5, 7.1),
-    "darts": _Layout(
-        (("normal cell", darts_genotype.EDGES), ("reduction cell", darts_genotype.EDGES)),
-        12.4,
-        8.9,
-        Box(1.45, 4.9, 12.15, 8.45),
-        (1.45, 3.3),
-        (0.371, 0.32),
-        8.5,
-        1.45,
-    ),
-}
+_CAPTION: dict[str, Any] = {"fontsize": 12, "weight": "bold"}
 
 
 class _Round(NamedTuple):
@@ -68,42 +42,61 @@ class _Round(NamedTuple):
     live: np.ndarray  # [edges, operations], before the round
     removed: tuple[tuple[int, int], ...]
 
+    def after(self) -> np.ndarray:
+        live = self.live.copy()
+        for removal in self.removed:
+            live[removal] = False
+        return live
+
 
 def draw_pruning(
     rounds: Sequence[Mapping[str, Any]], left: Sequence[Sequence[bool]], path: str | Path, *, space: Space[Any], title: str | None = None
 ) -> Path:
     """Draw a pruning search into an SVG or PNG file.
 
-    One panel shows condition number (logarithmic) and linear regions of the supernet before each round. What the last round left was not
-    measured and has no point. A condition number that is not finite or not positive stands in a strip at the right, region counts that are
-    not finite at the bottom, each with its value. The other panel has a square for every operation of every edge, with the number and
-    the shade of the round in which it went; what is left is outlined.
+    One panel shows the condition number (logarithmic) and the linear regions of the supernet before each round. What the last round left
+    was not measured and has no point. A condition number that is not finite or not positive goes to a strip at the right, a region count
+    that is not finite to a strip at the bottom, each with its value. The other panel has a square for every operation of every edge, with
+    the number and the shade of the round that removed it; what is left is outlined.
 
     Args:
-        rounds: ``state["rounds"]`` of a TE-NAS search, from its first round on; it need not be finished. Of each round are read ``"kind"``
-            ("operations" or "edges"), ``"live"`` ([edge][operation], before the round), ``"condition"``, ``"regions"`` and ``"removed"``
-            (pairs of edge and operation).
+        rounds: ``state["rounds"]`` of a TE-NAS search, from its first round on; it need not be complete. The drawing reads from each round
+            ``"kind"`` ("operations" or "edges"), ``"live"`` ([edge][operation], before the round), ``"condition"``, ``"regions"`` and
+            ``"removed"`` (pairs of edge and operation).
         left: ``state["live"]`` of the same search: what these rounds left, [edge][operation].
-        path: the file, which ends in .svg or .png; its folder must be there. A file of that name is replaced.
-        space: the space that was searched, "nasbench201" or "darts".
-        title: a line above the drawing, shown as it is (no mathematics); made smaller until it fits.
+        path: the file, ending in .svg or .png, in an existing folder. A file of that name is replaced.
+        space: the space that was searched; the graphs of its cells (``Space.graph``) name the edges.
+        title: a line above the drawing, shown as it is (no mathematics); it shrinks until it fits.
 
     Returns:
         The path.
 
     Raises:
-        DrawingError: another suffix, a folder that is not there or cannot be written, a space that has no layout, no rounds, or rounds
-            that do not fit the space, each other or what is left.
+        DrawingError: another ending, a folder that does not exist, a file that cannot be written, a space that does not describe its
+            cells edge by edge, no rounds, or rounds that do not fit the space, each other or what is left.
 
     Deviations:
         Figure 3 of the paper shows the mean of several searches; this is one search.
     """
-    target = check_target(Path(path))
-    choose("space of a pruning", space.name, tuple(_LAYOUTS), error=DrawingError)
+    target = check_target(path)
+    cells = _cells(space)
     checked, final = _check(rounds, left, space)
-    name = f"pruning of {space.name}, {len(checked)} round{'s' * (len(checked) > 1)}"
-    save(_compose(checked, final, space, title), target, name)
+    with mpl.rc_context(STYLE):
+        name = f"pruning of {space.name}, {len(checked)} round{'s' * (len(checked) > 1)}"
+        save(_compose(checked, final, cells, space.operations, title), target, name)
     return target
+
+
+def _cells(space: Space[Any]) -> tuple[CellGraph, ...]:
+    """Return the cells of some genotype: they have all edges, whatever operations it puts there."""
+    cells = graphs_of(next(space.enumerate()), space)
+    count = sum(len(cell.edges) for cell in cells)
+    if count != space.num_edges:
+        raise DrawingError(
+            f"the graphs of {space.name} have {count} edges and its code has {space.num_edges}: list every edge, with the operation None "
+            "where a genotype has none."
+        )
+    return cells
 
 
 def _check(rounds: Any, left: Any, space: Space[Any]) -> tuple[list[_Round], np.ndarray]:
@@ -112,14 +105,13 @@ def _check(rounds: Any, left: Any, space: Space[Any]) -> tuple[list[_Round], np.
         raise DrawingError(f'a drawing of a pruning needs one round or more, got {came}: pass state["rounds"] of a search that has pruned.')
     found: list[_Round] = []
     for number, entry in enumerate(rounds, start=1):
-        checked = _check_round(entry, f"round {number}", space)
-        if found and (checked.live != _after(found[-1])).any():
+        found.append(_check_round(entry, f"round {number}", space))
+        if number > 1 and (found[-1].live != found[-2].after()).any():
             raise DrawingError(
                 f"round {number} does not begin with what round {number - 1} left: pass all rounds of one search, in their order."
             )
-        found.append(checked)
     final = _check_live(left, "what is left", space)
-    if (final != _after(found[-1])).any():
+    if (final != found[-1].after()).any():
         raise DrawingError(
             f"what is left is not what round {len(found)}, the last one, left: pass the rounds and the live operations of one state."
         )
@@ -133,11 +125,8 @@ def _check_round(entry: Any, where: str, space: Space[Any]) -> _Round:
         raise DrawingError(f"{where} is {came}; expected a mapping with {', '.join(names)}.")
     choose(f"kind of {where}", entry["kind"], _KINDS, error=DrawingError)
     live = _check_live(entry["live"], f"live of {where}", space)
-    condition, regions = (_check_number(entry[name], f"{name} of {where}") for name in ("condition", "regions"))
-    try:
-        removed = tuple((int(edge), int(operation)) for edge, operation in entry["removed"])
-    except (TypeError, ValueError) as error:
-        raise DrawingError(f"removed of {where} is {entry['removed']!r:.80}; expected a list of pairs (edge, operation).") from error
+    condition, regions = (_read(entry, name, where, float, "a number (it may be infinite or NaN)") for name in ("condition", "regions"))
+    removed = _read(entry, "removed", where, _as_pairs, "a list of pairs (edge, operation)")
     for edge, operation in removed:
         if not (0 <= edge < space.num_edges and 0 <= operation < len(space.operations)) or not live[edge, operation]:
             raise DrawingError(
@@ -147,11 +136,15 @@ def _check_round(entry: Any, where: str, space: Space[Any]) -> _Round:
     return _Round(entry["kind"], condition, regions, live, removed)
 
 
-def _check_number(value: Any, where: str) -> float:
+def _as_pairs(value: Any) -> tuple[tuple[int, int], ...]:
+    return tuple((int(edge), int(operation)) for edge, operation in value)
+
+
+def _read(entry: Mapping[str, Any], name: str, where: str, convert: Callable[[Any], T], expected: str) -> T:
     try:
-        return float(value)
+        return convert(entry[name])
     except (TypeError, ValueError) as error:
-        raise DrawingError(f"{where} is {value!r:.60}; expected a number (it may be infinite or NaN).") from error
+        raise DrawingError(f"{name} of {where} is {entry[name]!r:.80}; expected {expected}.") from error
 
 
 def _check_live(live: Any, where: str, space: Space[Any]) -> np.ndarray:
@@ -169,124 +162,67 @@ def _check_live(live: Any, where: str, space: Space[Any]) -> np.ndarray:
     return found.astype(bool)
 
 
-def _after(entry: _Round) -> np.ndarray:
-    live = entry.live.copy()
-    for removal in entry.removed:
-        live[removal] = False
-    return live
-
-
-def _compose(rounds: Sequence[_Round], left: np.ndarray, space: Space[Any], title: str | None) -> Figure:
-    layout = _LAYOUTS[space.name]
-    height = layout.height + (_TITLE_HEIGHT if title else 0.0)
-    figure = Figure(figsize=(layout.width, height), dpi=150, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set(xlim=(0, layout.width), ylim=(0, height))
-    page.set_axis_off()
-    shades = _shades(len(rounds))
-    points = [Point(r.condition, r.regions, str(n + 1), shades[n]) for n, r in enumerate(rounds)]
-    _caption(page, layout.plane.left, layout.plane.top + 0.22, "the supernet before each round")
-    draw_trajectory(page, canvas, layout.plane, points)
-    gone = {removal: number for number, entry in enumerate(rounds) for removal in entry.removed}
-    _draw_grid(page, layout, space.operations, gone=gone, left=left, shades=shades)
-    _draw_legend(page, canvas, layout, rounds=rounds, shades=shades, never=len(gone) + left.sum() < left.size)
-    if title:
-        text = page.text(layout.width / 2, layout.height + 0.2, title, ha="center", va="center", color=INK, family=FONT, parse_math=False)
-        fit(text, canvas, layout.width - 0.5)
+def _compose(
+    rounds: Sequence[_Round], left: np.ndarray, cells: Sequence[CellGraph], operations: Sequence[str], title: str | None
+) -> Figure:
+    """Draw the path beside the grid of squares, or above it if the grid is wide."""
+    wide = len(left) > 10
+    size = (max(12.4, 2 + 0.37 * len(left)), 6.02 + 0.36 * len(operations)) if wide else (12.0, 2.1 + 0.56 * len(operations))
+    figure = new_page(size[0], size[1] + (0.5 if title else 0.0))
+    write_title(figure, title)
+    shape = {"nrows": 2, "height_ratios": (1, 0.85)} if wide else {"ncols": 2, "width_ratios": (1.35, 1)}
+    first, second = figure.subfigures(squeeze=False, **shape).flat
+    plane = first.subplots()
+    plane.set_title("the supernet before each round", loc="left", **_CAPTION)
+    grids = second.subplots(1, len(cells), squeeze=False, width_ratios=[len(cell.edges) for cell in cells])[0]
+    second.suptitle("the round in which each operation was removed", x=0.01, ha="left", **_CAPTION)
+    shades = [to_hex((1 - part) * np.array(to_rgb(_FIRST)) + part * np.array(to_rgb(_LAST))) for part in np.linspace(0, 1, len(rounds))]
+    marks = np.where(left, _LEFT_MARK, _NEVER_MARK).astype(object)
+    for number, entry in enumerate(rounds, start=1):
+        for removal in entry.removed:
+            marks[removal] = str(number)
+    colours = {_LEFT_MARK: _LEFT, _NEVER_MARK: "white"} | {str(number): shade for number, shade in enumerate(shades, start=1)}
+    _draw_grids(grids, cells, operations, marks, colours)
+    _draw_legend(second, rounds, shades, never=(marks == _NEVER_MARK).any(), columns=4 if wide else 1)
+    draw_trajectory(
+        plane, [Point(r.condition, r.regions, str(n), shade) for n, (r, shade) in enumerate(zip(rounds, shades, strict=True), 1)]
+    )
     return figure
 
 
-def _shades(count: int) -> list[str]:
-    parts = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
-    return [to_hex((1 - part) * np.array(to_rgb(_FIRST)) + part * np.array(to_rgb(_LAST))) for part in parts]
-
-
-def _caption(page: Axes, x: float, y: float, text: str) -> None:
-    page.text(x, y, text, ha="left", va="center", fontsize=12, weight="bold", color=INK, family=FONT)
-
-
-def _draw_grid(
-    page: Axes,
-    layout: _Layout,
-    operations: Sequence[str],
-    *,
-    gone: Mapping[tuple[int, int], int],
-    left: np.ndarray,
-    shades: Sequence[str],
+def _draw_grids(
+    grids: Sequence[Axes], cells: Sequence[CellGraph], operations: Sequence[str], marks: np.ndarray, colours: Mapping[str, str]
 ) -> None:
-    (x, top), (width, height) = layout.grid, layout.square
-    for row, name in enumerate(operations):
-        y = top - (row + 0.5) * height
-        page.text(x - 0.1, y, name, ha="right", va="center_baseline", fontsize=9.5, color=INK, family=FONT)
-    edge = 0
-    for caption, edges in layout.cells:
-        if caption:
-            page.text(x, top + 0.42, caption, ha="left", va="center", fontsize=10.5, color=INK, family=FONT)
-        for node, source in edges:
-            colour = INK if left[edge].any() else FADED
-            label = f"{node}<-{source}"
-            page.text(x + width / 2, top + 0.14, label, ha="center", va="center", fontsize=layout.name_size, color=colour, family=FONT)
-            for operation in range(len(operations)):
-                corner = (x, top - (operation + 1) * height)
-                number = gone.get((edge, operation))
-                if left[edge, operation]:
-                    _draw_square(page, corner, layout.square, _LEFT_MARK, _LEFT)
-                elif number is None:
-                    _draw_square(page, corner, layout.square, _NEVER_MARK, None)
-                else:
-                    _draw_square(page, corner, layout.square, str(number + 1), shades[number])
-            x += width
-            edge += 1
-        x += _CELL_GAP
-    y = top + 0.74 if layout.cells[0][0] else layout.plane.top + 0.22
-    _caption(page, layout.grid_start, y, "the round in which each operation went")
+    """Draw a square for each operation of each edge: a grid for each cell, a column for each edge."""
+    ends = np.cumsum([len(cell.edges) for cell in cells])
+    for axes, cell, part in zip(grids, cells, np.split(marks, ends[:-1]), strict=True):
+        axes.set(xlim=(0, len(part)), ylim=(len(operations), 0))
+        axes.set_xticks(np.arange(len(part)) + 0.5, labels=[str(edge) for edge in cell.edges], fontsize=8.5)
+        axes.set_yticks(np.arange(len(operations)) + 0.5, labels=operations if axes is grids[0] else [])
+        axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        axes.set_title(cell.title, loc="left", fontsize=10.5)
+        for label, column in zip(axes.get_xticklabels(), part, strict=True):
+            label.set_color(INK if _LEFT_MARK in column else FADED)
+        for (column, row), mark in np.ndenumerate(part):
+            axes.add_patch(_square((column + 0.04, row + 0.04), colours[mark], outlined=mark == _LEFT_MARK))
+            ink, weight = ink_on(colours[mark]) if mark != _NEVER_MARK else FADED, "bold" if mark == _LEFT_MARK else "normal"
+            axes.text(column + 0.5, row + 0.5, mark, ha="center", va="center_baseline", fontsize=10, color=ink, weight=weight, zorder=4)
 
 
-def _draw_square(page: Axes, corner: tuple[float, float], size: tuple[float, float], mark: str, colour: str | None) -> None:
-    """Draw a square with its mark; without a colour it is an operation that never was there."""
-    x, y = corner[0] + 0.02, corner[1] + 0.02
-    outlined = mark == _LEFT_MARK
-    page.add_patch(
-        Rectangle(
-            (x, y),
-            size[0] - 0.04,
-            size[1] - 0.04,
-            facecolor=colour or "white",
-            edgecolor=INK if outlined else FAINT,
-            linewidth=1.8 if outlined else 0.8,
-            zorder=3 if outlined else 2,
-        )
-    )
-    ink = ink_on(colour) if colour else FADED
-    x, y = corner[0] + size[0] / 2, corner[1] + size[1] / 2
-    weight = "bold" if outlined else "normal"
-    page.text(
-        x, y, mark, ha="center", va="center_baseline", fontsize=13 if outlined else 10, weight=weight, color=ink, family=FONT, zorder=4
-    )
+def _square(corner: tuple[float, float], colour: str, *, outlined: bool = False) -> Rectangle:
+    edge, width, level = (INK, 1.8, 3) if outlined else (FAINT, 0.8, 2)
+    return Rectangle(corner, 0.92, 0.92, facecolor=colour, edgecolor=edge, linewidth=width, zorder=level)
 
 
-def _draw_legend(
-    page: Axes, canvas: FigureCanvasAgg, layout: _Layout, *, rounds: Sequence[_Round], shades: Sequence[str], never: bool
-) -> None:
-    """Below the grid: what the squares mean, from left to right, and on the next line where one is full."""
-    items: list[tuple[list[tuple[str, str | None]], str]] = []
+def _draw_legend(figure: Any, rounds: Sequence[_Round], shades: Sequence[str], *, never: bool, columns: int) -> None:
+    entries: dict[str, tuple[Rectangle, ...]] = {}
     for kind, meaning in zip(_KINDS, ("operation removed in this round", "edge removed in this round"), strict=True):
-        chips: list[tuple[str, str | None]] = [(str(n + 1), shades[n]) for n, entry in enumerate(rounds) if entry.kind == kind]
-        if chips:
-            items.append((chips if len(chips) <= 6 else [*chips[:2], ("\u2026", None), chips[-1]], meaning))
-    items.append(([(_LEFT_MARK, _LEFT)], "left"))
+        of_kind = [shade for shade, entry in zip(shades, rounds, strict=True) if entry.kind == kind]
+        if of_kind:
+            entries[meaning] = tuple(_square((0, 0), shade) for shade in of_kind)
+    entries["left"] = (_square((0, 0), _LEFT, outlined=True),)
     if never:
-        items.append(([(_NEVER_MARK, None)], "never there"))
-    size = (0.3, 0.28)
-    start = layout.grid_start
-    x, y = start, layout.grid[1] - rounds[0].live.shape[1] * layout.square[1] - 0.45
-    for chips, meaning in items:
-        text = page.text(x, y + size[1] / 2, meaning, ha="left", va="center_baseline", fontsize=9.5, color=INK, family=FONT)
-        width = len(chips) * size[0] + 0.08 + text.get_window_extent(canvas.get_renderer()).width / canvas.figure.dpi
-        if x > start and x + width > layout.width - 0.2:
-            x, y = start, y - size[1] - 0.06
-        for place, (mark, colour) in enumerate(chips):
-            _draw_square(page, (x + place * size[0], y), size, mark, colour)
-        text.set_position((x + len(chips) * size[0] + 0.08, y + size[1] / 2))
-        x += width + 0.35
+        entries["never there"] = (_square((0, 0), "white"),)
+    handlers = {tuple: HandlerTuple(ndivide=None, pad=0.0)}
+    figure.legend(entries.values(), entries, loc="outside lower left", ncols=columns, handler_map=handlers, handlelength=3)

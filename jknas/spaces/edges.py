@@ -17,6 +17,7 @@ import numpy as np
 
 from jknas.errors import GenotypeError, SpaceError, choose
 from jknas.spaces.code import read_digits
+from jknas.spaces.graph import CellGraph
 from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Canonical, Genotype, Index, Macs, Mutate, Parameters, Space
 
@@ -64,6 +65,7 @@ def edge_space(
     canonical_rules: tuple[str, ...] = ("string",),
     is_dead: Callable[[Any], bool] | None = None,
     index: Index[Any] | None = None,
+    graph: Callable[[Any], tuple[CellGraph, ...]] | None = None,
 ) -> Space[Any]:
     """Make a space whose genotypes are all codes of ``num_edges`` digits.
 
@@ -85,6 +87,7 @@ def edge_space(
         canonical_rules: the names that ``canonical`` takes as ``rule``.
         is_dead: whether the output of a cell does not depend on its input; never by default.
         index: the published numbers of the genotypes, if there are any.
+        graph: a genotype's cells as graphs, from which they are drawn.
 
     Raises:
         SpaceError: operations or edges that make no space.
@@ -175,6 +178,7 @@ def edge_space(
         macs=macs,
         networks=networks,
         index=index,
+        graph=graph,
     )
 
 

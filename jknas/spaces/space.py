@@ -8,6 +8,8 @@ from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeVar, o
 
 import numpy as np
 
+from jknas.spaces.graph import CellGraph
+
 __all__ = ["Genotype", "Index", "Space"]
 
 
@@ -125,6 +127,7 @@ class Space(Generic[G]):
         networks: class of the macro network, or ``"module:Name"`` of it, so that the space can be used without JAX. It takes ``channels``,
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
         index: the published numbers of the genotypes, or None.
+        graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
     """
 
     name: str
@@ -148,6 +151,7 @@ class Space(Generic[G]):
     macs: Macs[G]
     networks: Any = None
     index: Index[G] | None = None
+    graph: Callable[[G], tuple[CellGraph, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

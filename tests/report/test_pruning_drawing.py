@@ -8,10 +8,12 @@ import math
 from collections import Counter
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from jknas.errors import DrawingError
@@ -55,33 +57,58 @@ def made(space: Space, *, absent=True, each=1, conditions=None, regions=None, st
 
 
 def compose(made, space=NASBENCH201, title=None):
-    figure = pruning_drawing._compose(*pruning_drawing._check(*made, space), space, title)
-    figure.canvas.draw()
+    with mpl.rc_context(pruning_drawing.STYLE):
+        figure = pruning_drawing._compose(*pruning_drawing._check(*made, space), pruning_drawing._cells(space), space.operations, title)
+        figure.canvas.draw()
     return figure
 
 
+def plane(figure):
+    """The axes of condition number and regions."""
+    return figure.subfigs[0].axes[0]
+
+
+def grids(figure):
+    """The axes of the squares, one for each cell."""
+    return figure.subfigs[1].axes
+
+
+def texts(figure):
+    return [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+
+
 def labels(figure):
-    """The texts on the labels of the rounds, with their middles."""
-    return [text for text in figure.axes[0].texts if text.get_bbox_patch()]
+    """The texts on the labels of the rounds."""
+    return [text for text in plane(figure).texts if isinstance(text, Annotation)]
 
 
 def extent(figure, text):
-    return (text.get_bbox_patch() or text).get_window_extent(figure.canvas.get_renderer())
+    if text.get_bbox_patch():
+        return text.get_bbox_patch().get_window_extent(figure.canvas.get_renderer())
+    return Text.get_window_extent(text, figure.canvas.get_renderer())
 
 
 def dots(figure):
-    return np.array([patch.center for patch in figure.axes[0].patches if isinstance(patch, Circle)])
+    """The places of the rounds, in the units of the axes: the logarithm of the condition number, and regions."""
+    (line,) = plane(figure).lines
+    return line.get_xydata()
 
 
 def squares(figure):
-    """The squares of a figure with the texts in them, those of the legend at the end."""
-    page = figure.axes[0]
-    boxes = [patch for patch in page.patches if isinstance(patch, Rectangle) and 0.2 < patch.get_width() < 0.6 and patch.get_zorder() > 1]
-    places = np.array([text.get_position() for text in page.texts])
-    middles = np.array([box.get_xy() + np.array((box.get_width(), box.get_height())) / 2 for box in boxes])
-    distances = np.abs(places - middles[:, None]).max(axis=-1)
-    assert (distances.min(axis=1) < 1e-6).all()
-    return [(page.texts[number], box) for number, box in zip(distances.argmin(axis=1), boxes, strict=True)]
+    """The squares of a figure with the texts in them."""
+    found = []
+    for page in grids(figure):
+        boxes = [patch for patch in page.patches if isinstance(patch, Rectangle)]
+        places = np.array([text.get_position() for text in page.texts])
+        middles = np.array([box.get_xy() + np.array((box.get_width(), box.get_height())) / 2 for box in boxes])
+        distances = np.abs(places - middles[:, None]).max(axis=-1)
+        assert (distances.min(axis=1) < 1e-6).all()
+        found += [(page.texts[number], box) for number, box in zip(distances.argmin(axis=1), boxes, strict=True)]
+    return found
+
+
+def edge_names(figure):
+    return [text for axes in grids(figure) for text in axes.get_xticklabels()]
 
 
 @functools.cache
@@ -129,24 +156,34 @@ class TestTrajectory:
         assert np.argsort(x).tolist() == [3, 1, 2, 0]
         np.testing.assert_allclose((x - x[3]) / (x[0] - x[3]), [1, 1 / 3, 2 / 3, 0])  # logarithmic
         np.testing.assert_allclose((y - y[3]) / (y[0] - y[3]), [1, 2 / 3, 1 / 3, 0])
-        arrows = [patch._posA_posB for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+        arrows = [patch._posA_posB for patch in plane(figure).patches if isinstance(patch, FancyArrowPatch)]
         np.testing.assert_allclose(arrows, list(itertools.pairwise(dots(figure))))
         assert [label.get_text() for label in labels(figure)] == ["1", "2", "3", "4"]
-        assert {"1", "10", "100", "1,000"} <= {text.get_text() for text in figure.axes[0].texts}
+        assert [label.xy for label in labels(figure)] == [tuple(dot) for dot in dots(figure)]
+        assert {"1", "10", "100", "1,000"} <= {text.get_text() for text in texts(figure)}
+
+    def test_a_tick_is_at_its_number(self):
+        for conditions in [(1000.0, 10.0, 100.0, 1.0), (470.0, 300.0, 500.0, 280.0), (30.0, 20.0, 9.0, 2.0), (1e-12, 1e300, 10.0, 1.0)]:
+            axes = plane(compose(made(NASBENCH201, conditions=conditions)))
+            for axis, logarithmic in ((axes.xaxis, True), (axes.yaxis, False)):
+                numbers = np.array([float(text.get_text().replace(",", "").replace("\u2212", "-")) for text in axis.get_ticklabels()])
+                assert len(numbers) >= 3
+                np.testing.assert_allclose(axis.get_majorticklocs(), np.log10(numbers) if logarithmic else numbers)
 
     def test_a_number_without_a_place_is_at_the_edge_with_its_value(self):
         conditions, regions = (math.inf, 900.0, -12.34, math.nan), (1400.0, 1200.0, 1100.0, math.nan)
         figure = compose(made(NASBENCH201, conditions=conditions, regions=regions))
         assert [label.get_text() for label in labels(figure)] == ["1 (inf)", "2", "3 (\u221212.3)", "4 (nan, nan)"]
-        x, y = dots(figure).T
-        plane = pruning_drawing._LAYOUTS["nasbench201"].plane
-        assert x[0] == x[2] == x[3] > x[1] + 1
-        assert plane.right - 1 < x[0] < plane.right
+        axes = plane(figure)
+        x, y = axes.transAxes.inverted().transform(axes.transData.transform(dots(figure))).T
+        assert x[0] == x[2] == x[3] > x[1] + 0.2
+        assert 0.8 < x[0] < 1
         assert y[3] < y[2] < y[1] < y[0]
-        assert plane.bottom < y[3] < plane.bottom + 0.5
-        texts = [text.get_text() for text in figure.axes[0].texts]
-        assert texts.count("not finite\nor \u2264 0") == texts.count("not\nfinite") == 1
-        styles = [patch.get_linestyle() for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+        assert 0 < y[3] < 0.15
+        found = [text.get_text() for text in texts(figure)]
+        assert found.count("not finite\nor \u2264 0") == found.count("not\nfinite") == 1
+        styles = [patch.get_linestyle() for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+        assert len(styles) == 3
         assert "solid" not in styles
 
     @pytest.mark.parametrize("condition", [0.0, -1.0, -math.inf, math.nan])
@@ -160,8 +197,7 @@ class TestTrajectory:
         assert labels(figure)[0].get_text() == "1 (inf)"
 
     def test_everything_has_a_place_and_nothing_is_marked(self):
-        texts = [text.get_text() for text in compose(made(NASBENCH201)).axes[0].texts]
-        assert not any("not" in text for text in texts)
+        assert not any("not" in text.get_text() for text in texts(compose(made(NASBENCH201))))
 
 
 class TestGrid:
@@ -172,7 +208,7 @@ class TestGrid:
     def test_every_square_tells_its_round(self, space, options):
         rounds, left = made(space, **options)
         figure = darts_figure() if space is DARTS else compose((rounds, left))
-        found = [(text.get_text(), box) for text, box in squares(figure)][: space.num_edges * len(space.operations)]
+        found = [(text.get_text(), box) for text, box in squares(figure)]
         marks = np.array([mark for mark, _ in found]).reshape(space.num_edges, -1)
         wanted = np.where(np.array(left), "\u2713", "\u2013")
         for number, entry in enumerate(rounds, start=1):
@@ -185,25 +221,31 @@ class TestGrid:
         widths = [[box.get_linewidth() for mark, box in found if (mark == "\u2713") is outlined] for outlined in (True, False)]
         assert min(widths[0]) > max(widths[1])
         # Edges from left to right, operations from the top.
-        places = np.array([(box.get_x(), box.get_y()) for _, box in found]).reshape(space.num_edges, -1, 2)
+        places = np.array([box.get_window_extent().min for _, box in found]).reshape(space.num_edges, -1, 2)
         assert (np.diff(places[:, :, 0], axis=0) > 0).all()
         assert (np.diff(places[:, :, 1], axis=1) < 0).all()
 
     def test_edges_and_operations_are_named(self):
-        texts = Counter(text.get_text() for text in compose(made(NASBENCH201)).axes[0].texts)
-        assert all(texts[f"{node}<-{source}"] == 1 for node, source in genotype.EDGES)
-        assert all(texts[name] == 1 for name in NASBENCH201.operations)
-        assert texts["left"] == texts["operation removed in this round"] == 1
-        assert texts["never there"] == texts["edge removed in this round"] == 0
+        found = Counter(text.get_text() for text in texts(compose(made(NASBENCH201))))
+        assert all(found[f"{node}<-{source}"] == 1 for node, source in genotype.EDGES)
+        assert all(found[name] == 1 for name in NASBENCH201.operations)
+        assert found["left"] == found["operation removed in this round"] == 1
+        assert found["never there"] == found["edge removed in this round"] == 0
 
     def test_edges_of_both_cells_are_named(self):
-        page = darts_figure().axes[0]
-        texts = Counter(text.get_text() for text in page.texts)
-        assert all(texts[f"{node}<-{source}"] == 2 for node, source in darts_genotype.EDGES)
+        found = Counter(text.get_text() for text in texts(darts_figure()))
+        assert all(found[f"{node}<-{source}"] == 2 for node, source in darts_genotype.EDGES)
         names = ("normal cell", "reduction cell", "edge removed in this round", "never there", *DARTS.operations)
-        assert all(texts[name] == 1 for name in names)
-        pale = [text.get_text() for text in page.texts if "<-" in text.get_text() and text.get_color() == pruning_drawing.FADED]
-        assert Counter(name[0] for name in pale) == {"3": 2, "4": 4, "5": 6}  # two edges a node and cell are left
+        assert all(found[name] == 1 for name in names)
+        pale = [text.get_text() for text in edge_names(darts_figure()) if text.get_color() == pruning_drawing.FADED]
+        assert Counter(name[0] for name in pale) == {"3": 2, "4": 4, "5": 6}  # two edges per node and cell are left
+
+    def test_the_legend_has_the_shades_of_the_rounds(self):
+        rounds, _ = made(DARTS, absent=False, each=3)
+        (legend,) = darts_figure().subfigs[1].legends
+        shades = [to_hex(patch.get_facecolor()) for patch in legend.findobj(Rectangle)]
+        marks = {text.get_text(): to_hex(box.get_facecolor()) for text, box in squares(darts_figure())}
+        assert shades == [*(marks[str(number)] for number in range(1, len(rounds) + 1)), marks["\u2713"], marks["\u2013"]]
 
 
 @pytest.mark.parametrize(
@@ -225,10 +267,12 @@ def test_nothing_overlaps_or_leaves_the_page(make):
         assert outer.x0 < inner.x0 < inner.x1 < outer.x1
         assert outer.y0 < inner.y0 < inner.y1 < outer.y1
     inside = {id(text) for text, _ in marked}
-    texts = [text for text in figure.axes[0].texts if id(text) not in inside]
-    names = [*(text.get_text() for text in texts), *("square" for _ in marked), *("dot" for _ in dots(figure))]
-    boxes = [*(extent(figure, text) for text in texts), *(box.get_window_extent() for _, box in marked)]
-    boxes += [patch.get_window_extent() for patch in figure.axes[0].patches if isinstance(patch, Circle)]
+    others = [text for text in texts(figure) if id(text) not in inside]
+    middles = plane(figure).transData.transform(dots(figure))
+    radius = plane(figure).lines[0].get_markersize() / 2 * figure.dpi / 72
+    names = [*(text.get_text() for text in others), *("square" for _ in marked), *("dot" for _ in middles)]
+    boxes = [*(extent(figure, text) for text in others), *(box.get_window_extent() for _, box in marked)]
+    boxes += [mpl.transforms.Bbox([middle - radius, middle + radius]) for middle in middles]
     edges = np.array([box.extents for box in boxes])
     apart = (edges[:, None, :2] >= edges[None, :, 2:]).any(axis=-1)
     overlapping = [(names[i], names[j]) for i, j in zip(*np.nonzero(~(apart | apart.T)), strict=True) if i < j]
@@ -278,7 +322,30 @@ def test_another_file_type_is_refused(tmp_path):
         draw_pruning(ROUNDS, LEFT, tmp_path / "a.pdf", space=NASBENCH201)
 
 
-def test_another_space_is_refused(tmp_path):
-    space = dataclasses.replace(NASBENCH201, name="nasbench101")
-    with pytest.raises(DrawingError, match="Unknown space of a pruning 'nasbench101'; expected one of nasbench201, darts"):
+def test_a_space_that_does_not_describe_its_cells_is_refused(tmp_path):
+    space = dataclasses.replace(NASBENCH201, name="nasbench101", graph=None)
+    with pytest.raises(DrawingError, match="the space nasbench101 does not say what its cells look like"):
         draw_pruning(ROUNDS, LEFT, tmp_path / "a.png", space=space)
+
+
+def test_a_space_that_leaves_edges_out_is_refused(tmp_path):
+    def without_first(cell):
+        (graph,) = NASBENCH201.graph(cell)
+        return (dataclasses.replace(graph, edges=graph.edges[1:]),)
+
+    with pytest.raises(
+        DrawingError, match="the graphs of nasbench201 have 5 edges and its code has 6: list every edge, with the operation"
+    ):
+        draw_pruning(ROUNDS, LEFT, tmp_path / "a.png", space=dataclasses.replace(NASBENCH201, graph=without_first))
+
+
+def test_the_edges_are_named_by_the_graphs_of_the_space(tmp_path):
+    def in_two_cells(cell):
+        (graph,) = NASBENCH201.graph(cell)
+        return tuple(
+            dataclasses.replace(graph, edges=edges, title=title) for edges, title in ((graph.edges[:2], "one"), (graph.edges[2:], "two"))
+        )
+
+    figure = compose((ROUNDS, LEFT), dataclasses.replace(NASBENCH201, name="other", graph=in_two_cells))
+    assert [text.get_text() for text in edge_names(figure)] == [f"{node}<-{source}" for node, source in genotype.EDGES]
+    assert [axes.get_title(loc="left") for axes in grids(figure)] == ["one", "two"]

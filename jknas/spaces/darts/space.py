@@ -21,6 +21,7 @@ import numpy as np
 from jknas.errors import SpaceError, choose
 from jknas.spaces.darts.cost import macs, parameters
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype, Pair
+from jknas.spaces.darts.graph import cell_graphs
 from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Space
 
@@ -236,4 +237,5 @@ DARTS: Space[DartsGenotype] = Space(
     parameters=parameters,
     macs=macs,
     networks="jknas.networks.darts.network:DartsNetwork",
+    graph=cell_graphs,
 )

@@ -20,6 +20,7 @@ from jknas.spaces.edges import edge_space, replace_one
 from jknas.spaces.nasbench201.canonical import RULES, canonical
 from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.spaces.nasbench201.graph import cell_graphs
 from jknas.spaces.nasbench201.index import genotype_at, index_of
 from jknas.spaces.sampling import check_generator
 from jknas.spaces.space import Index, Space
@@ -101,4 +102,5 @@ NASBENCH201: Space[CellGenotype] = edge_space(
     macs=macs,
     networks="jknas.networks.nasbench201.network:CellNetwork",
     index=Index(genotype_at, index_of),
+    graph=cell_graphs,
 )
