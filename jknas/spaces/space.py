@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
 import numpy as np
 
 from jknas.errors import SpaceError
+from jknas.spaces.pruning import PruningPlan
 
 __all__ = ["Space", "SpaceError"]
 
@@ -93,6 +94,7 @@ class Space(Generic[G]):
         is_dead: whether the output of the cell does not depend on its input.
         parameters: trainable parameters of the whole network.
         macs: multiply-accumulates of the whole network for one image.
+        pruning: how TE-NAS prunes a supernet of the space, or None.
         networks: class of the macro network, or ``"module:Name"`` of it, so that the space can be used without JAX. It takes ``channels``,
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
     """
@@ -115,6 +117,7 @@ class Space(Generic[G]):
     is_dead: Callable[[G], bool]
     parameters: Parameters[G]
     macs: Macs[G]
+    pruning: PruningPlan | None = None
     networks: Any = None
 
     def __repr__(self) -> str:

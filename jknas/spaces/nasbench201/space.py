@@ -21,6 +21,7 @@ from jknas.errors import SpaceError, choose
 from jknas.spaces.nasbench201.canonical import RULES, canonical
 from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Space
 
@@ -160,5 +161,14 @@ NASBENCH201: Space[CellGenotype] = Space(
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
+    pruning=PruningPlan(
+        cells=(tuple(range(len(EDGES))),),
+        order=tuple(range(1, len(OPERATIONS))),
+        absent=0,
+        absent_competes=True,
+        kept=None,
+        pruned=1,
+        genotype=CellGenotype.from_code,
+    ),
     networks="jknas.networks.nasbench201.network:CellNetwork",
 )
