@@ -22,7 +22,7 @@ import numpy as np
 from jknas import tabular
 from jknas.ranking import metrics
 from jknas.scoring.store import Store
-from jknas.search.scored_pool import scored_pool
+from jknas.search import scored_pool
 
 DATASET = "cifar100"
 

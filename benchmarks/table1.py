@@ -34,7 +34,7 @@ import numpy as np
 
 from jknas import proxies, search, spaces, tabular
 from jknas.scoring.store import ScoreRecord, Store
-from jknas.search.scored_pool import scored_pool
+from jknas.search import scored_pool
 from jknas.tabular.accounting import ACCOUNTINGS
 
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")

@@ -9,7 +9,7 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
-from jknas.command_line.search_methods import METHOD_NAMES, method_of
+from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_table import draw_course, table_problem
 from jknas.errors import CommandError
 
@@ -19,29 +19,8 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
     method: Annotated[str, typer.Option("--method", help=f"search method: {METHOD_NAMES}")] = "knas",
     space: options.Space = "nasbench201",
-    proxy: Annotated[str | None, typer.Option("--proxy", help=f"what ranks the architectures: {options.PROXY_NAMES} [mgm]")] = None,
+    proxy: Annotated[str | None, typer.Option("--proxy", help=f"what ranks the architectures (mgm): {options.PROXY_NAMES}")] = None,
     settings: options.Set = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="architectures to sample and score [knas, best_by_proxy: 100; proxy_evolution: 3000]")
-    ] = None,
-    topk: Annotated[int | None, typer.Option("--topk", help="candidates to train [knas, random: 20]")] = None,
-    variant: Annotated[str | None, typer.Option("--variant", help="tenas: paper or released [paper]")] = None,
-    statistics: Annotated[str | None, typer.Option("--statistics", help="tenas: batch, or example, which is far quicker [batch]")] = None,
-    draws: Annotated[str | None, typer.Option("--draws", help="tenas: repeat or removal [as the variant]")] = None,
-    population: Annotated[int | None, typer.Option("--population", help="evolution: architectures that can be parents [10]")] = None,
-    tournament: Annotated[int | None, typer.Option("--tournament", help="evolution: drawn to find a parent [3]")] = None,
-    mutation: Annotated[str | None, typer.Option("--mutation", help="evolution: how the change is drawn [as published]")] = None,
-    controller_rate: Annotated[float | None, typer.Option("--controller-rate", help="reinforce: learning rate of Adam [0.01]")] = None,
-    brackets: Annotated[str | None, typer.Option("--brackets", help="bohb: repeat or none [repeat with --table, else none]")] = None,
-    max_evaluations: Annotated[
-        int | None, typer.Option("--max-evaluations", help="architectures to train or look up [random: 20, others 100]")
-    ] = None,
-    budget_seconds: Annotated[
-        float | None, typer.Option("--budget-seconds", help="seconds of training, or of the table's accounting, to spend")
-    ] = None,
-    overflow: Annotated[
-        str | None, typer.Option("--overflow", help="keep or discard the evaluation that exceeds --budget-seconds [keep]")
-    ] = None,
     table_of: Annotated[
         str | None, typer.Option("--table", help="train nothing, look up: cifar10, cifar100 or imagenet16-120 of the table in --folder")
     ] = None,
@@ -49,78 +28,74 @@ def command(
         str, typer.Option("--accounting", help="what an evaluation on a table costs: twelve-epochs or full-training")
     ] = "twelve-epochs",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="epochs of training [20; tenas and best_by_proxy train only if they are given]")
+        int | None, typer.Option("--epochs", help="epochs of training (20; tenas and best_by_proxy train only if they are given)")
     ] = None,
     data: options.Data = "digits",
     folder: options.Folder = None,
     resolution: options.Resolution = None,
     limit: options.Limit = None,
     channels: options.Channels = 16,
-    cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells a stage, or layers of DARTS [as usual in the space]")] = None,
+    cells: options.Cells = None,
     batch: options.Batch = None,
     init: options.Init = "pytorch",
     train_batch: options.TrainBatch = None,
-    learning_rate: options.LearningRate = 0.1,
-    weight_decay: options.WeightDecay = 5e-4,
+    learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
     precision: options.Precision = "float32",
     seed: options.Seed = 0,
-    db: Annotated[Path | None, typer.Option("--db", help="store of scores [default: scores.sqlite in --out]")] = None,
+    db: Annotated[Path | None, typer.Option("--db", help="store of scores (scores.sqlite in --out)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="stop after this long; --resume goes on")] = None,
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="stop after this many scores and trainings")] = None,
     compile_cache: options.CompileCache = None,
     json: options.Json = False,
+    **given: Any,
 ) -> None:
     """Search for an architecture; write DIR/result.json, DIR/cell.svg, DIR/cell.png and DIR/scores.sqlite; with --table a curve."""
     options.use_compile_cache(compile_cache)
     from jknas import search, spaces
 
     chosen = spaces.get(space)
-    if method == "bohb" and brackets is None and table_of is None:
-        brackets = "none"  # to train the same again teaches nothing
-    given = {
-        "--samples": samples,
-        "--topk": topk,
-        "--proxy": proxy,
-        "--variant": variant,
-        "--statistics": statistics,
-        "--draws": draws,
-        "--batch": batch if method == "tenas" else None,
-        "--population": population,
-        "--tournament": tournament,
-        "--mutation": mutation,
-        "--controller-rate": controller_rate,
-        "--brackets": brackets,
-        "--max-evaluations": max_evaluations,
-        "--budget-seconds": budget_seconds,
-        "--overflow": overflow,
-    }
-    made = method_of(method, given, train=epochs is not None or table_of is not None)
-    (named,) = wanted = _one(options.proxies_named(["mgm" if proxy is None else proxy]))
-    (own,) = options.settings_for(wanted, settings)
+    named_options = {f"--{name.replace('_', '-')}": value for name, value in given.items()} | {"--proxy": proxy}
+    if takes(method, "--batch"):
+        named_options["--batch"], batch = batch, None
+    made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
+    ranking = options.proxies_named(["mgm" if proxy is None else proxy])
+    if len(ranking) != 1:
+        raise CommandError(f"--proxy names {len(ranking)} proxies; a search ranks by one.")
+    (own,) = options.settings_for(ranking, settings)
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
-        unused = {"--epochs": epochs, "--batch": batch, "--resolution": resolution, "--limit": limit, "--cells": cells, "--set": settings}
-        looked_up = {"folder": folder, "accounting": accounting, "proxy": named, "db": db, "seed": seed}
-        problem: Any = table_problem(table_of, method, **looked_up, unused={**unused, "--train-batch": train_batch})
+        unused: dict[str, Any] = {
+            "--epochs": epochs,
+            "--batch": batch,
+            "--resolution": resolution,
+            "--limit": limit,
+            "--cells": cells,
+            "--set": settings,
+        }
+        unused |= {"--train-batch": train_batch, "--learning-rate": learning_rate, "--weight-decay": weight_decay}
+        problem: Any = table_problem(
+            table_of, made, folder=folder, accounting=accounting, proxy=ranking[0], db=db, seed=seed, unused=unused
+        )
         chosen, epochs = problem.space, 1
     else:
         epochs = 20 if epochs is None else epochs
-        scheme = options.check_init(init)
         choice = options.DataChoice(data, folder, resolution, limit)
         recipe = options.recipe_for(
             choice,
+            options.recipe_name(chosen, None),
             epochs=epochs,
             train_batch=train_batch,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             precision=precision,
         )
-        dataset = choice.load()
-        parts = {"space": chosen, "dataset": dataset, "network": options.network_for(chosen, dataset, channels, cells)}
-        parts |= {"recipe": recipe, "seed": seed, "proxy": named, "settings": own, "scheme": scheme}
-        parts["batch_size"] = None if method == "tenas" else batch
+        scheme, dataset = options.check_init(init), choice.load(recipe)
+        network = options.network_for(chosen, dataset, channels, cells)
+        parts = {"space": chosen, "dataset": dataset, "network": _trainable(network, recipe), "recipe": recipe, "seed": seed}
+        parts |= {"proxy": ranking[0], "settings": own, "scheme": scheme, "batch_size": batch}
         problem = search.Problem(**parts)
     made.init(problem)  # so that nothing is written for a search that cannot be run
     place = options.output_folder(out)
@@ -143,6 +118,16 @@ def command(
             show(f"the budget was spent before the search was complete; {advice}")
 
 
+with_hyper_parameters(command)
+
+
+def _trainable(network: Any, recipe: Any) -> Any:
+    """Return the network with an auxiliary classifier, where the recipe weighs one."""
+    from jknas.training import with_auxiliary
+
+    return with_auxiliary(network) if recipe.auxiliary_weight else network
+
+
 def _draw(record: dict[str, Any], place: Path, space: Any) -> None:
     """Draw the winner, and the rounds of a pruning search."""
     if record["genotype"] is not None:
@@ -162,12 +147,6 @@ def _store(path: Path | None) -> Any:
     from jknas.scoring.store import Store
 
     return nullcontext() if path is None else Store(path)
-
-
-def _one(found: list[Any]) -> list[Any]:
-    if len(found) != 1:
-        raise CommandError(f"--proxy names {len(found)} proxies; a search ranks by one.")
-    return found
 
 
 def _watcher(bars: Bars, epochs: int) -> Any:

@@ -4,20 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jknas.command_line.search_methods import RANKING
 from jknas.errors import CommandError
 
 _TIMES = 400  # points of a curve
 
 
 def table_problem(
-    dataset: str, method: str, *, folder: Path | None, accounting: str, proxy: Any, db: Path | None, seed: int, unused: Mapping[str, Any]
+    dataset: str, method: Any, *, folder: Path | None, accounting: str, proxy: Any, db: Path | None, seed: int, unused: Mapping[str, Any]
 ) -> Any:
     """Return the problem of a search on a table.
 
     Args:
         dataset: of the table.
-        method: name of the method; those that rank need scores.
+        method: the method; those that rank need scores.
         folder: of the table.
         accounting: what an evaluation costs.
         proxy: whose scores rank.
@@ -28,7 +27,7 @@ def table_problem(
     Raises:
         CommandError: an option that means nothing here, or no store for a method that ranks.
     """
-    from jknas import tabular
+    from jknas import spaces, tabular
     from jknas.scoring.store import Store
     from jknas.search import TableProblem, scored_pool
 
@@ -36,12 +35,15 @@ def table_problem(
         if value is not None:
             raise CommandError(f"{option} does not apply with --table, where nothing is trained: leave it out.")
     scores = None
-    if method in RANKING:
+    table = tabular.load(folder)
+    if method.proxy == "ranks":
         if db is None or not db.exists():
-            raise CommandError(f"--method {method} ranks by scores, and a table has none: name the store of `jknas score --db` with --db.")
+            raise CommandError(
+                f"--method {method.name} ranks by scores, and a table has none: name the store of `jknas score --db` with --db."
+            )
         with Store(db) as store:
-            scores = scored_pool(store, proxy=proxy.name)
-    return TableProblem(table=tabular.load(folder), dataset=dataset, seed=seed, accounting=accounting, proxy=proxy, scores=scores)
+            scores = scored_pool(store, proxy=proxy.name, space=spaces.get(table.space))
+    return TableProblem(table=table, dataset=dataset, seed=seed, accounting=accounting, proxy=proxy, scores=scores)
 
 
 def draw_course(result: Any, place: Path, *, title: str) -> None:
@@ -50,13 +52,13 @@ def draw_course(result: Any, place: Path, *, title: str) -> None:
 
     from jknas.report.anytime_drawing import draw_anytime
     from jknas.search.anytime import band, curve_of
+    from jknas.search.sequential import SequentialState
 
     problem, reports = result.problem, result.problem.protocol.reports
-    if "overflowed" not in result.state or not result.state["chosen"]:
+    if not isinstance(result.state, SequentialState) or not result.state.chosen:
         return  # it does not evaluate one after the other, or has not begun
 
-    def tested(text: str) -> float:
-        genotype = problem.space.parse(text)
+    def tested(genotype: Any) -> float:
         found = problem.table.accuracy(genotype, dataset=reports.dataset, split=reports.split, epochs=reports.epochs, seeds="mean")
         return float(found.mean) / 100
 

@@ -5,7 +5,7 @@ evaluation to the next, and undefined (NaN) before the first one is paid for.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from jknas.errors import SearchError
+from jknas.search.state import State
 
 __all__ = ["Band", "Curve", "band", "curve_of"]
 
@@ -63,38 +64,34 @@ class Band:
     confidence: float
 
 
-def curve_of(state: Mapping[str, Any], tested: Callable[[str], float]) -> Curve:
-    """Return the curve of a search that evaluates one architecture after the other (:mod:`jknas.search.trials`).
+def curve_of(state: State, tested: Callable[[Any], float]) -> Curve:
+    """Return the curve of a search that evaluates one architecture after the other (:mod:`jknas.search.sequential`).
 
     Args:
         state: its last state.
-        tested: reported test accuracy, 0..1, of an architecture string; asked for incumbents only.
+        tested: reported test accuracy, 0..1, of a genotype; asked for incumbents only.
 
     Raises:
         SearchError: a state without a single evaluation.
     """
-    places, listed = state["chosen"], state["candidates"]
-    if not places or listed[places[0]]["training"] is None:
+    evaluated = [state.candidates[place] for place in state.chosen or ()]
+    if not evaluated or evaluated[0].training is None:
         raise SearchError("the search has evaluated no architecture: there is no curve to draw.")
-    seconds, validation, test, spent = [], [], [], 0.0
-    best = (False, -math.inf)
-    for place in places:
-        training = listed[place]["training"]
-        spent += training["seconds"]
-        value = (training["status"] == "ok", training["validation_accuracy"])
-        if value > best:
-            best, reported = value, tested(listed[place]["genotype"])
-        seconds.append(spent)
-        validation.append(best[1])
-        test.append(reported)
-    return Curve(*(np.asarray(values, np.float64) for values in (seconds, validation, test)))
+    rows, spent, best = [], 0.0, (False, -math.inf)
+    for candidate in evaluated:
+        assert candidate.training is not None
+        spent += candidate.training.seconds
+        if candidate.training.value > best:
+            best, reported = candidate.training.value, tested(candidate.genotype)
+        rows.append((spent, best[1], reported))
+    return Curve(*np.asarray(rows, np.float64).T)
 
 
 def band(curves: Sequence[Curve], seconds: Float[np.ndarray, " m"], *, split: str = "test", confidence: float = 0.95) -> Band:
     """Return the mean of curves at some times, with the confidence interval of the mean (Student's t).
 
     Args:
-        curves: one a seed.
+        curves: one per seed.
         seconds: [m] times.
         split: "test" or "validation".
         confidence: coverage, strictly between 0 and 1.

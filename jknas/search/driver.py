@@ -1,9 +1,7 @@
 """Run a search method: step by step, within a budget, with a checkpoint after each step.
 
-An interruption (an exception, Ctrl-C, a killed process) costs at most the step in flight; of a training in flight at most an epoch, with a
-checkpoint folder. Running again with ``resume=True`` ends in the same result as a run that was never interrupted, times apart: with a
-folder, every state passes through its JSON text before the next step sees it. Without one it does not (a search of a table takes a hundred
-steps in a few milliseconds); states are plain data, which come back from their text as they were, so that both give the same.
+An interruption (an exception, Ctrl-C, a killed process) costs at most the step in flight; with a checkpoint folder, a training in flight
+loses at most one epoch. Running again with ``resume=True`` ends in the same result as a run that was never interrupted, times apart.
 """
 
 import time
@@ -13,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from jknas.errors import SearchError
-from jknas.files.json_text import read_json, write_json
 from jknas.search import checkpoint as disk
-from jknas.search.evaluator import AnyEvaluator, Evaluator
-from jknas.search.method import Method, State
-from jknas.search.problem import AnyProblem
-from jknas.search.table_evaluator import TableEvaluator
-from jknas.search.table_problem import TableProblem
+from jknas.search.method import Evaluator, SearchMethod, SearchProblem
+from jknas.search.state import Candidate, State
+
+__all__ = ["Budget", "Event", "SearchResult", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +23,8 @@ class Budget:
     """When to stop before the method is finished; None is no limit. Resumed runs count together.
 
     Attributes:
-        steps: steps of the method: architectures scored or trained (of samples of more than 200, a scoring step takes several).
+        steps: steps of the method: architectures scored, trained or tested, and removals measured (of samples of more than 200, a step
+            scores several architectures).
         seconds: wall-clock time; looked at between steps.
     """
 
@@ -51,7 +48,7 @@ class Event:
 
     Attributes:
         kind: "begin", "compile", "epoch", "step" or "end".
-        phase: "score", "train" or "test".
+        phase: "score", "prune" (TE-NAS measures removals), "train", "simulate" (a search on a table counts seconds) or "test".
         completed: finished units of the phase.
         total: units of the phase.
         detail: "compile": ``program``. "epoch": ``genotype`` and ``record`` (an `EpochRecord`). Otherwise empty.
@@ -71,23 +68,30 @@ class SearchResult:
     Attributes:
         method: which method, with which settings.
         problem: what it searched.
-        state: the last state, see :data:`jknas.search.method.State`.
+        state: the last state, see :class:`jknas.search.state.State`.
         complete: whether the method came to its end; otherwise the budget did.
         steps: steps taken, those before a resume included.
         seconds: wall-clock time, likewise.
+        evaluator: what answered the steps; ``evaluator.variables(genotype)`` are the winner's trained weights.
     """
 
-    method: Method
-    problem: AnyProblem
-    state: State
+    method: SearchMethod[Any]
+    problem: SearchProblem
+    state: Any
     complete: bool
     steps: int
     seconds: float
+    evaluator: Evaluator = field(repr=False)
+
+    @property
+    def winner(self) -> Candidate | None:
+        """The best candidate, None while there is none."""
+        return _winner(self.state)
 
 
 def run(
-    method: Method,
-    problem: AnyProblem,
+    method: SearchMethod[Any],
+    problem: SearchProblem,
     *,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -114,65 +118,37 @@ def run(
     budget = budget or Budget()
     folder = None if checkpoint is None else Path(checkpoint)
     identity = {"method": method.name, "settings": dict(method.settings), **problem.identity()}
-    plain = _as_it_is if folder is None else _as_read
-    state = plain(method.init(problem))
-    found = _restore(folder, identity, resume=resume)
-    steps, before = (0, 0.0) if found is None else (found["steps"], found["seconds"])
-    state = state if found is None else found["state"]
-    start = time.perf_counter()
+    state, steps, before = method.init(problem), 0, 0.0
+    if resume:
+        if folder is None:
+            raise SearchError("resume=True needs checkpoint=..., the folder that holds the state.")
+        state, steps, before = disk.read(folder, method.state, identity, problem.space.parse) or (state, steps, before)
+    elif folder is not None and (folder / disk.STATE_FILE).exists():
+        raise SearchError(f"the folder {folder} already holds a search: go on from it by resuming, or give another folder.")
 
     def tell(kind: str, **detail: Any) -> None:
         if on_event is not None:
             on_event(Event(kind, *method.progress(state), detail))
 
-    evaluator = _evaluator(problem, folder, tell)
-    seconds = before
-    tell("begin")
-    while not method.finished(state) and not budget.spent(steps, seconds):
-        state, steps = plain(method.step(evaluator, state)), steps + 1
-        seconds = before + time.perf_counter() - start
-        if folder is not None:
-            disk.write(folder, {"identity": identity, "state": state, "steps": steps, "seconds": seconds})
-        # Only now: before the state is on disk, the folder of a finished training is what saves it.
-        if not isinstance(evaluator, TableEvaluator):
-            evaluator.keep_only(_winner(problem, state))
-        tell("step")
-    tell("end")
-    return SearchResult(method, problem, state, method.finished(state), steps, seconds)
-
-
-def _evaluator(problem: AnyProblem, folder: Path | None, tell: Callable[..., None]) -> AnyEvaluator:
-    if isinstance(problem, TableProblem):
-        return TableEvaluator(problem)
-    return Evaluator(
-        problem,
+    evaluator = problem.evaluator(
         folder=None if folder is None else folder / "training",
         on_compile=lambda program: tell("compile", program=program),
         on_epoch=lambda genotype, record: tell("epoch", genotype=genotype, record=record),
     )
+    start, seconds = time.perf_counter(), before
+    tell("begin")
+    while not method.finished(state) and not budget.spent(steps, seconds):
+        state, steps = method.step(evaluator, state), steps + 1
+        seconds = before + time.perf_counter() - start
+        if folder is not None:
+            disk.write(folder, disk.Checkpoint(state, steps, seconds), identity)
+        # Only now: before the state is on disk, the folder of a finished training is what saves it.
+        best = _winner(state)
+        evaluator.keep_only(None if best is None else best.genotype)
+        tell("step")
+    tell("end")
+    return SearchResult(method, problem, state, method.finished(state), steps, seconds, evaluator)
 
 
-def _as_read(state: State) -> State:
-    """Return the state as a resumed run would read it."""
-    plain: State = read_json(write_json(state, "the state of the search"))
-    return plain
-
-
-def _as_it_is(state: State) -> State:
-    return state
-
-
-def _winner(problem: AnyProblem, state: State) -> Any:
-    return None if state["winner"] is None else problem.space.parse(state["candidates"][state["winner"]]["genotype"])
-
-
-def _restore(folder: Path | None, identity: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
-    if folder is None:
-        if resume:
-            raise SearchError("resume=True needs checkpoint=..., the folder that holds the state.")
-        return None
-    if resume:
-        return disk.read(folder, identity)
-    if (folder / disk.STATE_FILE).exists():
-        raise SearchError(f"the folder {folder} already holds a search: go on from it by resuming, or give another folder.")
-    return None
+def _winner(state: State) -> Candidate | None:
+    return None if state.winner is None else state.candidates[state.winner]

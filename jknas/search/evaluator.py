@@ -1,35 +1,31 @@
-"""The expensive things that a search step asks for: a score, a training, a test accuracy."""
+"""Answer a search step by computing: score networks, train them, test the winner."""
 
 import functools
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jknas.networks.parameters import Variables
 from jknas.scoring.scorer import Scorer, make_scorer, score_many
-from jknas.search.problem import Problem
-from jknas.search.scored import Scored
-from jknas.search.table_evaluator import TableEvaluator
-from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.training import EpochRecord, Metrics, Training, evaluate, train
+from jknas.search.method import Evaluator, Scored
+from jknas.search.state import Tested, Trained
+from jknas.training import EpochRecord, Training, evaluate, train
 
-__all__ = ["AnyEvaluator", "Evaluator", "Scored"]
+if TYPE_CHECKING:
+    from jknas.search.problem import Problem
 
-T = TypeVar("T")
+__all__ = ["TrainingEvaluator"]
 
 
-class Evaluator:
+class TrainingEvaluator(Evaluator):
     """The programs and trained variables of one problem in this process.
-
-    Nothing here decides a result: whatever is forgotten (by a new process, for instance) is computed again to the same values.
 
     Args:
         problem: what is searched.
-        folder: where trainings keep their progress, one folder a genotype; None keeps none.
+        folder: where trainings keep their progress, one folder per genotype; None keeps none.
         on_compile: called with "scoring" before the scoring program is compiled, which the first score that the store does not hold needs,
             and with "training" before the first training, whose program an earlier training of the process may have left.
         on_epoch: called after each epoch of training.
@@ -37,27 +33,24 @@ class Evaluator:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: "Problem",
         *,
         folder: Path | None = None,
         on_compile: Callable[[str], None] | None = None,
-        on_epoch: Callable[[CellGenotype, EpochRecord], None] | None = None,
+        on_epoch: Callable[[Any, EpochRecord], None] | None = None,
     ) -> None:
-        self.problem = problem
+        super().__init__(problem)
         self._folder = folder
         self._on_compile, self._on_epoch = on_compile, on_epoch
         self._scorer: Scorer | None = None
         self._trained = False
-        self._variables: dict[CellGenotype, Variables] = {}
-        self._made: dict[str, Any] = {}
+        self._variables: dict[Any, Any] = {}
 
-    def made(self, name: str, make: Callable[[], T]) -> T:
-        """Return what ``make`` returned when it was first asked for under this name: compiled programs of a method of its own."""
-        if name not in self._made:
-            self._made[name] = make()
-        return self._made[name]
+    def announce(self, program: str) -> None:  # noqa: D102
+        if self._on_compile is not None:
+            self._on_compile(program)
 
-    def score(self, genotype: CellGenotype) -> Scored:
+    def score(self, genotype: Any) -> Scored:
         """Score a genotype with the problem's proxy; the first call compiles."""
         problem = self.problem
         if self._scorer is None:
@@ -75,13 +68,23 @@ class Evaluator:
             )
         compiled = self._scorer.compile_seconds
         ((record, fresh),) = score_many(self._scorer, (genotype,), store=problem.store)
-        return Scored(record, fresh, self._scorer.compile_seconds - compiled)
+        return Scored(record.score, record.status, record.seconds, fresh, self._scorer.compile_seconds - compiled)
 
-    def train(self, genotype: CellGenotype) -> Training:
-        """Train a genotype by the problem's recipe; one program serves all genotypes. A training that was begun goes on."""
-        if not self._trained:
-            self.announce("training")
+    def train(self, genotype: Any) -> Trained:
+        """Train a genotype by the problem's recipe. A training that was begun goes on.
+
+        One program serves all genotypes, unless the recipe drops paths: then each genotype compiles its own.
+        """
+        training = self._train(genotype)
+        final = training.final["validation"]
+        curves = tuple(epoch.as_dict() for epoch in training.curves)
+        return Trained(training.status, final.accuracy, final.loss, training.run_seconds, training.compile_seconds, curves)
+
+    def _train(self, genotype: Any) -> Training:
         problem, on_epoch = self.problem, self._on_epoch
+        static = bool(problem.recipe.drop_path)
+        if static or not self._trained:
+            self.announce("training")
         training = train(
             problem.network,
             genotype,
@@ -89,6 +92,7 @@ class Evaluator:
             recipe=problem.recipe,
             seed=problem.seed,
             scheme=problem.scheme,
+            wiring="static" if static else "code",
             checkpoint=self._place(genotype),
             resume=self._folder is not None,
             on_epoch=None if on_epoch is None else lambda record: on_epoch(genotype, record),
@@ -97,20 +101,20 @@ class Evaluator:
         self._variables[genotype] = jax.device_get(training.variables)
         return training
 
-    def test(self, genotype: CellGenotype) -> tuple[Metrics, float]:
-        """Return the test metrics of a trained genotype, and the seconds that this took, compilation included.
-
-        Its variables come from memory, else from its folder, else from training it again.
-        """
+    def test(self, genotype: Any) -> Tested:
+        """Return the test metrics of a trained genotype, with the seconds that this took, compilation included."""
         start = time.perf_counter()
-        variables: Any = self._variables.get(genotype)
-        if variables is None:
-            variables = self.train(genotype).variables
-        problem = self.problem
+        problem, variables = self.problem, self.variables(genotype)
         metrics = evaluate(problem.network, variables, genotype, problem.dataset, "test", precision=problem.recipe.precision)
-        return metrics, time.perf_counter() - start
+        return Tested(metrics.accuracy, metrics.loss, metrics.n, time.perf_counter() - start)
 
-    def keep_only(self, genotype: CellGenotype | None) -> None:
+    def variables(self, genotype: Any) -> Any:
+        """Return ``{"params", "batch_stats"}`` of a trained genotype: from memory, else from its folder, else by training it again."""
+        if genotype not in self._variables:
+            self._train(genotype)
+        return self._variables[genotype]
+
+    def keep_only(self, genotype: Any) -> None:
         """Forget the trained variables of every other genotype, and its folder: weights and momenta of all operations take tens of MB."""
         self._variables = {kept: variables for kept, variables in self._variables.items() if kept == genotype}
         if self._folder is None or not self._folder.is_dir():
@@ -122,14 +126,5 @@ class Evaluator:
             if named and place.is_dir() and place != kept_place:
                 shutil.rmtree(place)
 
-    def _place(self, genotype: CellGenotype) -> Path | None:
+    def _place(self, genotype: Any) -> Path | None:
         return None if self._folder is None else self._folder / "".join(map(str, genotype.code))
-
-    def announce(self, what: str) -> None:
-        """Say that a program is about to be compiled."""
-        if self._on_compile is not None:
-            self._on_compile(what)
-
-
-AnyEvaluator = Evaluator | TableEvaluator
-"""What trains, and what looks up: see :mod:`jknas.search.table_problem`."""

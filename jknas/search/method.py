@@ -1,54 +1,218 @@
-"""What a search method is: a pair ``(init, step)`` on plain data, and how far it is."""
+"""What a search method is, and what it may ask of the world.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from jknas.search.evaluator import AnyEvaluator
-from jknas.search.problem import AnyProblem
-
-State = Mapping[str, Any]
-"""The state of a search: None, bool, int, float (of any value) and str in lists and string-keyed mappings, so that it has a JSON text. A
-step returns a new one and leaves the old one as it was. What every method's state holds:
-
-``candidates``
-    list of candidates, see :mod:`jknas.search.candidates`.
-``winner``
-    place of the chosen candidate in that list, or None while there is none.
-``test``
-    ``{"accuracy", "loss", "n"}`` of the winner on the test split, or None before the end.
-``chosen``
-    places of the candidates to train, or None before they are chosen; those trained so far where each choice waits for the last training
-    (:mod:`jknas.search.trials`).
-``compile_seconds``, ``score_seconds``, ``train_seconds``, ``test_seconds``
-    where the time went; on a table the training seconds are those of its accounting.
+A method is a frozen dataclass. Its fields are its hyper-parameters; :func:`option` gives a field an option of ``jknas search``. Its three
+functions are pure: ``init(problem)`` makes the first state, ``step(evaluator, state)`` returns the next one, ``progress(state)`` says how
+far the search is. :mod:`jknas.search.registry` finds the class by itself. The modules of methods import no JAX, so that ``--help`` is
+quick: a method that computes imports what it needs when it runs.
 """
 
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-class Progress(NamedTuple):
-    """How far a search is: the phase in one word, and how many of its units are done."""
+from jknas.errors import SearchError
+from jknas.search.state import State, Tested, Trained
+
+if TYPE_CHECKING:
+    from jknas.data import Dataset
+    from jknas.spaces.space import Space
+
+__all__ = ["Completion", "Evaluator", "Scored", "SearchMethod", "SearchProblem", "check_count", "check_seed", "option"]
+
+S = TypeVar("S", bound=State)
+T = TypeVar("T")
+
+
+class Completion(NamedTuple):
+    """How far a search is: the phase ("score", "prune", "train", "simulate" or "test"), its finished units, and all its units."""
 
     phase: str
     completed: int
     total: int
 
 
+class Scored(NamedTuple):
+    """A score as a step gets it.
+
+    Attributes:
+        score: the number.
+        status: what it means, one of :data:`jknas.scoring.record.STATUSES`.
+        seconds: time of its computation.
+        fresh: whether it was computed now, and not read from a store.
+        compile_seconds: time of the compilation that it needed.
+    """
+
+    score: float
+    status: str
+    seconds: float
+    fresh: bool = False
+    compile_seconds: float = 0.0
+
+
+class SearchProblem(Protocol):
+    """What is searched. :class:`jknas.search.Problem` trains networks, :class:`jknas.search.TableProblem` looks them up."""
+
+    @property
+    def space(self) -> "Space[Any]":
+        """Where the architectures come from."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Everything that is drawn follows from it."""
+        ...
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, otherwise -1."""
+        ...
+
+    @property
+    def images(self) -> "Dataset | None":
+        """The images, for methods that measure or train networks themselves; None on a table."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return plain data that differ whenever a result may."""
+        ...
+
+    def parameters(self, genotype: Any) -> int:
+        """Return the number of trainable parameters of an architecture's network."""
+        ...
+
+    def macs(self, genotype: Any) -> float:
+        """Return the multiply-accumulates of an architecture's network for one image."""
+        ...
+
+    def evaluator(
+        self,
+        *,
+        folder: Path | None = None,
+        on_compile: Callable[[str], None] | None = None,
+        on_epoch: Callable[[Any, Any], None] | None = None,
+    ) -> "Evaluator":
+        """Return what answers the steps of one search in this process.
+
+        Args:
+            folder: where trainings keep their progress; None keeps none.
+            on_compile: called with the name of a program before it is compiled.
+            on_epoch: called with genotype and :class:`jknas.training.EpochRecord` after each epoch of training.
+        """
+        ...
+
+
+class Evaluator:
+    """What a step may ask for. Nothing here decides a result: whatever a new process has forgotten is computed again to the same value.
+
+    :class:`jknas.search.evaluator.TrainingEvaluator` computes, :class:`jknas.search.table.TableEvaluator` looks up.
+
+    Args:
+        problem: what is searched, a :class:`SearchProblem`.
+    """
+
+    def __init__(self, problem: Any) -> None:
+        self.problem = problem
+        self._made: dict[str, Any] = {}
+
+    def score(self, genotype: Any) -> Scored:
+        """Score an architecture with the problem's proxy."""
+        raise NotImplementedError
+
+    def train(self, genotype: Any) -> Trained:
+        """Train an architecture, or look its training up."""
+        raise NotImplementedError
+
+    def test(self, genotype: Any) -> Tested:
+        """Return the reported accuracy of a trained architecture."""
+        raise NotImplementedError
+
+    def made(self, name: str, make: Callable[[], T]) -> T:
+        """Return what ``make`` returned when it was first asked for under this name: compiled programs of a method of its own."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def announce(self, program: str) -> None:
+        """Say that a program is about to be compiled."""
+
+    def keep_only(self, genotype: Any) -> None:
+        """Forget what is kept of every other architecture; of all for None."""
+
+    def variables(self, genotype: Any) -> Any:
+        """Return the trained variables of an architecture that is kept; None where nothing is trained."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """A search method with its hyper-parameters fixed.
+class SearchMethod(Generic[S]):
+    """A search method with its hyper-parameters.
 
     Attributes:
         name: under which it is registered.
-        settings: the hyper-parameters, as plain data.
-        init: ``init(problem) -> state``; refuses what cannot work with a `SearchError` before anything expensive.
-        step: ``step(evaluator, state) -> state``: one unit of work. The same state gives the same next state, times apart.
-        progress: ``progress(state) -> Progress`` of the next step.
-        finished: whether no step is left.
+        state: the record of its states.
+        proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, or "" where it has no use.
     """
 
-    name: str
-    settings: Mapping[str, Any]
-    init: Callable[[AnyProblem], State]
-    step: Callable[[AnyEvaluator, State], State]
-    progress: Callable[[State], Progress]
-    finished: Callable[[State], bool]
+    name: ClassVar[str]
+    state: ClassVar[type[State]] = State
+    proxy: ClassVar[str] = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by name."""
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+
+    def init(self, problem: SearchProblem) -> S:
+        """Return the first state.
+
+        Raises:
+            SearchError: the method cannot search this problem; nothing expensive was computed.
+        """
+        raise NotImplementedError
+
+    def step(self, evaluator: Evaluator, state: S) -> S:
+        """Do one unit of work. The same state gives the same next state, times apart; the old one stays as it was."""
+        raise NotImplementedError
+
+    def progress(self, state: S) -> Completion:
+        """Return how far the phase of the next step is."""
+        raise NotImplementedError
+
+    def finished(self, state: S) -> bool:
+        """Return whether no step is left."""
+        return state.test is not None
+
+    def report(self, problem: SearchProblem, state: S) -> dict[str, Any]:
+        """Return what the record of a search (:mod:`jknas.search.result`) holds of this method alone, as plain data."""
+        del problem, state
+        return {}
+
+
+def option(default: Any, text: str, *, name: str | None = None, also: str | None = None, usually: str | None = None, **special: Any) -> Any:
+    """Return a dataclass field that ``jknas search`` offers as an option.
+
+    Args:
+        default: of the field.
+        text: the help; methods that share an option share its text.
+        name: of the option; ``--`` and the field's name by default.
+        also: a second option that sets the same field.
+        usually: the default as the help names it, where the value does not say it.
+        **special: other defaults of the command line: ``when_training`` where networks are trained and not looked up, ``when_timed`` where
+            ``--budget-seconds`` is given, so that seconds alone are the limit.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "name": name, "also": also, "usually": usually, **special})
+
+
+def check_count(name: str, value: Any, *, most: int | None = None, of: str = "") -> None:
+    """Raise SearchError unless ``value`` is a whole number from 1 to ``most``; ``of`` says what limits it."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SearchError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+    if most is not None and value > most:
+        raise SearchError(f"{name} is {value}, and {of}: choose 1..{most}.")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise SearchError unless ``seed`` is a whole number from 0 to 2^32 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise SearchError(f"seed is {seed!r}; expected a whole number from 0 to 2^32 - 1.")

@@ -1,7 +1,8 @@
-"""What a search searches: everything that its result depends on, except the method."""
+"""A search problem whose networks are trained: everything that the result depends on, except the method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jknas import proxies
@@ -15,9 +16,12 @@ from jknas.proxies.macs import mac_count
 from jknas.proxies.params import parameter_count
 from jknas.proxies.proxy import Setting
 from jknas.scoring.store import Store
-from jknas.search.table_problem import TableProblem
+from jknas.search.evaluator import TrainingEvaluator
+from jknas.search.method import check_seed
 from jknas.spaces.space import Space
 from jknas.training import Recipe
+
+__all__ = ["Problem"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,8 +59,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise SearchError(f"seed is {self.seed!r}; expected a whole number from 0 to 2^32 - 1.")
+        check_seed(self.seed)
         kind = type(self.network).__name__
         if isinstance(macro := macro_of(self.space), type) and not isinstance(self.network, macro):
             raise SearchError(
@@ -83,6 +86,21 @@ class Problem:
         """1 where a higher score is better, otherwise -1."""
         return 1 if self.proxy.higher_is_better else -1
 
+    @property
+    def images(self) -> Dataset:
+        """The data set."""
+        return self.dataset
+
+    def evaluator(
+        self,
+        *,
+        folder: Path | None = None,
+        on_compile: Callable[[str], None] | None = None,
+        on_epoch: Callable[[Any, Any], None] | None = None,
+    ) -> TrainingEvaluator:
+        """Return what scores and trains for the steps of a search."""
+        return TrainingEvaluator(self, folder=folder, on_compile=on_compile, on_epoch=on_epoch)
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
         return parameter_count(self.space, genotype, self.network, self.dataset.resolution)
@@ -108,7 +126,3 @@ class Problem:
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
         }
-
-
-AnyProblem = Problem | TableProblem
-"""What is trained for, and what is looked up: see :mod:`jknas.search.table_problem`."""

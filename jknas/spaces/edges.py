@@ -18,6 +18,7 @@ import numpy as np
 from jknas.errors import GenotypeError, SpaceError, choose
 from jknas.spaces.code import read_digits
 from jknas.spaces.graph import CellGraph
+from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Canonical, Genotype, Index, Macs, Mutate, Parameters, Space
 
@@ -66,6 +67,7 @@ def edge_space(
     is_dead: Callable[[Any], bool] | None = None,
     index: Index[Any] | None = None,
     graph: Callable[[Any], tuple[CellGraph, ...]] | None = None,
+    pruning: PruningPlan | None = None,
 ) -> Space[Any]:
     """Make a space whose genotypes are all codes of ``num_edges`` digits.
 
@@ -88,6 +90,7 @@ def edge_space(
         is_dead: whether the output of a cell does not depend on its input; never by default.
         index: the published numbers of the genotypes, if there are any.
         graph: a genotype's cells as graphs, from which they are drawn.
+        pruning: how TE-NAS prunes a supernet of the space.
 
     Raises:
         SpaceError: operations or edges that make no space.
@@ -179,6 +182,7 @@ def edge_space(
         networks=networks,
         index=index,
         graph=graph,
+        pruning=pruning,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeVar, o
 import numpy as np
 
 from jknas.spaces.graph import CellGraph
+from jknas.spaces.pruning import PruningPlan
 
 __all__ = ["Genotype", "Index", "Space"]
 
@@ -124,6 +125,7 @@ class Space(Generic[G]):
         is_dead: whether the output of the cell does not depend on its input.
         parameters: trainable parameters of the whole network.
         macs: multiply-accumulates of the whole network for one image.
+        pruning: how TE-NAS prunes a supernet of the space, or None.
         networks: class of the macro network, or ``"module:Name"`` of it, so that the space can be used without JAX. It takes ``channels``,
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
         index: the published numbers of the genotypes, or None.
@@ -149,6 +151,7 @@ class Space(Generic[G]):
     is_dead: Callable[[G], bool]
     parameters: Parameters[G]
     macs: Macs[G]
+    pruning: PruningPlan | None = None
     networks: Any = None
     index: Index[G] | None = None
     graph: Callable[[G], tuple[CellGraph, ...]] | None = None

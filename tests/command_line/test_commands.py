@@ -18,7 +18,7 @@ from jknas import cli, proxies, spaces
 from jknas.command_line import options
 from jknas.proxies import Proxy
 from jknas.scoring.store import Store
-from jknas.search import driver
+from jknas.search import problem as search_problem
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TINY = ["--channels", "4", "--cells", "1", "--resolution", "8", "--limit", "40,20"]
@@ -73,7 +73,7 @@ def made_up(monkeypatch):
     """Search with made-up scores and trainings."""
     for name, value in {"scores": {}, "accuracies": {}, "diverging": (), "asked": [], "fail_at": None}.items():
         monkeypatch.setattr(stubs.Evaluator, name, value)
-    monkeypatch.setattr(driver, "Evaluator", stubs.Evaluator)
+    monkeypatch.setattr(search_problem, "TrainingEvaluator", stubs.Evaluator)
     return stubs.Evaluator
 
 
@@ -561,9 +561,9 @@ class TestTrain:
     def made_up_training(self, monkeypatch):
         from jknas import training
 
-        evaluator = stubs.Evaluator(stubs.problem())
-        monkeypatch.setattr(training, "train", lambda network, genotype, dataset, **others: evaluator.train(genotype))
-        monkeypatch.setattr(training, "evaluate", lambda network, variables, genotype, *others, **more: evaluator.test(genotype)[0])
+        tested = training.Metrics(1.0, 0.5, 20)
+        monkeypatch.setattr(training, "train", lambda network, genotype, dataset, **others: stubs.training(genotype, others["recipe"], 0))
+        monkeypatch.setattr(training, "evaluate", lambda network, variables, genotype, *others, **more: tested)
 
     def test_a_result(self, run, made_up, made_up_training, tmp_path):
         (record,) = run.json("train", "--arch", "resnet", "--data", "digits", "--epochs", 2, *TINY, "--out", tmp_path)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import search_tables as tables
@@ -5,27 +7,26 @@ import search_tables as tables
 from jknas import search
 from jknas.errors import SearchError
 from jknas.search.anytime import Curve, band, curve_of
+from jknas.search.methods.bohb import Bohb
+from jknas.search.state import Candidate, State, Trained
 
 
 def state_of(accuracies, seconds=10.0, statuses=None):
     statuses = statuses or ["ok"] * len(accuracies)
-    trainings = [
-        {"status": status, "validation_accuracy": accuracy, "seconds": seconds}
-        for accuracy, status in zip(accuracies, statuses, strict=True)
-    ]
-    listed = [{"genotype": str(place), "training": training} for place, training in enumerate(trainings)]
-    return {"chosen": list(range(len(listed))), "candidates": listed}
+    trainings = [Trained(status, accuracy, np.nan, seconds) for accuracy, status in zip(accuracies, statuses, strict=True)]
+    listed = tuple(Candidate(place, training=training) for place, training in enumerate(trainings))
+    return State(chosen=tuple(range(len(listed))), candidates=listed)
 
 
 def test_the_incumbent_is_chosen_by_validation_and_its_test_is_shown():
-    curve = curve_of(state_of([0.5, 0.7, 0.6, 0.8]), lambda text: [0.9, 0.2, 0.99, 0.3][int(text)])
+    curve = curve_of(state_of([0.5, 0.7, 0.6, 0.8]), lambda genotype: [0.9, 0.2, 0.99, 0.3][genotype])
     np.testing.assert_array_equal(curve.seconds, [10, 20, 30, 40])
     np.testing.assert_array_equal(curve.validation, [0.5, 0.7, 0.7, 0.8])
     np.testing.assert_array_equal(curve.test, [0.9, 0.2, 0.2, 0.3])
 
 
 def test_it_is_a_step_function_that_begins_when_the_first_evaluation_is_paid_for():
-    curve = curve_of(state_of([0.5, 0.7]), lambda text: 0.25 * int(text))
+    curve = curve_of(state_of([0.5, 0.7]), lambda genotype: 0.25 * genotype)
     validation, test = curve.at(np.array([0.0, 9.9, 10.0, 19.9, 20.0, 1e9]))
     np.testing.assert_array_equal(validation, [np.nan, np.nan, 0.5, 0.5, 0.7, 0.7])
     np.testing.assert_array_equal(test, [np.nan, np.nan, 0.0, 0.0, 0.25, 0.25])
@@ -39,17 +40,17 @@ def test_a_diverged_training_costs_and_does_not_lead():
 
 def test_an_architecture_that_is_evaluated_twice_costs_twice():
     state = state_of([0.5, 0.7])
-    curve = curve_of({**state, "chosen": [0, 1, 1, 0]}, float)
+    curve = curve_of(dataclasses.replace(state, chosen=(0, 1, 1, 0)), float)
     assert curve.seconds[-1] == 40
 
 
 def test_the_end_of_a_curve_is_the_result_of_the_search():
     problem = tables.problem()
-    result = search.run(search.bohb(evaluations=30), problem)
-    curve = curve_of(result.state, lambda text: 2 * len(text))
-    assert curve.seconds[-1] == result.state["train_seconds"]
-    winner = result.state["candidates"][result.state["winner"]]
-    assert (curve.validation[-1], curve.test[-1]) == (winner["training"]["validation_accuracy"], 2 * len(winner["genotype"]))
+    result = search.run(Bohb(evaluations=30), problem)
+    curve = curve_of(result.state, lambda genotype: 2 * len(str(genotype)))
+    assert curve.seconds[-1] == result.state.train_seconds
+    winner = result.winner
+    assert (curve.validation[-1], curve.test[-1]) == (winner.training.validation_accuracy, 2 * len(str(winner.genotype)))
 
 
 def test_a_band_is_the_interval_of_a_mean():
@@ -72,7 +73,7 @@ def test_the_band_of_one_search_has_no_width_to_tell():
 
 def test_refusals():
     with pytest.raises(SearchError, match="has evaluated no architecture"):
-        curve_of({"chosen": [], "candidates": []}, lambda text: 0.0)
+        curve_of(State(chosen=()), lambda genotype: 0.0)
     with pytest.raises(SearchError, match="no curve to average"):
         band([], np.array([1.0]))
     with pytest.raises(SearchError, match="split is 'train'"):

@@ -8,19 +8,27 @@ from hypothesis import strategies as st
 
 from jknas import search
 from jknas.errors import SearchError
-from jknas.files.json_text import export_json, write_json
-from jknas.search import Budget, as_record, driver, run
-from jknas.search.candidates import best_trained, order_by_score
+from jknas.files.json_text import export_json, read_json, write_json
+from jknas.search import Budget, as_record, problem, run
+from jknas.search.checkpoint import from_plain, to_plain
+from jknas.search.methods.best_by_proxy import BestByProxy
+from jknas.search.methods.bohb import Bohb
+from jknas.search.methods.evolution import Evolution
+from jknas.search.methods.knas import Knas
+from jknas.search.methods.proxy_evolution import ProxyEvolution
+from jknas.search.methods.random import RandomSearch
+from jknas.search.methods.reinforce import Reinforce
+from jknas.search.state import Candidate, best_trained, order_by_score
 from jknas.training import Recipe
 
 METHODS = {
-    "knas": search.knas(samples=6, topk=3),
-    "random": search.random_search(topk=3),
-    "evolution": search.evolution(population=3, tournament=2, evaluations=6),
-    "proxy_evolution": search.proxy_evolution(samples=5, population=2, tournament=2, evaluations=5),
-    "reinforce": search.reinforce(learning_rate=0.5, evaluations=4),
-    "bohb": search.bohb(evaluations=13),  # repeats nine, and proposes after eight
-    "best_by_proxy": search.best_by_proxy(samples=5, train=True),
+    "knas": Knas(samples=6, topk=3),
+    "random": RandomSearch(topk=3),
+    "evolution": Evolution(population=3, tournament=2, evaluations=6),
+    "proxy_evolution": ProxyEvolution(samples=5, population=2, tournament=2, evaluations=5),
+    "reinforce": Reinforce(learning_rate=0.5, evaluations=4),
+    "bohb": Bohb(evaluations=13),  # repeats nine, and proposes after eight
+    "best_by_proxy": BestByProxy(samples=5, train=True),
 }
 
 
@@ -28,8 +36,12 @@ METHODS = {
 def evaluator(monkeypatch):
     for name, value in {"scores": {}, "accuracies": {}, "diverging": (), "asked": [], "fail_at": None}.items():
         monkeypatch.setattr(stubs.Evaluator, name, value)
-    monkeypatch.setattr(driver, "Evaluator", stubs.Evaluator)
+    monkeypatch.setattr(problem, "TrainingEvaluator", stubs.Evaluator)
     return stubs.Evaluator
+
+
+def text_of(state):
+    return write_json(to_plain(state), "a state")
 
 
 def numbers(result):
@@ -41,16 +53,16 @@ def numbers(result):
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 class TestEveryMethod:
-    def test_its_state_is_plain_data_and_steps_leave_the_old_one_alone(self, method):
+    def test_its_state_has_a_text_and_steps_leave_the_old_one_alone(self, method):
         problem = stubs.problem()
         state, evaluator = method.init(problem), stubs.Evaluator(problem)
         while not method.finished(state):
-            before = export_json(state)
+            before = text_of(state)
             after = method.step(evaluator, state)
-            assert export_json(state) == before
+            assert text_of(state) == before
             assert method.progress(state).completed <= method.progress(state).total
-            state = json.loads(export_json(after))
-        assert state["winner"] is not None
+            state = from_plain(method.state, read_json(text_of(after)), problem.space.parse)
+        assert state.winner is not None
 
     def test_interrupting_at_every_step_changes_nothing(self, method, evaluator, tmp_path):
         problem = stubs.problem()
@@ -83,11 +95,11 @@ class TestEveryMethod:
 
     def test_one_seed_one_result(self, method):
         assert numbers(run(method, stubs.problem())) == numbers(run(method, stubs.problem()))
-        assert run(method, stubs.problem(seed=1)).state["candidates"] != run(method, stubs.problem()).state["candidates"]
+        assert run(method, stubs.problem(seed=1)).state.candidates != run(method, stubs.problem()).state.candidates
 
     def test_the_test_split_is_read_once_and_for_the_winner(self, method, evaluator):
         result = run(method, stubs.problem())
-        winner = result.state["candidates"][result.state["winner"]]["genotype"]
+        winner = str(result.winner.genotype)
         assert [genotype for what, genotype in evaluator.asked if what == "test"] == [winner]
         assert evaluator.asked[-1] == ("test", winner)
 
@@ -103,14 +115,17 @@ class TestEveryMethod:
         evaluator = stubs.Evaluator(problem)
         state = method.init(problem)
         while not method.finished(state):
-            one, two = method.step(evaluator, state), method.step(stubs.Evaluator(problem), json.loads(write_json(state, "")))
-            assert write_json(one, "") == write_json(two, "")
+            read = from_plain(method.state, read_json(text_of(state)), problem.space.parse)
+            one, two = method.step(evaluator, state), method.step(stubs.Evaluator(problem), read)
+            assert text_of(one) == text_of(two)
             state = one
 
     def test_a_state_comes_back_from_its_text_as_it_was(self, method):
         state = run(method, stubs.problem()).state
-        assert repr(json.loads(write_json(state, ""))) == repr(json.loads(json.dumps(state, sort_keys=True)))
-        assert state == json.loads(json.dumps(state))  # lists, not tuples; string keys
+        read = from_plain(method.state, read_json(text_of(state)), stubs.SPACE.parse)
+        assert type(read) is type(state) is method.state
+        assert read == state
+        assert text_of(read) == text_of(state)  # the same types throughout: 1 is not 1.0 there
 
     def test_its_settings_are_recorded(self, method):
         assert search.get(method.name)(**method.settings).settings == method.settings
@@ -128,18 +143,18 @@ class TestEveryMethod:
         assert record["validation_accuracy"] == 0.1
         assert record["counts"]["dead"] + record["counts"]["unscored"] == record["counts"]["sampled"]
         if method.name not in ("knas", "proxy_evolution", "best_by_proxy"):  # which rank by score
-            assert result.state["winner"] == 0  # of equals the first
+            assert result.state.winner == 0  # of equals the first
 
     def test_a_diverged_training_never_wins_over_another(self, method, evaluator):
         plain = run(method, stubs.problem())
-        winner = plain.state["candidates"][plain.state["winner"]]["genotype"]
+        winner = str(plain.winner.genotype)
         evaluator.diverging, evaluator.accuracies = (winner,), {winner: 1.0}
         record = as_record(run(method, stubs.problem()))
         assert record["genotype"] != winner or record["counts"]["trained"] == 1
         assert record["counts"]["diverged"] == 1
 
     def test_its_record_is_strict_json(self, method, evaluator):
-        first = str(stubs.SPACE.parse(run(method, stubs.problem()).state["candidates"][0]["genotype"]))
+        first = str(run(method, stubs.problem()).state.candidates[0].genotype)
         evaluator.scores = {first: (math.nan, "non_finite")}
         evaluator.diverging = (first,)
         read = json.loads(export_json(as_record(run(method, stubs.problem()))), parse_constant=pytest.fail)
@@ -203,13 +218,13 @@ class TestCheckpoint:
 
 class TestKnas:
     def test_the_best_scores_are_trained_and_the_best_validation_wins(self):
-        result = run(search.knas(samples=10, topk=4), stubs.problem())
-        listed = result.state["candidates"]
-        live = sorted((c for c in listed if c["status"] == "ok"), key=lambda c: -c["score"])
-        trained = [c for c in listed if c["training"] is not None]
-        assert {c["genotype"] for c in trained} == {c["genotype"] for c in live[:4]}
-        assert listed[result.state["winner"]] == max(trained, key=lambda c: c["training"]["validation_accuracy"])
-        assert sorted(c["rank"] for c in listed) == list(range(1, 11))
+        result = run(Knas(samples=10, topk=4), stubs.problem())
+        listed = result.state.candidates
+        live = sorted((c for c in listed if c.status == "ok"), key=lambda c: -c.score)
+        trained = [c for c in listed if c.training is not None]
+        assert {c.genotype for c in trained} == {c.genotype for c in live[:4]}
+        assert result.winner == max(trained, key=lambda c: c.training.validation_accuracy)
+        assert sorted(c.rank for c in listed) == list(range(1, 11))
 
     def test_a_proxy_of_which_less_is_better(self, monkeypatch):
         import dataclasses
@@ -217,54 +232,49 @@ class TestKnas:
         from jknas import proxies
 
         falling = dataclasses.replace(proxies.get("mgm"), higher_is_better=False)
-        best, worst = (run(search.knas(samples=10, topk=1), stubs.problem(proxy=p)).state for p in (proxies.get("mgm"), falling))
-        scores = [c["score"] for c in best["candidates"] if c["status"] == "ok"]
-        assert best["candidates"][best["winner"]]["score"] == max(scores)
-        assert worst["candidates"][worst["winner"]]["score"] == min(scores)
+        best, worst = (run(Knas(samples=10, topk=1), stubs.problem(proxy=p)) for p in (proxies.get("mgm"), falling))
+        scores = [c.score for c in best.state.candidates if c.status == "ok"]
+        assert best.winner.score == max(scores)
+        assert worst.winner.score == min(scores)
 
     def test_unusable_scores_rank_last_and_are_counted(self, evaluator):
-        drawn = [c["genotype"] for c in search.knas(samples=8, topk=8).init(stubs.problem())["candidates"]]
+        drawn = [str(c.genotype) for c in Knas(samples=8, topk=8).init(stubs.problem()).candidates]
         bad = [(math.nan, "non_finite"), (math.inf, "non_finite"), (math.nan, "failed")]
         bad += [(1e9, "dead"), (math.inf, "saturated"), (1e9, "negative")]
         evaluator.scores = dict(zip(drawn, [*bad, (0.5, "ok"), (0.7, "ok")], strict=True))
-        result = run(search.knas(samples=8, topk=2), stubs.problem())
-        ranks = [c["rank"] for c in result.state["candidates"]]
+        result = run(Knas(samples=8, topk=2), stubs.problem())
+        ranks = [c.rank for c in result.state.candidates]
         assert ranks == [6, 7, 8, 4, 3, 5, 2, 1]
         counts = as_record(result)["counts"]
         assert (counts["ok"], counts["dead"], counts["non_finite"], counts["failed"], counts["trained"]) == (2, 1, 2, 1, 2)
         assert (counts["saturated"], counts["negative"]) == (1, 1)
 
     def test_a_diverged_training_is_recorded_and_never_wins_over_another(self, evaluator):
-        plain = run(search.knas(samples=6, topk=3), stubs.problem())
-        winner = plain.state["candidates"][plain.state["winner"]]["genotype"]
+        plain = run(Knas(samples=6, topk=3), stubs.problem())
+        winner = str(plain.winner.genotype)
         evaluator.diverging = (winner,)
         evaluator.accuracies = {winner: 1.0}
-        record = as_record(run(search.knas(samples=6, topk=3), stubs.problem()))
+        record = as_record(run(Knas(samples=6, topk=3), stubs.problem()))
         assert record["genotype"] != winner
         assert record["counts"]["diverged"] == 1
         assert [c["training"]["status"] for c in record["candidates"] if c["genotype"] == winner] == ["diverged"]
 
     def test_equal_accuracies_go_to_the_better_score(self, evaluator):
-        plain = run(search.knas(samples=6, topk=3), stubs.problem())
-        evaluator.accuracies = {c["genotype"]: 0.5 for c in plain.state["candidates"]}
-        even = run(search.knas(samples=6, topk=3), stubs.problem())
-        assert even.state["candidates"][even.state["winner"]]["rank"] == 1
+        plain = run(Knas(samples=6, topk=3), stubs.problem())
+        evaluator.accuracies = {str(c.genotype): 0.5 for c in plain.state.candidates}
+        even = run(Knas(samples=6, topk=3), stubs.problem())
+        assert even.winner.rank == 1
 
     def test_equal_scores_keep_the_order_drawn(self):
-        made = [
-            {"status": "ok", "score": 1.0},
-            {"status": "dead", "score": 9.0},
-            {"status": "ok", "score": 2.0},
-            {"status": "ok", "score": 1.0},
-        ]
+        made = [Candidate(None, score, status) for score, status in ((1.0, "ok"), (9.0, "dead"), (2.0, "ok"), (1.0, "ok"))]
         assert order_by_score(made, 1) == [2, 0, 3, 1]
         assert order_by_score(made, -1) == [0, 3, 2, 1]
-        assert best_trained([{**c, "training": None} for c in made], 1) is None
+        assert best_trained(made, 1) is None
 
     def test_a_large_sample_is_scored_in_few_steps(self):
-        result = run(search.knas(samples=401, topk=1), stubs.problem())
+        result = run(Knas(samples=401, topk=1), stubs.problem())
         assert result.steps == 134 + 2  # three to a step
-        assert len({c["genotype"] for c in result.state["candidates"]}) == 401
+        assert len({c.genotype for c in result.state.candidates}) == 401
 
     @pytest.mark.parametrize(
         ("samples", "topk", "words"),
@@ -279,7 +289,7 @@ class TestKnas:
     )
     def test_impossible_settings_are_refused_before_anything_is_computed(self, samples, topk, words, evaluator):
         with pytest.raises(SearchError, match=words):
-            run(search.knas(samples=samples, topk=topk), stubs.problem())
+            run(Knas(samples=samples, topk=topk), stubs.problem())
         assert evaluator.asked == []
 
 

@@ -1,6 +1,6 @@
 import search_stubs as stubs
 
-from jknas.search.evaluator import Evaluator
+from jknas.search.evaluator import TrainingEvaluator
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 
@@ -11,5 +11,5 @@ def test_only_folders_of_other_genotypes_are_removed(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("")
     (tmp_path / "111111").write_text("a file")
-    Evaluator(stubs.problem(), folder=tmp_path).keep_only(kept)
+    TrainingEvaluator(stubs.problem(), folder=tmp_path).keep_only(kept)
     assert {place.name for place in tmp_path.iterdir()} == {"".join(map(str, kept.code)), "notes", "2026", "111111"}

@@ -100,7 +100,7 @@ def test_removals_and_what_is_left():
     assert removals(live, (0, 1), order=(2, 1)) == [(0, 2), (0, 1)]
     assert removals(live, (0, 1), order=(2, 1), last=True) == [(0, 2), (0, 1), (1, 2)]
     left = without(live, [Removal(0, 2), Removal(1, 2)])
-    assert left == [[False, True, False], [False, False, False]]
+    assert left == ((False, True, False), (False, False, False))
     assert mixture(live) == [[0, 0.5, 0.5], [0, 0, 1]]
     assert mixture(left) == [[0, 1, 0], [0, 0, 0]]
 

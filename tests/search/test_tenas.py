@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +13,16 @@ from search_stubs import number, tiny_digits
 from jknas import search, spaces
 from jknas.files.json_text import write_json
 from jknas.networks.families import network_for
-from jknas.search.pruning.measuring import Found
+from jknas.networks.nasbench201.network import CellNetwork
+from jknas.search.checkpoint import to_plain
+from jknas.search.pruning import measuring, supernets
+from jknas.search.pruning.removals import Found
 from jknas.search.pruning.supernets import Supernet, supernet
 from jknas.training import Recipe
 
-module = sys.modules["jknas.search.pruning.tenas"]  # the package shows the function of that name
-
 
 def problem(space="nasbench201", **changes):
-    recipe, chosen = Recipe(epochs=1, batch_size=16), spaces.get(space)
+    recipe, chosen = Recipe(epochs=1, batch_size=16), spaces.get(space) if isinstance(space, str) else space
     network = network_for(chosen, tiny_digits(), channels=4, cells=3)
     fields = {"space": chosen, "dataset": tiny_digits(), "network": network, "recipe": recipe, "seed": 0}
     return search.Problem(**(fields | {"batch_size": 4} | changes))
@@ -55,12 +55,16 @@ class Measurer:
 def made_up(request, monkeypatch):
     Measurer.asked, Measurer.fail_at = (), None
     if "_real_s" not in request.node.name:
-        monkeypatch.setattr(module, "Measurer", Measurer)
+        monkeypatch.setattr(measuring, "Measurer", Measurer)
 
 
 def plain(result):
-    state = {name: value for name, value in result.state.items() if not name.endswith("_seconds")}
+    state = {name: value for name, value in to_plain(result.state).items() if not name.endswith("_seconds")}
     return json.loads(write_json(state, "a state"))
+
+
+def rounds_of(result):
+    return search.as_record(result)["rounds"]
 
 
 @pytest.mark.parametrize(
@@ -78,10 +82,11 @@ def test_a_search_measures_every_removal_and_ends_in_a_genotype(space, settings,
     events = []
     result = search.run(search.get("tenas")(**settings, batch=4), problem(space), on_event=events.append)
     assert result.complete
-    rounds, ours = result.state["rounds"], result.problem.space
+    rounds, ours = rounds_of(result), result.problem.space
     assert sum(len(entry["ranked"]) for entry in rounds) == evaluations == events[0].total == events[-1].completed
-    genotype = ours.parse(result.state["candidates"][0]["genotype"])
-    kept = [row.index(True) if any(row) else 0 for row in result.state["live"]]
+    genotype = result.winner.genotype
+    assert ours.parse(str(genotype)) == genotype
+    kept = [row.index(True) if any(row) else 0 for row in result.state.live]
     assert list(genotype.code) == kept
     assert [sum(sum(row) for row in entry["live"]) for entry in rounds[1:]] == [
         sum(sum(row) for row in entry["live"]) - len(entry["removed"]) for entry in rounds[:-1]
@@ -89,7 +94,7 @@ def test_a_search_measures_every_removal_and_ends_in_a_genotype(space, settings,
     record = search.as_record(result)
     assert record["genotype"] == str(genotype)
     assert record["validation_accuracy"] is record["test_accuracy"] is None
-    assert record["rounds"] == rounds
+    assert record["left"] == [list(row) for row in result.state.live]
 
 
 def test_the_released_variant_measures_before_and_after_each_time_and_the_other_before_once():
@@ -112,9 +117,9 @@ def test_removals_at_once_change_nothing():
 def test_no_released_cell_holds_the_absent_operation_and_the_paper_lets_it_compete():
     for seed in range(5):
         result = search.run(search.get("tenas")(variant="released", batch=4), problem(seed=seed))
-        assert "none" not in result.state["candidates"][0]["genotype"]
+        assert "none" not in str(result.winner.genotype)
     result = search.run(search.get("tenas")(variant="paper", batch=4), problem())
-    assert [0, 0] in [entry["removal"] for entry in result.state["rounds"][0]["ranked"]]
+    assert [0, 0] in [entry["removal"] for entry in rounds_of(result)[0]["ranked"]]
 
 
 def test_the_released_kernel_of_the_last_edges_is_compared_with_the_supernet_before_them(monkeypatch):
@@ -125,9 +130,9 @@ def test_the_released_kernel_of_the_last_edges_is_compared_with_the_supernet_bef
             references.append(pairs[0])
             return super().measure(stage, removal, pairs)
 
-    monkeypatch.setattr(module, "Measurer", Watching)
+    monkeypatch.setattr(measuring, "Measurer", Watching)
     result = search.run(search.get("tenas")(variant="released", batch=4), problem("darts"))
-    settled = next(entry["live"] for entry in result.state["rounds"] if entry["kind"] == "edges")
+    settled = next(entry.live for entry in result.state.rounds if entry.kind == "edges")
     kernels = [kernel for kernel, _ in references[-24:]]
     assert all(kernel == settled for kernel in kernels)
     assert [thin for _, thin in references[-24:]].count(settled) == 3  # the first group only
@@ -135,8 +140,8 @@ def test_the_released_kernel_of_the_last_edges_is_compared_with_the_supernet_bef
 
 def test_an_edge_loses_no_more_than_leaves_it_one():
     result = search.run(search.get("tenas")(variant="released", pruned=9, batch=4), problem())
-    assert len(result.state["rounds"]) == 1
-    assert all(sum(row) == 1 for row in result.state["live"])
+    assert len(result.state.rounds) == 1
+    assert all(sum(row) == 1 for row in result.state.live)
 
 
 @pytest.mark.parametrize("at", [0, 1, 17, 40, 53])
@@ -198,18 +203,18 @@ def small(**fields) -> Supernet:
         del statistics
         return jnp.sin(run(params, x, weights)[-1].reshape(len(x), -1)) @ params["classifier"]
 
-    net = supernet("nasbench201", classes=10, input_channels=1)
+    net = supernet(spaces.get("nasbench201"), classes=10, input_channels=1)
     activations = lambda params, x, weights: [value - 0.3 for value in run(params, x, weights)]  # noqa: E731
     return dataclasses.replace(net, init=init, init_thin=init, apply=apply, activations=activations, **fields)
 
 
 @pytest.mark.parametrize("draws", ["repeat", "removal"])
 def test_a_search_of_a_real_supernet_compiles_four_programs_and_is_resumed_exactly(tmp_path, monkeypatch, compiled, draws):
-    monkeypatch.setattr(module, "supernet", lambda *_, **__: small())
+    monkeypatch.setattr(supernets, "supernet", lambda *_, **__: small())
     method = search.get("tenas")(variant="released", draws=draws, repeats=2, batch=4, samples=1000)
     whole = search.run(method, problem())
     assert len(compiled) == 4  # two to measure with, two to draw weights
-    ranked = [entry for one_round in whole.state["rounds"] for entry in one_round["ranked"]]
+    ranked = [entry for one_round in rounds_of(whole) for entry in one_round["ranked"]]
     assert all(math.isfinite(entry["condition_change"]) for entry in ranked)
     assert len({entry["condition_change"] for entry in ranked}) > 27
     assert len({entry["regions_change"] for entry in ranked}) > 10
@@ -218,9 +223,9 @@ def test_a_search_of_a_real_supernet_compiles_four_programs_and_is_resumed_exact
 
 
 def test_kernels_at_once_are_the_kernels_one_by_one_in_a_real_supernet(monkeypatch):
-    monkeypatch.setattr(module, "supernet", lambda *_, **__: small())
+    monkeypatch.setattr(supernets, "supernet", lambda *_, **__: small())
     one, many = (search.run(search.get("tenas")(at_once=n, batch=4, samples=1000), problem()) for n in (1, 5))
-    for ours, theirs in zip(one.state["rounds"][0]["ranked"], many.state["rounds"][0]["ranked"], strict=True):
+    for ours, theirs in zip(rounds_of(one)[0]["ranked"], rounds_of(many)[0]["ranked"], strict=True):
         assert ours["removal"] == theirs["removal"]
         assert ours["condition_change"] == pytest.approx(theirs["condition_change"], rel=1e-2, abs=1e-3)
 
@@ -239,15 +244,30 @@ def test_a_real_search_of_the_darts_space():
     method = search.get("tenas")(variant="released", draws="repeat", repeats=1, batch=4, samples=1000, pruned=6)
     result = search.run(method, problem("darts"))
     assert result.complete
-    assert len(result.state["rounds"]) == 1 + 6
+    assert len(result.state.rounds) == 1 + 6
 
 
 def test_the_supernets_are_those_of_the_released_code():
-    ours = supernet("nasbench201", classes=10, input_channels=3)
-    assert (ours.batch, ours.pruned, len(ours.edges)) == (72, 1, 6)
-    darts = supernet("darts", classes=10, input_channels=3)
-    assert (darts.batch, darts.pruned, len(darts.edges)) == (14, 3, 28)
-    assert [len(group) for cell in darts.kept for group in cell] == [2, 3, 4, 5] * 2
-    assert np.concatenate(darts.kept[1]).min() == 14
-    with pytest.raises(search.SearchError, match="nasbench201"):
-        supernet("nasbench", classes=10, input_channels=3)
+    ours = supernet(spaces.get("nasbench201"), classes=10, input_channels=3)
+    assert (ours.batch, ours.plan.pruned, len(ours.plan.edges)) == (72, 1, 6)
+    darts = supernet(spaces.get("darts"), classes=10, input_channels=3)
+    assert (darts.batch, darts.plan.pruned, len(darts.plan.edges)) == (14, 3, 28)
+    assert [len(group) for cell in darts.plan.kept for group in cell] == [2, 3, 4, 5] * 2
+    assert np.concatenate(darts.plan.kept[1]).min() == 14
+
+
+def test_a_space_that_cannot_be_pruned_is_refused_in_one_sentence():
+    space = dataclasses.replace(spaces.get("nasbench201"), pruning=None)
+    with pytest.raises(
+        search.SearchError, match=r"does not know how to prune the space 'nasbench201': give it a PruningPlan as Space\.pruning"
+    ):
+        search.run(search.get("tenas")(batch=4), problem(space))
+
+    class Small(CellNetwork):
+        thin_network = property()
+
+    space = dataclasses.replace(spaces.get("nasbench201"), networks=Small)
+    with pytest.raises(
+        search.SearchError, match="tenas needs the capability 'thin', which Small lacks: give the class the method thin_network"
+    ):
+        supernet(space, classes=10, input_channels=3)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from jknas import spaces
 from jknas.data import Dataset, load
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.scoring.store import ScoreKey, ScoreRecord
-from jknas.search import Problem
-from jknas.search.scored import Scored
+from jknas.search import Problem, method
+from jknas.search.method import Scored
+from jknas.search.state import Tested, Trained
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.training import EpochRecord, Metrics, Recipe, Training
 
@@ -34,7 +34,7 @@ def number(text: str) -> float:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
 
 
-class Evaluator:
+class Evaluator(method.Evaluator):
     """Scores and accuracies made up from the genotype; counts what it was asked."""
 
     scores: ClassVar[dict[str, tuple[float, str]]] = {}
@@ -45,10 +45,8 @@ class Evaluator:
 
     def __init__(self, problem: Problem, *, folder: Any = None, on_compile: Any = None, on_epoch: Any = None) -> None:
         del on_compile, on_epoch
-        self.problem, self.folder = problem, folder
-
-    def made(self, name: str, make: Any) -> Any:
-        return self.__dict__.setdefault("_made", {}).setdefault(name, make())
+        super().__init__(problem)
+        self.folder = folder
 
     def _ask(self, what: str, genotype: CellGenotype) -> None:
         if Evaluator.fail_at is not None and len(Evaluator.asked) >= Evaluator.fail_at:
@@ -60,21 +58,25 @@ class Evaluator:
         text = str(genotype)
         plain = (number(text), "dead" if SPACE.is_dead(genotype) else "ok")
         score, status = Evaluator.scores.get(text, plain)
-        key = ScoreKey("nasbench201", text, "mgm", "{}", "digits", 0, "{}")
-        return Scored(ScoreRecord(key, str(SPACE.canonical(genotype)), score, status, 0.5), True, 0.25)
+        return Scored(score, status, 0.5, True, 0.25)
 
-    def train(self, genotype: CellGenotype) -> Training:
+    def train(self, genotype: CellGenotype) -> Trained:
         self._ask("train", genotype)
-        text = str(genotype)
-        accuracy = Evaluator.accuracies.get(text, number("accuracy" + text))
-        status = "diverged" if text in Evaluator.diverging else "ok"
-        loss = float("nan") if status == "diverged" else 1.0
-        curve = EpochRecord(0, 0.1, loss, accuracy, {"validation": Metrics(loss, accuracy, 20)}, 0.125)
-        return Training(genotype, self.problem.recipe, self.problem.seed, status, (curve,), {}, 0.5)
+        made = training(genotype, self.problem.recipe, self.problem.seed)
+        final = made.final["validation"]
+        curves = tuple(epoch.as_dict() for epoch in made.curves)
+        return Trained(made.status, final.accuracy, final.loss, made.run_seconds, made.compile_seconds, curves)
 
-    def keep_only(self, genotype: CellGenotype | None) -> None:
-        del genotype
-
-    def test(self, genotype: CellGenotype) -> tuple[Metrics, float]:
+    def test(self, genotype: CellGenotype) -> Tested:
         self._ask("test", genotype)
-        return Metrics(1.0, number("test" + str(genotype)), 20), 0.5
+        return Tested(number("test" + str(genotype)), 1.0, 20, 0.5)
+
+
+def training(genotype: CellGenotype, recipe: Recipe, seed: int) -> Training:
+    """What `jknas.training.train` would return, made up."""
+    text = str(genotype)
+    accuracy = Evaluator.accuracies.get(text, number("accuracy" + text))
+    status = "diverged" if text in Evaluator.diverging else "ok"
+    loss = float("nan") if status == "diverged" else 1.0
+    curve = EpochRecord(0, 0.1, loss, accuracy, {"validation": Metrics(loss, accuracy, 20)}, 0.125)
+    return Training(genotype, recipe, seed, status, (curve,), {}, 0.5)

@@ -11,49 +11,52 @@ That is what ``brackets="repeat"`` does.
 Reference: Falkner, Klein and Hutter, "BOHB: Robust and Efficient Hyperparameter Optimization at Scale", ICML 2018, arXiv:1807.01774; its
 use on NAS-Bench-201: Dong and Yang, arXiv:2001.00326, section 5. Optuna: Akiba et al., KDD 2019, arXiv:1907.10902.
 
-Deviations from the paper: no rung trains for fewer epochs than another. The densities are Optuna's: mixtures with one component an
+Deviations from the paper: no rung trains for fewer epochs than another. The densities are Optuna's: mixtures with one component per
 architecture and a uniform prior component, where the paper smooths each kernel with a bandwidth of its own (factor 3, at least 0.001 or, in
 the comparison, 0.3); of n architectures the good ones are min(ceil(n / 10), 25), where the paper takes 15 %, at least as many as there are
 edges and one; repeated architectures count as often as they were evaluated. From the released script: rungs are asked for one architecture
 after the other.
 """
 
-import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
-from jknas.search.evaluator import AnyEvaluator
-from jknas.search.method import Method, State
-from jknas.search.phases import check_count
-from jknas.search.problem import AnyProblem
-from jknas.search.spending import Spending
-from jknas.search.trials import no_trials, trial_method, value
+from jknas.search.method import Evaluator, SearchProblem, check_count, option
+from jknas.search.sequential import Sequential, SequentialState, check_free_edges, evaluation_limit
+from jknas.search.state import State
 
 BRACKETS = ("repeat", "none")
 
 
-def bohb(
-    *,
-    brackets: str = "repeat",
-    eta: int = 3,
-    least: int = 12,
-    most: int = 200,
-    proposals: int = 4,
-    random_share: float = 0.0,
-    evaluations: int | None = 100,
-    seconds: float | None = None,
-    overflow: str = "keep",
-) -> Method:
-    """Return BOHB; the defaults are those of the comparison on NAS-Bench-201.
+@dataclass(frozen=True, kw_only=True)
+class BohbState(SequentialState):
+    """Where Hyperband is.
 
-    Cost: ``evaluations`` trainings of the problem's recipe, and some 10 ms each for the estimator; one compilation.
+    Attributes:
+        bracket: number of the bracket.
+        rung: number of its rung.
+        done: places of the candidates that the rung has evaluated.
+        again: places of those that it has still to evaluate again.
+    """
 
-    Args:
+    bracket: int = 0
+    rung: int = 0
+    done: tuple[int, ...] = ()
+    again: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bohb(Sequential[BohbState]):
+    """BOHB; the defaults are those of the comparison on NAS-Bench-201.
+
+    Cost: ``evaluations`` trainings of the problem's recipe, and about 10 ms each for the estimator; one compilation.
+
+    Attributes:
         brackets: "repeat": Hyperband's brackets, whose survivors are evaluated again, by the same recipe: for comparisons on a table.
             "none": every evaluation is that of a new proposal, as the estimator alone would have it: where networks are really trained.
         eta: the best 1/eta of a rung survive it.
@@ -62,29 +65,63 @@ def bohb(
         proposals: draws from the density of the good among which the ratio decides.
         random_share: probability, 0 to 1, of a uniformly random architecture in place of a proposal (the paper: 1/3).
         evaluations: the most architectures to evaluate; None for no limit.
-        seconds: the most seconds of training; see :class:`~jknas.search.spending.Spending`.
-        overflow: "keep" or "discard", likewise.
 
     Raises:
         SearchError: an impossible setting.
     """
-    check_choice("way to use brackets", brackets, BRACKETS, error=SearchError)
-    check_count("proposals", proposals)
-    if eta < 2 or not 0 < least <= most:
-        raise SearchError(f"eta is {eta}, least {least} and most {most}; expected eta of at least 2, and 0 < least <= most.")
-    if not 0 <= random_share <= 1:
-        raise SearchError(f"random_share is {random_share!r}; expected a number from 0 to 1.")
-    names = ("brackets", "eta", "least", "most", "proposals", "random_share", "evaluations", "seconds", "overflow")
-    settings = (brackets, eta, least, most, proposals, random_share, evaluations, seconds, overflow)
-    rungs = [[1]] if brackets == "none" else bracket_sizes(eta=eta, least=least, most=most)
-    return trial_method(
-        "bohb",
-        dict(zip(names, settings, strict=True)),
-        spending=Spending(evaluations=evaluations, seconds=seconds, overflow=overflow),
-        init=_init,
-        choose=functools.partial(_choose, rungs=rungs, proposals=proposals, random_share=random_share),
-        learn=functools.partial(_learn, rungs=rungs),
-    )
+
+    name: ClassVar[str] = "bohb"
+    state: ClassVar[type[State]] = BohbState
+
+    brackets: str = option("repeat", "repeat or none", usually="repeat with --table, else none", when_training="none")
+    eta: int = 3
+    least: int = 12
+    most: int = 200
+    proposals: int = 4
+    random_share: float = 0.0
+    evaluations: int | None = evaluation_limit()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("way to use brackets", self.brackets, BRACKETS, error=SearchError)
+        check_count("proposals", self.proposals)
+        if self.eta < 2 or not 0 < self.least <= self.most:
+            raise SearchError(
+                f"eta is {self.eta}, least {self.least} and most {self.most}; expected eta of at least 2, and 0 < least <= most."
+            )
+        if not 0 <= self.random_share <= 1:
+            raise SearchError(f"random_share is {self.random_share!r}; expected a number from 0 to 1.")
+
+    @property
+    def rungs(self) -> list[list[int]]:
+        """How many architectures every rung of every bracket has."""
+        return [[1]] if self.brackets == "none" else bracket_sizes(eta=self.eta, least=self.least, most=self.most)
+
+    def init(self, problem: SearchProblem) -> BohbState:  # noqa: D102
+        check_free_edges(problem, self.name, "models")
+        _optuna()
+        return BohbState(chosen=())
+
+    def choose(self, evaluator: Evaluator, state: BohbState, rng: np.random.Generator) -> int | Any:
+        """Return a survivor of the last rung, or a proposal."""
+        if state.again:
+            return state.again[0]
+        space = evaluator.problem.space
+        seed = int(rng.integers(2**32))
+        if rng.random() < self.random_share:
+            return space.sample(rng)
+        model: _Model = evaluator.made("bohb", lambda: _Model(len(space.operations), space.num_edges))
+        return space.from_code(model.propose(state, seed=seed, proposals=self.proposals))
+
+    def learn(self, state: BohbState, place: int) -> BohbState:
+        """Go on in the bracket: the next of the rung, the survivors of a full rung, or the next bracket."""
+        done, sizes = (*state.done, place), self.rungs[state.bracket]
+        if len(done) < sizes[state.rung]:
+            return replace(state, done=done, again=state.again[1:])
+        if state.rung + 1 == len(sizes):
+            return replace(state, bracket=(state.bracket + 1) % len(self.rungs), rung=0, done=(), again=())
+        best = sorted(done, key=lambda one: state.candidates[one].training.value, reverse=True)  # type: ignore[union-attr]
+        return replace(state, rung=state.rung + 1, done=(), again=tuple(best[: sizes[state.rung + 1]]))
 
 
 def bracket_sizes(*, eta: int, least: float, most: float) -> list[list[int]]:
@@ -98,64 +135,31 @@ def bracket_sizes(*, eta: int, least: float, most: float) -> list[list[int]]:
     return [[max(1, size // eta**rung) for rung in range(rungs)] for size, rungs in zip(first, range(count, 0, -1), strict=True)]
 
 
-def _init(problem: AnyProblem) -> State:
-    if len(problem.space.operations) ** problem.space.num_edges != problem.space.size:
-        raise SearchError(f"bohb models every edge by itself, and {problem.space.name} does not allow all combinations: use evolution.")
-    _optuna()
-    return no_trials((), {"bracket": 0, "rung": 0, "done": [], "again": []})
-
-
-def _choose(
-    evaluator: AnyEvaluator, state: State, rng: np.random.Generator, *, rungs: list[list[int]], proposals: int, random_share: float
-) -> Any:
-    del rungs
-    if state["sampler"]["again"]:
-        return state["sampler"]["again"][0]
-    space = evaluator.problem.space
-    seed = int(rng.integers(2**32))
-    if rng.random() < random_share:
-        return space.sample(rng)
-    model: _Model = evaluator.made("bohb", lambda: _Model(len(space.operations), space.num_edges))
-    return space.from_code(model.propose(space, state, seed=seed, proposals=proposals))
-
-
-def _learn(evaluator: AnyEvaluator, state: State, place: int, *, rungs: list[list[int]]) -> dict[str, Any]:
-    """Go on in the bracket: the next of the rung, the survivors of a full rung, or the next bracket."""
-    del evaluator
-    sampler: Mapping[str, Any] = state["sampler"]
-    done, sizes = [*sampler["done"], place], rungs[sampler["bracket"]]
-    if len(done) < sizes[sampler["rung"]]:
-        return {**sampler, "done": done, "again": sampler["again"][1:]}
-    if sampler["rung"] + 1 == len(sizes):
-        return {"bracket": (sampler["bracket"] + 1) % len(rungs), "rung": 0, "done": [], "again": []}
-    best = sorted(done, key=lambda one: value(state["candidates"][one]), reverse=True)
-    return {**sampler, "rung": sampler["rung"] + 1, "done": [], "again": best[: sizes[sampler["rung"] + 1]]}
-
-
 class _Model:
-    """An Optuna study that is kept from step to step; without it, it is made again from the state, to the same proposals."""
+    """An Optuna study that is kept from step to step; a new process makes it again from the state, to the same proposals."""
 
     def __init__(self, operations: int, edges: int) -> None:
         optuna = _optuna()
         choices = tuple(range(operations))
         self._distributions = {f"edge{edge}": optuna.distributions.CategoricalDistribution(choices) for edge in range(edges)}
-        self._told: list[int] = []
+        self._told: tuple[int, ...] = ()
         self._study: Any = None
 
-    def propose(self, space: Any, state: State, *, seed: int, proposals: int) -> list[int]:
+    def propose(self, state: BohbState, *, seed: int, proposals: int) -> list[int]:
         """Return the code of an architecture to evaluate."""
         optuna = _optuna()
-        evaluated = state["chosen"]
+        evaluated = state.chosen or ()
         if self._study is None or evaluated[: len(self._told)] != self._told:
-            self._study, self._told = _quiet_study(optuna), []
+            self._study, self._told = _quiet_study(optuna), ()
         for place in evaluated[len(self._told) :]:
-            candidate = state["candidates"][place]
-            code = space.parse(candidate["genotype"]).code
-            params = dict(zip(self._distributions, code, strict=True))
-            accuracy = value(candidate)[1] if value(candidate)[0] else 0.0  # diverged: no better than the worst
-            self._study.add_trial(optuna.trial.create_trial(params=params, distributions=self._distributions, value=accuracy))
-        self._told = list(evaluated)
-        start = space.num_edges + 2  # the paper's: as many points as each of its two densities needs
+            candidate = state.candidates[place]
+            assert candidate.training is not None
+            params = dict(zip(self._distributions, candidate.genotype.code, strict=True))
+            sound, accuracy = candidate.training.value
+            told = accuracy if sound else 0.0  # diverged: no better than the worst
+            self._study.add_trial(optuna.trial.create_trial(params=params, distributions=self._distributions, value=told))
+        self._told = evaluated
+        start = len(self._distributions) + 2  # the paper's: as many points as each of its two densities needs
         self._study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=start, n_ei_candidates=proposals, multivariate=True, constant_liar=False, seed=seed
         )

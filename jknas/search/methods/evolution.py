@@ -9,31 +9,20 @@ again, as there, but on a table of single seeds to the same seed; and the time t
 seconds.
 """
 
-import functools
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
-from jknas.search.evaluator import AnyEvaluator
-from jknas.search.method import Method, State
-from jknas.search.phases import check_count
-from jknas.search.problem import AnyProblem
-from jknas.search.spending import Spending
-from jknas.search.trials import no_trials, trial_method, value
+from jknas.search.method import Evaluator, SearchProblem, check_count, option
+from jknas.search.sequential import Sequential, SequentialState, evaluation_limit
 
 
-def evolution(
-    *,
-    population: int = 10,
-    tournament: int = 3,
-    mutation: str | None = None,
-    evaluations: int | None = 100,
-    seconds: float | None = None,
-    overflow: str = "keep",
-) -> Method:
-    """Return regularised evolution.
+@dataclass(frozen=True, kw_only=True)
+class Evolution(Sequential[SequentialState]):
+    """Regularised evolution.
 
     The first ``population`` architectures are random. Then, again and again, ``tournament`` are drawn from the population, with
     replacement, and the best of them is mutated; the child is evaluated and takes the place of the oldest. So the population is always the
@@ -41,51 +30,37 @@ def evolution(
 
     Cost: ``evaluations`` trainings of the problem's recipe; one compilation.
 
-    Args:
+    Attributes:
         population: architectures that can be parents, P.
         tournament: architectures that are drawn to find a parent, S; the same one may be drawn twice.
-        mutation: how what changes is drawn: a rule of the space's ``mutate``; None for its first. That is "node" for NAS-Bench-201, the
+        mutation: how the change is drawn, a rule of the space's ``mutate``; None for its first. That is "node" for NAS-Bench-201, the
             published one: one of the nodes, then one of its incoming edges.
         evaluations: the most architectures to evaluate; None for no limit.
-        seconds: the most seconds of training; see :class:`~jknas.search.spending.Spending`.
-        overflow: "keep" or "discard", likewise.
     """
-    check_count("population", population)
-    check_count("tournament", tournament)
-    names = ("population", "tournament", "mutation", "evaluations", "seconds", "overflow")
-    return trial_method(
-        "evolution",
-        dict(zip(names, (population, tournament, mutation, evaluations, seconds, overflow), strict=True)),
-        spending=Spending(evaluations=evaluations, seconds=seconds, overflow=overflow),
-        init=functools.partial(_init, mutation=mutation),
-        choose=functools.partial(_choose, population=population, tournament=tournament, mutation=mutation),
-    )
 
+    name: ClassVar[str] = "evolution"
 
-def check_mutation(problem: AnyProblem, mutation: str | None) -> None:
-    """Raise SearchError unless the space has a mutation of this name."""
-    if mutation is not None:
-        check_choice(f"mutation rule of {problem.space.name}", mutation, problem.space.mutation_rules, error=SearchError)
+    population: int = option(10, "architectures that can be parents")
+    tournament: int = option(3, "architectures drawn to find a parent")
+    mutation: str | None = option(None, "how the change of a child is drawn", usually="as published")
+    evaluations: int | None = evaluation_limit()
 
+    def __post_init__(self) -> None:
+        check_count("population", self.population)
+        check_count("tournament", self.tournament)
+        super().__post_init__()
 
-def child(
-    evaluator: AnyEvaluator, state: State, rng: np.random.Generator, *, population: int, tournament: int, mutation: str | None
-) -> Any:
-    """Return a mutation of the best of a tournament among the last ``population`` that were evaluated; the first drawn of equals."""
-    living, listed, space = state["chosen"][-population:], state["candidates"], evaluator.problem.space
-    drawn = [living[place] for place in rng.integers(len(living), size=tournament)]
-    parent = max(drawn, key=lambda place: value(listed[place]))
-    return space.mutate(space.parse(listed[parent]["genotype"]), rng, rule=mutation or space.mutation_rules[0])
+    def init(self, problem: SearchProblem) -> SequentialState:  # noqa: D102
+        if self.mutation is not None:
+            check_choice(f"mutation rule of {problem.space.name}", self.mutation, problem.space.mutation_rules, error=SearchError)
+        return super().init(problem)
 
-
-def _init(problem: AnyProblem, *, mutation: str | None) -> State:
-    check_mutation(problem, mutation)
-    return no_trials()
-
-
-def _choose(
-    evaluator: AnyEvaluator, state: State, rng: np.random.Generator, *, population: int, tournament: int, mutation: str | None
-) -> Any:
-    if len(state["chosen"]) < population:
-        return evaluator.problem.space.sample(rng)
-    return child(evaluator, state, rng, population=population, tournament=tournament, mutation=mutation)
+    def choose(self, evaluator: Evaluator, state: SequentialState, rng: np.random.Generator) -> int | Any:
+        """Return a random architecture, or a mutation of the best of a tournament in the population (of equals, the first drawn)."""
+        space, evaluated = evaluator.problem.space, state.chosen or ()
+        if len(evaluated) < self.population:
+            return space.sample(rng)
+        living = evaluated[-self.population :]
+        drawn = [state.candidates[living[place]] for place in rng.integers(len(living), size=self.tournament)]
+        parent = max(drawn, key=lambda candidate: candidate.training.value)
+        return space.mutate(parent.genotype, rng, rule=self.mutation or space.mutation_rules[0])

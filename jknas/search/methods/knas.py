@@ -2,64 +2,48 @@
 
 Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293, Algorithm 1.
 
-Deviations from the paper: the sample is drawn without replacement, and ties of the score are ordered (see
-:func:`jknas.search.candidates.order_by_score`). The proxy is a choice; "mgm" is Eq. (15) with the gradient of the loss, as in the released
+Deviations from the paper: the sample is drawn without replacement, and ties of the score are ordered
+(:func:`jknas.search.state.order_by_score`). The proxy is a choice; "mgm" is Eq. (15) with the gradient of the loss, as in the released
 code. From the released scripts: candidates are chosen by validation accuracy on every data set, where the scripts take the training loss on
 CIFAR-100 and ImageNet16-120; and the curves are those of a schedule of ``recipe.epochs`` epochs, where the scripts look up the 21st epoch
 of a 200-epoch run, whose learning rate is still near its maximum.
 """
 
-import functools
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
-import numpy as np
-
-from jknas.search.evaluator import AnyEvaluator
-from jknas.search.method import Method, Progress, State
-from jknas.search.phases import (
-    beginning,
-    best_places,
-    check_count,
-    is_ranked,
-    is_tested,
-    score_next,
-    scoring_progress,
-    train_or_test,
-    training_progress,
-)
-from jknas.search.problem import AnyProblem
+from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProblem, check_count, option
+from jknas.search.state import State
+from jknas.search.steps import best_places, draw_sample, is_ranked, score_next, scoring_progress, train_or_test, training_progress
 
 
-def knas(*, samples: int = 100, topk: int = 20) -> Method:
-    """Return Algorithm 1 of KNAS.
+@dataclass(frozen=True, kw_only=True)
+class Knas(SearchMethod[State]):
+    """Algorithm 1 of KNAS.
 
     Cost: ``samples`` proxy scores and ``topk`` trainings of the problem's recipe; two compilations, whatever the numbers.
 
-    Args:
-        samples: architectures drawn uniformly, without replacement, s; dead cells are drawn too, and rank last.
+    Attributes:
+        samples: architectures drawn uniformly, without replacement, s. Dead cells are drawn too, and rank last.
         topk: how many of the best are trained, k (20 and 40 in the paper).
     """
-    return Method(
-        name="knas",
-        settings={"samples": samples, "topk": topk},
-        init=functools.partial(_init, samples=samples, topk=topk),
-        step=functools.partial(_step, topk=topk),
-        progress=_progress,
-        finished=is_tested,
-    )
 
+    name: ClassVar[str] = "knas"
+    proxy: ClassVar[str] = "ranks"
 
-def _init(problem: AnyProblem, *, samples: int, topk: int) -> State:
-    check_count("samples", samples, most=problem.space.size, of=f"the space {problem.space.name} has {problem.space.size} architectures")
-    check_count("topk", topk, most=samples, of=f"only {samples} architectures are sampled")
-    return beginning(problem.space.sample(np.random.default_rng(problem.seed), samples, unique=True))
+    samples: int = option(100, "architectures to sample and score")
+    topk: int = option(20, "candidates to train")
 
+    def init(self, problem: SearchProblem) -> State:  # noqa: D102
+        candidates = draw_sample(problem, self.samples)
+        check_count("topk", self.topk, most=self.samples, of=f"only {self.samples} architectures are sampled")
+        return State(candidates=candidates)
 
-def _step(evaluator: AnyEvaluator, state: State, *, topk: int) -> State:
-    if state["chosen"] is not None:
-        return train_or_test(evaluator, state)
-    state = score_next(evaluator, state)
-    return {**state, "chosen": best_places(state, topk)} if is_ranked(state) else state
+    def step(self, evaluator: Evaluator, state: State) -> State:  # noqa: D102
+        if state.chosen is not None:
+            return train_or_test(evaluator, state)
+        state = score_next(evaluator, state)
+        return replace(state, chosen=best_places(state, self.topk)) if is_ranked(state) else state
 
-
-def _progress(state: State) -> Progress:
-    return scoring_progress(state) if state["chosen"] is None else training_progress(state)
+    def progress(self, state: State) -> Completion:  # noqa: D102
+        return scoring_progress(state) if state.chosen is None else training_progress(state)

@@ -8,80 +8,47 @@ a vote of synflow, jacob_cov and snip, with one population for each of its space
 not said there; here the best by proxy is evaluated first, and is the first to die.
 """
 
-import functools
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-from jknas.search.evaluator import AnyEvaluator
-from jknas.search.method import Method, Progress, State
-from jknas.search.methods.evolution import check_mutation, child
-from jknas.search.phases import best_places, check_count, is_ranked, is_tested, score_next, scoring_progress
-from jknas.search.problem import AnyProblem
-from jknas.search.spending import Spending
-from jknas.search.trials import no_trials, try_next
+from jknas.search.method import Completion, Evaluator, SearchProblem, check_count, option
+from jknas.search.methods.evolution import Evolution
+from jknas.search.sequential import SequentialState
+from jknas.search.steps import best_places, draw_sample, is_ranked, score_next, scoring_progress
 
 
-def proxy_evolution(
-    *,
-    samples: int = 3000,
-    population: int = 10,
-    tournament: int = 3,
-    mutation: str | None = None,
-    evaluations: int | None = 100,
-    seconds: float | None = None,
-    overflow: str = "keep",
-) -> Method:
-    """Return evolution whose first population a proxy has chosen.
+@dataclass(frozen=True, kw_only=True)
+class ProxyEvolution(Evolution):
+    """Evolution whose first population a proxy has chosen.
 
     Cost: ``samples`` proxy scores and ``evaluations`` trainings of the problem's recipe; two compilations.
 
-    Args:
+    Attributes:
         samples: architectures drawn uniformly, without replacement, and scored; the ``population`` best are evaluated first.
-        population: see :func:`jknas.search.methods.evolution.evolution`, as for the other arguments.
-        tournament: architectures that are drawn to find a parent.
-        mutation: how the edge that changes is drawn.
-        evaluations: the most architectures to evaluate; None for no limit.
-        seconds: the most seconds of training.
-        overflow: "keep" or "discard".
     """
-    check_count("samples", samples)
-    check_count("population", population, most=samples, of=f"only {samples} architectures are sampled")
-    check_count("tournament", tournament)
-    spending = Spending(evaluations=evaluations, seconds=seconds, overflow=overflow)
-    names = ("samples", "population", "tournament", "mutation", "evaluations", "seconds", "overflow")
-    choose = functools.partial(_choose, population=population, tournament=tournament, mutation=mutation)
-    return Method(
-        name="proxy_evolution",
-        settings=dict(zip(names, (samples, population, tournament, mutation, evaluations, seconds, overflow), strict=True)),
-        init=functools.partial(_init, samples=samples, mutation=mutation),
-        step=functools.partial(_step, spending=spending, choose=choose, population=population),
-        progress=functools.partial(_progress, spending=spending),
-        finished=is_tested,
-    )
 
+    name: ClassVar[str] = "proxy_evolution"
+    proxy: ClassVar[str] = "ranks"
 
-def _init(problem: AnyProblem, *, samples: int, mutation: str | None) -> State:
-    check_count("samples", samples, most=problem.space.size, of=f"the space {problem.space.name} has {problem.space.size} architectures")
-    check_mutation(problem, mutation)
-    return no_trials(problem.space.sample(np.random.default_rng(problem.seed), samples, unique=True))
+    samples: int = option(3000, "architectures to sample and score")
 
+    def __post_init__(self) -> None:
+        check_count("samples", self.samples)
+        super().__post_init__()
+        check_count("population", self.population, most=self.samples, of=f"only {self.samples} architectures are sampled")
 
-def _step(evaluator: AnyEvaluator, state: State, *, spending: Spending, choose: Any, population: int) -> State:
-    if is_ranked(state):
-        return try_next(evaluator, state, spending=spending, choose=choose)
-    state = score_next(evaluator, state)
-    return {**state, "sampler": best_places(state, population)} if is_ranked(state) else state
+    def init(self, problem: SearchProblem) -> SequentialState:  # noqa: D102
+        return replace(super().init(problem), candidates=draw_sample(problem, self.samples))
 
+    def step(self, evaluator: Evaluator, state: SequentialState) -> SequentialState:  # noqa: D102
+        return super().step(evaluator, state) if is_ranked(state) else score_next(evaluator, state)
 
-def _choose(
-    evaluator: AnyEvaluator, state: State, rng: np.random.Generator, *, population: int, tournament: int, mutation: str | None
-) -> Any:
-    done = len(state["chosen"])
-    if done < population:
-        return state["sampler"][done]
-    return child(evaluator, state, rng, population=population, tournament=tournament, mutation=mutation)
+    def choose(self, evaluator: Evaluator, state: SequentialState, rng: np.random.Generator) -> int | Any:
+        """Return the next best of the sample, and once the population is full what evolution chooses."""
+        done = len(state.chosen or ())
+        return best_places(state, self.population)[done] if done < self.population else super().choose(evaluator, state, rng)
 
-
-def _progress(state: State, *, spending: Spending) -> Progress:
-    return spending.progress(state) if is_ranked(state) else scoring_progress(state)
+    def progress(self, state: SequentialState) -> Completion:  # noqa: D102
+        return super().progress(state) if is_ranked(state) else scoring_progress(state)

@@ -5,43 +5,37 @@ Reference: Li and Talwalkar, "Random Search and Reproducibility for Neural Archi
 Deviations from the released scripts of NAS-Bench-201: the sample is drawn without replacement.
 """
 
-import functools
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from jknas.search.method import Method, State
-from jknas.search.phases import check_count
-from jknas.search.problem import AnyProblem
-from jknas.search.spending import Spending
-from jknas.search.trials import no_trials, trial_method
+from jknas.search.method import Evaluator, SearchProblem, option
+from jknas.search.sequential import Sequential, SequentialState
+from jknas.search.steps import draw_sample
+
+_MOST = 1000  # architectures to draw where seconds alone are the limit
 
 
-def random_search(*, topk: int = 20, seconds: float | None = None, overflow: str = "keep") -> Method:
-    """Return random search.
+@dataclass(frozen=True, kw_only=True)
+class RandomSearch(Sequential[SequentialState]):
+    """Random search.
 
     Cost: ``topk`` trainings of the problem's recipe; one compilation.
 
-    Args:
-        topk: architectures drawn uniformly, without replacement, and trained. Named as in `knas`: equal values are equal training budgets.
-        seconds: train fewer when so many seconds of training are spent; see :class:`~jknas.search.spending.Spending`.
-        overflow: "keep" or "discard", likewise.
+    Attributes:
+        topk: architectures drawn uniformly, without replacement, and trained. Named as in KNAS: equal values are equal training budgets.
     """
-    check_count("topk", topk)
-    return trial_method(
-        "random",
-        {"topk": topk, "seconds": seconds, "overflow": overflow},
-        spending=Spending(evaluations=topk, seconds=seconds, overflow=overflow),
-        init=functools.partial(_init, topk=topk),
-        choose=_choose,
-    )
 
+    name: ClassVar[str] = "random"
+    proxy: ClassVar[str] = "recorded"
+    limited_by: ClassVar[str] = "topk"
 
-def _init(problem: AnyProblem, *, topk: int) -> State:
-    check_count("topk", topk, most=problem.space.size, of=f"the space {problem.space.name} has {problem.space.size} architectures")
-    return no_trials(problem.space.sample(np.random.default_rng(problem.seed), topk, unique=True))
+    topk: int = option(20, "candidates to train", also="--max-evaluations", when_timed=_MOST)
 
+    def init(self, problem: SearchProblem) -> SequentialState:  # noqa: D102
+        return SequentialState(candidates=draw_sample(problem, self.topk, "topk"), chosen=())
 
-def _choose(evaluator: Any, state: State, rng: np.random.Generator) -> int:
-    del evaluator, rng
-    return len(state["chosen"])
+    def choose(self, evaluator: Evaluator, state: SequentialState, rng: np.random.Generator) -> int:  # noqa: D102
+        del evaluator, rng
+        return len(state.chosen or ())

@@ -1,1 +1,5 @@
-"""TE-NAS: prune a supernet down to one cell."""
+"""Search by pruning a supernet."""
+
+from jknas.search.pruning.tenas import TeNas
+
+__all__ = ["TeNas"]

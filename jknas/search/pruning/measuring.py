@@ -7,8 +7,7 @@ weights. Everything is drawn from the seed and the place in the search alone, so
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,54 +19,13 @@ from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
 from jknas.kernels.spectrum import spectrum
-from jknas.networks.layers.initialisation import Scheme
-from jknas.search.pruning.removals import Live, mixture
+from jknas.search.pruning.measure import PATCHES, Measure
+from jknas.search.pruning.removals import Found, Live, mixture
 from jknas.search.pruning.supernets import Supernet
 from jknas.training.augmentation import augment, normalise, pixel_constants
 
-Draws = Literal["repeat", "removal"]
-
-PATCHES = 1000
-"""Patches that the thin network normalises over at a time."""
-
 _ROWS_AT_ONCE, _SIDE = 8, 3
 _KERNEL_WEIGHTS, _THIN_WEIGHTS, _IMAGES, _CROPS = range(4)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What is measured.
-
-    Attributes:
-        statistics: ``"batch"``: training mode, examples coupled, N backward passes (TE-NAS). ``"example"``: every image normalised by
-            itself, the kernel from one backward pass.
-        repeats: how often everything is measured.
-        batch: images of a kernel.
-        samples: patches of a region count, a multiple of 1,000.
-        draws: ``"repeat"``: a repeat has its own weights, images and patches, the same for all removals of a round. ``"removal"``: every
-            removal has its own images and patches in every repeat, but the kernel's weights are drawn once a round, and the thin
-            network's once a removal (the released code).
-        schemes: initialisation of the kernel's network and of the thin one.
-        unguarded: take the ratio of the extreme eigenvalues as it comes, negative or not, NaN as 1e5 and infinity as the largest number
-            (the released code). Otherwise whatever has no condition number above rounding has an infinite one.
-        at_once: kernels in one call: more than one suits an accelerator.
-    """
-
-    statistics: Literal["batch", "example"]
-    repeats: int
-    batch: int
-    samples: int
-    draws: Draws
-    schemes: tuple[Scheme, Scheme]
-    unguarded: bool
-    at_once: int = 1
-
-
-class Found(NamedTuple):
-    """Condition numbers and regions of one supernet, a value a repeat."""
-
-    condition: list[float]
-    regions: list[float]
 
 
 class Measurer:
@@ -100,13 +58,10 @@ class Measurer:
         """
         kernels = [mixture(live) for live, _ in pairs]
         thin = [mixture(live) for _, live in pairs]
-        found = [Found([], []) for _ in pairs]
-        for repeat in range(self._measure.repeats):
-            matrices = self._kernels(stage, removal, repeat, kernels)
-            for one, matrix, regions in zip(found, matrices, self._regions(stage, removal, repeat, thin), strict=True):
-                one.condition.append(self._condition(matrix))
-                one.regions.append(regions)
-        return found
+        repeats = range(self._measure.repeats)
+        conditions = [[self._condition(matrix) for matrix in self._kernels(stage, removal, repeat, kernels)] for repeat in repeats]
+        regions = [self._regions(stage, removal, repeat, thin) for repeat in repeats]
+        return list(map(Found, zip(*conditions, strict=True), zip(*regions, strict=True)))
 
     def _kernels(self, stage: int, removal: int, repeat: int, mixtures: list[Any]) -> list[np.ndarray]:
         params = self._weights(_KERNEL_WEIGHTS, stage, 0, repeat)

@@ -16,6 +16,9 @@ from typing import Literal, NamedTuple
 Live = Sequence[Sequence[bool]]
 """Which operations of which edges are left, ``[edge][operation]``."""
 
+Rows = tuple[tuple[bool, ...], ...]
+"""The same as an immutable value."""
+
 Change = Literal["absolute", "relative"]
 
 
@@ -26,8 +29,15 @@ class Removal(NamedTuple):
     operation: int
 
 
+class Found(NamedTuple):
+    """Condition numbers and regions of one supernet, one value per repeat."""
+
+    condition: tuple[float, ...]
+    regions: tuple[float, ...]
+
+
 class Measured(NamedTuple):
-    """A removal and what it does, a value a repeat.
+    """A removal and what it does, one value per repeat.
 
     Attributes:
         removal: which.
@@ -72,10 +82,10 @@ def removals(live: Live, edges: Sequence[int], *, order: Sequence[int], last: bo
     return found
 
 
-def without(live: Live, gone: Sequence[Removal]) -> list[list[bool]]:
+def without(live: Live, gone: Sequence[Removal]) -> Rows:
     """Return what is left."""
     lost = set(gone)
-    return [[kept and Removal(edge, at) not in lost for at, kept in enumerate(row)] for edge, row in enumerate(live)]
+    return tuple(tuple(kept and Removal(edge, at) not in lost for at, kept in enumerate(row)) for edge, row in enumerate(live))
 
 
 def mixture(live: Live) -> list[list[float]]:

@@ -10,7 +10,7 @@ Two variants, which differ in this:
                       ``paper``                                        ``released``
 ====================  ===============================================  =============================================================
 initialisation        He normal (fan-out for the kernel, fan-in thin)  PyTorch's default: the option's name is misspelt in the code
-draws                 weights, images and patches anew each repeat     weights once a round (thin: once a removal), for all repeats;
+draws                 weights, images and patches anew each repeat     weights once per round (thin: per removal), for all repeats;
                                                                        images and patches anew each repeat of each removal
 change                before - after, the mean of the repeats          (before - after) / before, rounded to three decimals
 images of a kernel    32                                               72 (NAS-Bench-201), 14 (DARTS)
@@ -20,7 +20,7 @@ no condition number   infinite                                         as it com
 last edges (DARTS)    against the supernet as it is                    kernel against the supernet before any edge was removed
 ====================  ===============================================  =============================================================
 
-Both measure three times and prune 1 (NAS-Bench-201) or 3 (DARTS) operations an edge and round.
+Both measure three times and prune 1 (NAS-Bench-201) or 3 (DARTS) operations per edge and round.
 
 Reference: Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
 arXiv:2102.11535, Algorithm 1, and its released code, github.com/VITA-Group/TENAS (``prune_launch.py``, ``prune_tenas.py``).
@@ -30,20 +30,23 @@ code's patches of 3x3 pixels. That code walks through the training images from o
 Its final cell is not trained; here it can be.
 """
 
-import functools
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jknas.errors import SearchError, choose
-from jknas.search import candidates as c
-from jknas.search.evaluator import AnyEvaluator, Evaluator
-from jknas.search.method import Method, Progress, State
-from jknas.search.phases import beginning, is_tested, train_or_test, training_progress
-from jknas.search.problem import AnyProblem, Problem
-from jknas.search.pruning.measuring import PATCHES, Found, Measure, Measurer
-from jknas.search.pruning.removals import Live, Measured, Ranked, Removal, prune, rank, removals, without
-from jknas.search.pruning.supernets import Supernet, supernet
+from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProblem, check_count, option
+from jknas.search.pruning.measure import PATCHES, Measure
+from jknas.search.pruning.removals import Found, Live, Measured, Ranked, Removal, Rows, prune, rank, removals, without
+from jknas.search.state import Candidate, State
+from jknas.search.steps import train_or_test, training_progress
+from jknas.spaces.pruning import PruningPlan
+
+if TYPE_CHECKING:
+    from jknas.search.pruning.measuring import Measurer
+    from jknas.search.pruning.supernets import Supernet
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"change": "absolute", "draws": "repeat", "schemes": ("he_normal_out", "he_normal"), "batch": 32, "samples": 5000},
@@ -54,233 +57,246 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 _KEPT_EDGES = 2
 
 
-def tenas(
-    *,
-    variant: str = "paper",
-    statistics: str = "batch",
-    repeats: int = 3,
-    batch: int | None = None,
-    samples: int | None = None,
-    pruned: int | None = None,
-    draws: str | None = None,
-    at_once: int = 1,
-    train: bool = False,
-) -> Method:
-    """Return the pruning search.
+@dataclass(frozen=True)
+class Round:
+    """What a round of pruning did.
+
+    Attributes:
+        kind: "operations" or "edges".
+        live: the operations left before the round.
+        condition: mean condition number of the supernet before the round.
+        regions: mean number of its linear regions.
+        ranked: its removals, the first to go first.
+        removed: those that went.
+    """
+
+    kind: str
+    live: Rows
+    condition: float
+    regions: float
+    ranked: tuple[Ranked, ...]
+    removed: tuple[Removal, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningState(State):
+    """The state of a search by pruning.
+
+    Attributes:
+        live: the operations left.
+        planned: how many removals the whole search measures.
+        before: what was found of the supernet as it is; None before it is measured.
+        measured: the removals of this round that are measured.
+        rounds: the finished rounds.
+    """
+
+    live: Rows
+    planned: int
+    before: Found | None = None
+    measured: tuple[Measured, ...] = ()
+    rounds: tuple[Round, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeNas(SearchMethod[PruningState]):
+    """The pruning search.
 
     Cost: for each removal of each round ``repeats`` kernels and region counts of a tiny supernet, and as many again of the supernet as it
-    is, once a round (``draws="repeat"``) or once a removal. Four compilations, two of them of nothing but the drawing of weights.
+    is, once per round (``draws="repeat"``) or once per removal. Four compilations, two of them only of the drawing of weights.
 
-    Args:
-        variant: ``"paper"`` or ``"released"``, see the module's text.
-        statistics: ``"batch"``: the kernel of the whole batch in training mode, N backward passes. ``"example"``: every image normalised by
+    Attributes:
+        variant: "paper" or "released", see the module's text.
+        statistics: "batch": the kernel of the whole batch in training mode, N backward passes. "example": every image normalised by
             itself: another kernel, from one backward pass.
         repeats: measurements of each removal.
         batch: images of a kernel; the variant's number by default.
         samples: patches of a region count, a multiple of 1,000; the variant's number by default.
-        pruned: operations that an edge loses a round; the space's number by default.
-        draws: ``"repeat"`` or ``"removal"``: what the removals of a round share, see the module's text; the variant's by default.
+        pruned: operations that an edge loses per round; the space's number by default.
+        draws: "repeat" or "removal": what the removals of a round share, see the module's text; the variant's by default.
         at_once: removals measured in one call (one kernel after the other for 1, which suits a CPU). Only with ``draws="repeat"``.
         train: train the found cell by the problem's recipe, and test it.
+
+    Raises:
+        SearchError: an impossible setting.
     """
-    settings = {
-        "variant": variant,
-        "statistics": statistics,
-        "repeats": repeats,
-        "batch": batch,
-        "samples": samples,
-        "pruned": pruned,
-        "draws": draws,
-        "at_once": at_once,
-        "train": train,
-    }
-    return Method(
-        name="tenas",
-        settings=settings,
-        init=functools.partial(_init, settings=settings),
-        step=functools.partial(_step, settings=settings),
-        progress=_progress,
-        finished=functools.partial(_finished, train=train),
-    )
 
+    name: ClassVar[str] = "tenas"
+    state: ClassVar[type[State]] = PruningState
 
-def _measure(net: Supernet, settings: Mapping[str, Any]) -> Measure:
-    chosen = VARIANTS[settings["variant"]]
-    return Measure(
-        statistics=settings["statistics"],
-        repeats=settings["repeats"],
-        batch=settings["batch"] or chosen["batch"] or net.batch,
-        samples=settings["samples"] or chosen["samples"],
-        draws=settings["draws"] or chosen["draws"],
-        schemes=chosen["schemes"],
-        unguarded=settings["variant"] == "released",
-        at_once=settings["at_once"],
-    )
+    variant: str = option("paper", "paper or released")
+    statistics: str = option("batch", "batch, or example, which is far quicker")
+    draws: str | None = option(None, "repeat or removal", usually="as the variant")
+    batch: int | None = option(None, "examples that the proxy sees", name="--batch")
+    repeats: int = 3
+    samples: int | None = None
+    pruned: int | None = None
+    at_once: int = 1
+    train: bool = False
 
+    def __post_init__(self) -> None:
+        choose("variant of tenas", self.variant, tuple(VARIANTS), error=SearchError)
+        choose("statistics", self.statistics, ("batch", "example"), error=SearchError)
+        if self.draws is not None:
+            choose("kind of draws", self.draws, ("repeat", "removal"), error=SearchError)
+        for name in ("repeats", "batch", "samples", "pruned", "at_once"):
+            if (value := getattr(self, name)) is not None:
+                check_count(name, value)
+        if self.samples is not None and self.samples % PATCHES:
+            raise SearchError(f"samples is {self.samples}; expected a multiple of {PATCHES}, the patches that are normalised together.")
+        if self.at_once > 1 and self._set("draws") == "removal":
+            raise SearchError(f"at_once is {self.at_once}, but removals that draw their own images are measured one by one: leave it at 1.")
 
-def _supernet(problem: Problem) -> Supernet:
-    return supernet(problem.space.name, classes=problem.dataset.num_classes, input_channels=problem.dataset.channels)
+    def _set(self, name: str) -> Any:
+        """Return a setting, or what the variant sets in its place."""
+        own = getattr(self, name, None)
+        return VARIANTS[self.variant][name] if own is None else own
 
+    def init(self, problem: SearchProblem) -> PruningState:  # noqa: D102
+        if problem.images is None:
+            raise SearchError("tenas measures supernets on images, and a table has none: search a data set, and look the found cell up.")
+        net = _supernet(problem)
+        batch, count = self._measure(net).batch, len(problem.images.y_train)
+        if not 2 <= batch <= count:
+            raise SearchError(
+                f"a kernel of {batch} images was asked for; {problem.images.name} has {count} to train on: choose batch 2..{count}."
+            )
+        plan = net.plan
+        starts = {*plan.order, *((plan.absent,) if self.variant == "paper" and plan.absent_competes else ())}
+        row = tuple(operation in starts for operation in range(len(problem.space.operations)))
+        left, planned = sum(row), sum(len(group) for group in _groups(plan))
+        while left > 1:
+            planned += left * len(plan.edges)
+            left -= self._each(plan, left)
+        return PruningState(live=(row,) * len(plan.edges), planned=planned)
 
-def _init(problem: AnyProblem, *, settings: Mapping[str, Any]) -> State:
-    if not isinstance(problem, Problem):
-        raise SearchError("tenas measures supernets on images, and a table has none: search a data set, and look the found cell up.")
-    choose("variant of tenas", settings["variant"], tuple(VARIANTS), error=SearchError)
-    choose("statistics", settings["statistics"], ("batch", "example"), error=SearchError)
-    if settings["draws"] is not None:
-        choose("kind of draws", settings["draws"], ("repeat", "removal"), error=SearchError)
-    for name in ("repeats", "batch", "samples", "pruned", "at_once"):
-        value = settings[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise SearchError(f"{name} is {value!r}; expected a whole number, 1 or more.")
-    net = _supernet(problem)
-    measure = _measure(net, settings)
-    if measure.samples % PATCHES:
-        raise SearchError(f"samples is {measure.samples}; expected a multiple of {PATCHES}, the patches that are normalised together.")
-    if measure.at_once > 1 and measure.draws == "removal":
-        raise SearchError(f"at_once is {measure.at_once}, but removals that draw their own images are measured one by one: leave it at 1.")
-    count = len(problem.dataset.y_train)
-    if not 2 <= measure.batch <= count:
-        raise SearchError(
-            f"a kernel of {measure.batch} images was asked for; {problem.dataset.name} has {count} to train on: choose batch 2..{count}."
+    def step(self, evaluator: Evaluator, state: PruningState) -> PruningState:
+        """Measure the next removals; when all of the round are measured, prune."""
+        problem = evaluator.problem
+        plan: PruningPlan = problem.space.pruning
+        waiting = _removals(plan, state)
+        if not waiting:
+            return train_or_test(evaluator, state)
+        measurer = evaluator.made("supernet", lambda: self._measurer(evaluator))
+        compiled, clock = measurer.compile_seconds, time.perf_counter()
+        state = self._measured(measurer, state, waiting)
+        compiling = measurer.compile_seconds - compiled
+        state = replace(
+            state,
+            compile_seconds=state.compile_seconds + compiling,
+            score_seconds=state.score_seconds + time.perf_counter() - clock - compiling,
         )
-    competes = settings["variant"] == "paper" and net.absent_competes
-    row = [operation in net.order or (competes and operation == net.absent) for operation in range(len(problem.space.operations))]
-    live = [row for _ in net.edges]
-    beginnings = {**beginning(()), "live": live, "before": None, "measured": [], "rounds": []}
-    return {**beginnings, "planned": _planned(net, live, settings)}
+        return self._pruned(plan, state) if len(state.measured) == len(waiting) else state
+
+    def progress(self, state: PruningState) -> Completion:  # noqa: D102
+        if state.chosen:
+            return training_progress(state)
+        return Completion("prune", sum(len(one.ranked) for one in state.rounds) + len(state.measured), state.planned)
+
+    def finished(self, state: PruningState) -> bool:  # noqa: D102
+        return state.test is not None if self.train else state.chosen is not None
+
+    def report(self, problem: SearchProblem, state: PruningState) -> dict[str, Any]:
+        """Return the rounds, and which operations are left."""
+        names = problem.space.operations
+
+        def plain(one: Ranked) -> dict[str, Any]:
+            found = {**one._asdict(), "removal": list(one.removal)}
+            return {**found, "operation": names[one.removal.operation], "score": one.score}
+
+        rounds = [
+            {
+                **{field.name: getattr(one, field.name) for field in dataclasses.fields(one)},
+                "live": [list(row) for row in one.live],
+                "ranked": [plain(removal) for removal in one.ranked],
+                "removed": [list(removal) for removal in one.removed],
+            }
+            for one in state.rounds
+        ]
+        return {"rounds": rounds, "left": [list(row) for row in state.live]}
+
+    def _measure(self, net: "Supernet") -> Measure:
+        return Measure(
+            statistics=self.statistics,  # type: ignore[arg-type]
+            repeats=self.repeats,
+            batch=self._set("batch") or net.batch,
+            samples=self._set("samples"),
+            draws=self._set("draws"),
+            schemes=self._set("schemes"),
+            unguarded=self.variant == "released",
+            at_once=self.at_once,
+        )
+
+    def _measurer(self, evaluator: Evaluator) -> "Measurer":
+        from jknas.search.pruning.measuring import Measurer  # noqa: PLC0415 - modules of methods import no JAX
+
+        problem, net = evaluator.problem, _supernet(evaluator.problem)
+        told = lambda program: evaluator.announce(f"supernet {program}")  # noqa: E731
+        return Measurer(net, problem.images, self._measure(net), seed=problem.seed, on_compile=told)
+
+    def _each(self, plan: PruningPlan, left: int) -> int:
+        """Return how many of ``left`` operations an edge loses in a round."""
+        return min(self.pruned or plan.pruned, left - 1)
+
+    def _measured(self, measurer: "Measurer", state: PruningState, waiting: Sequence[Removal]) -> PruningState:
+        """Measure the supernet as it is, or the next removals."""
+        stage, live, at = len(state.rounds), state.live, len(state.measured)
+        # The released code leaves the kernel's supernet as it was before any edge was removed, for all groups of edges.
+        settled = (one.live for one in state.rounds if one.kind == "edges")
+        reference = next(settled, live) if self.variant == "released" else live
+        if self._set("draws") == "repeat":
+            if state.before is None:
+                return replace(state, before=measurer.measure(stage, 0, [(reference, live)])[0])
+            before, wanted = state.before, waiting[at : at + self.at_once]
+            results = measurer.measure(stage, at, [(without(live, [removal]),) * 2 for removal in wanted])
+        else:
+            wanted = waiting[at : at + 1]
+            less = without(live, wanted)
+            before, *results = measurer.measure(stage, at, [(reference, live), (less, less)])
+        found = (Measured(removal, *result, *before) for removal, result in zip(wanted, results, strict=True))
+        return replace(state, before=before, measured=(*state.measured, *found))
+
+    def _pruned(self, plan: PruningPlan, state: PruningState) -> PruningState:
+        """Prune what the round has found, and begin the next one or, at the end, name the cell that is left."""
+        live, measured, group = state.live, state.measured, _group(plan, state)
+        ranked = tuple(rank(measured, change=VARIANTS[self.variant]["change"]))
+        gone = prune(ranked, each=self._each(plan, sum(live[0]))) if group is None else [one.removal for one in ranked[:-_KEPT_EDGES]]
+        condition = _mean([value for one in measured for value in one.condition_before])
+        regions = _mean([value for one in measured for value in one.regions_before])
+        done = Round("operations" if group is None else "edges", live, condition, regions, ranked, tuple(gone))
+        state = replace(state, rounds=(*state.rounds, done), live=without(live, gone), before=None, measured=())
+        if _removals(plan, state):
+            return state
+        genotype = plan.genotype([row.index(True) if any(row) else -1 for row in state.live])
+        return replace(state, candidates=(Candidate(genotype),), winner=0, chosen=(0,) if self.train else ())
 
 
-def _order(net: Supernet) -> tuple[int, ...]:
-    return (net.absent, *net.order)  # where the absent operation does not compete, it is not live and so not listed
+def _supernet(problem: Any) -> "Supernet":
+    from jknas.search.pruning.supernets import supernet  # noqa: PLC0415 - modules of methods import no JAX
+
+    return supernet(problem.space, classes=problem.images.num_classes, input_channels=problem.images.channels)
 
 
-def _groups(net: Supernet) -> list[tuple[int, ...]]:
+def _groups(plan: PruningPlan) -> list[tuple[int, ...]]:
     """Return the groups of edges from which some have to go."""
-    return [group for cell in net.kept or () for group in cell if len(group) > _KEPT_EDGES]
+    return [group for cell in plan.kept or () for group in cell if len(group) > _KEPT_EDGES]
 
 
-def _each(net: Supernet, left: int, settings: Mapping[str, Any]) -> int:
-    """Return how many of ``left`` operations an edge loses in a round."""
-    return min(settings["pruned"] or net.pruned, left - 1)
-
-
-def _planned(net: Supernet, live: Live, settings: Mapping[str, Any]) -> int:
-    """Return how many removals the whole search measures."""
-    left, total = sum(live[0]), sum(len(group) for group in _groups(net))
-    while left > 1:
-        total += left * len(net.edges)
-        left -= _each(net, left, settings)
-    return total
+def _group(plan: PruningPlan, state: PruningState) -> tuple[int, ...] | None:
+    """Return the group whose edges are now removed, or None in a round that removes operations."""
+    done, groups = sum(one.kind == "edges" for one in state.rounds), _groups(plan)
+    return groups[done] if _is_settled(state.live) and done < len(groups) else None
 
 
 def _is_settled(live: Live) -> bool:
     return all(sum(row) <= 1 for row in live)
 
 
-def _group(net: Supernet, state: State) -> tuple[int, ...] | None:
-    """Return the group whose edges are now removed, or None in a round that removes operations."""
-    done = sum(entry["kind"] == "edges" for entry in state["rounds"])
-    groups = _groups(net)
-    return groups[done] if _is_settled(state["live"]) and done < len(groups) else None
-
-
-def _plan(net: Supernet, state: State) -> list[Removal]:
+def _removals(plan: PruningPlan, state: PruningState) -> list[Removal]:
     """Return the removals of this round; none at the end."""
-    group = _group(net, state)
-    return removals(state["live"], net.edges if group is None else group, order=_order(net), last=group is not None)
-
-
-def _step(evaluator: AnyEvaluator, state: State, *, settings: Mapping[str, Any]) -> State:
-    assert isinstance(evaluator, Evaluator)  # `_init` refused the others
-    problem = evaluator.problem
-    net = _supernet(problem)
-    if not _plan(net, state):
-        return train_or_test(evaluator, state)
-    measure = _measure(net, settings)
-    measurer: Measurer = evaluator.made(
-        "supernet",
-        lambda: Measurer(net, problem.dataset, measure, seed=problem.seed, on_compile=lambda what: evaluator.announce(f"supernet {what}")),
-    )
-    compiled, clock = measurer.compile_seconds, time.perf_counter()
-    state = _measured(net, state, measurer, measure, settings)
-    compiling = measurer.compile_seconds - compiled
-    times = {
-        "compile_seconds": state["compile_seconds"] + compiling,
-        "score_seconds": state["score_seconds"] + time.perf_counter() - clock - compiling,
-    }
-    state = {**state, **times}
-    return state if len(state["measured"]) < len(_plan(net, state)) or state["before"] is None else _settle(problem, net, state, settings)
-
-
-def _measured(net: Supernet, state: State, measurer: Measurer, measure: Measure, settings: Mapping[str, Any]) -> State:
-    """Measure the supernet as it is, or the next removals."""
-    stage, live, plan = len(state["rounds"]), state["live"], _plan(net, state)
-    # The released code leaves the kernel's supernet as it was before any edge was removed, for all groups of edges.
-    settled = (entry["live"] for entry in state["rounds"] if entry["kind"] == "edges")
-    reference = next(settled, live) if settings["variant"] == "released" else live
-    at = len(state["measured"])
-    if measure.draws == "repeat":
-        if state["before"] is None:
-            (found,) = measurer.measure(stage, 0, [(reference, live)])
-            return {**state, "before": found._asdict()}
-        before = Found(**state["before"])
-        wanted = plan[at : at + measure.at_once]
-        results = measurer.measure(stage, at, [(without(live, [removal]),) * 2 for removal in wanted])
-    else:
-        wanted = plan[at : at + 1]
-        less = without(live, wanted)
-        before, *results = measurer.measure(stage, at, [(reference, live), (less, less)])
-        state = {**state, "before": before._asdict()}
-    entries = [
-        {"removal": list(removal), **result._asdict(), **{f"{name}_before": values for name, values in before._asdict().items()}}
-        for removal, result in zip(wanted, results, strict=True)
-    ]
-    return {**state, "measured": [*state["measured"], *entries]}
-
-
-def _settle(problem: Problem, net: Supernet, state: State, settings: Mapping[str, Any]) -> State:
-    """Prune what the round has found, and begin the next one or, at the end, name the cell that is left."""
-    live, group = state["live"], _group(net, state)
-    ranked = rank([_as_measured(entry) for entry in state["measured"]], change=VARIANTS[settings["variant"]]["change"])
-    gone = prune(ranked, each=_each(net, sum(live[0]), settings)) if group is None else [r.removal for r in ranked[:-_KEPT_EDGES]]
-    entry = {
-        "kind": "operations" if group is None else "edges",
-        "live": live,
-        "condition": _mean([value for m in state["measured"] for value in m["condition_before"]]),
-        "regions": _mean([value for m in state["measured"] for value in m["regions_before"]]),
-        "ranked": [_as_plain(r, problem) for r in ranked],
-        "removed": [list(removal) for removal in gone],
-    }
-    left = without(live, gone)
-    state = {**state, "rounds": [*state["rounds"], entry], "live": left, "before": None, "measured": []}
-    if _plan(net, state):
-        return state
-    genotype = net.genotype([row.index(True) if any(row) else -1 for row in left])
-    found = {**state, "candidates": [c.drawn(genotype)], "winner": 0}
-    return {**found, "chosen": [0] if settings["train"] else []}
-
-
-def _as_measured(entry: Mapping[str, Any]) -> Measured:
-    names = ("condition", "regions", "condition_before", "regions_before")
-    return Measured(Removal(*entry["removal"]), **{name: tuple(entry[name]) for name in names})
-
-
-def _as_plain(ranked: Ranked, problem: Problem) -> dict[str, Any]:
-    plain = ranked._asdict() | {"removal": list(ranked.removal), "operation": problem.space.operations[ranked.removal.operation]}
-    return {**plain, "score": ranked.score}
+    group = _group(plan, state)
+    order = (plan.absent, *plan.order)  # where the absent operation does not compete, it is not live and so not listed
+    return removals(state.live, plan.edges if group is None else group, order=order, last=group is not None)
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _finished(state: State, *, train: bool) -> bool:
-    return is_tested(state) if train else state["chosen"] is not None
-
-
-def _progress(state: State) -> Progress:
-    if state["chosen"]:
-        return training_progress(state)
-    done = sum(len(entry["ranked"]) for entry in state["rounds"]) + len(state["measured"])
-    return Progress("prune", done, state["planned"])

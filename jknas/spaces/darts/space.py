@@ -22,6 +22,7 @@ from jknas.errors import SpaceError, choose
 from jknas.spaces.darts.cost import macs, parameters
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype, Pair
 from jknas.spaces.darts.graph import cell_graphs
+from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator, sample_ranks
 from jknas.spaces.space import Space
 
@@ -217,6 +218,21 @@ def _at_rank(rank: int) -> DartsGenotype:
     return _from_inputs(tuple(reversed(inputs)))
 
 
+def _pruning() -> PruningPlan:
+    """Which edges a supernet of the space has, and that each node keeps two of them."""
+    names = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
+    cells = (tuple(range(len(EDGES))), tuple(range(len(EDGES), 2 * len(EDGES))))
+    return PruningPlan(
+        cells=cells,
+        order=tuple(OPERATIONS.index(name) for name in names),
+        absent=0,
+        absent_competes=False,
+        kept=tuple(tuple(tuple(edge for edge, end in zip(cell, EDGES, strict=True) if end[0] == node) for node in NODES) for cell in cells),
+        pruned=3,
+        genotype=lambda code: DartsGenotype.from_code([max(digit, 0) for digit in code]),
+    )
+
+
 DARTS: Space[DartsGenotype] = Space(
     name="darts",
     operations=OPERATIONS,
@@ -236,6 +252,7 @@ DARTS: Space[DartsGenotype] = Space(
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
+    pruning=_pruning(),
     networks="jknas.networks.darts.network:DartsNetwork",
     graph=cell_graphs,
 )

@@ -22,6 +22,7 @@ from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.spaces.nasbench201.graph import cell_graphs
 from jknas.spaces.nasbench201.index import genotype_at, index_of
+from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator
 from jknas.spaces.space import Index, Space
 
@@ -100,6 +101,15 @@ NASBENCH201: Space[CellGenotype] = edge_space(
     is_dead=is_dead,
     parameters=parameters,
     macs=macs,
+    pruning=PruningPlan(
+        cells=(tuple(range(len(EDGES))),),
+        order=tuple(range(1, len(OPERATIONS))),
+        absent=0,
+        absent_competes=True,
+        kept=None,
+        pruned=1,
+        genotype=CellGenotype.from_code,
+    ),
     networks="jknas.networks.nasbench201.network:CellNetwork",
     index=Index(genotype_at, index_of),
     graph=cell_graphs,

@@ -1,0 +1,101 @@
+"""The steps that methods share, as pure functions of the state: score a sample, train the chosen one by one, test the winner."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jknas.search.method import Completion, Evaluator, SearchProblem, check_count
+from jknas.search.state import UNSCORED, Candidate, State, best_trained, ranked
+
+S = TypeVar("S", bound=State)
+
+_SCORING_STEPS = 200
+"""At most about this many steps score, however large the sample: each step may write the whole state."""
+
+
+def draw_sample(problem: SearchProblem, count: int, name: str = "samples") -> tuple[Candidate, ...]:
+    """Return architectures drawn uniformly, without replacement.
+
+    Args:
+        problem: what is searched.
+        count: how many.
+        name: of the hyper-parameter, for the message.
+
+    Raises:
+        SearchError: the count is none, or more than the space has.
+    """
+    space = problem.space
+    check_count(name, count, most=space.size, of=f"the space {space.name} has {space.size} architectures")
+    return tuple(map(Candidate, space.sample(np.random.default_rng(problem.seed), count, unique=True)))
+
+
+def replaced(candidates: Sequence[Candidate], place: int, **changes: Any) -> tuple[Candidate, ...]:
+    """Return the candidates with fields of one changed."""
+    return (*candidates[:place], replace(candidates[place], **changes), *candidates[place + 1 :])
+
+
+def score_next(evaluator: Evaluator, state: S) -> S:
+    """Score the next candidates of the sample; when none is left, rank them all."""
+    listed = list(state.candidates)
+    places = [place for place, candidate in enumerate(listed) if candidate.status == UNSCORED]
+    at_once = -(-len(listed) // _SCORING_STEPS)
+    scoring = compiling = 0.0
+    for place in places[:at_once]:
+        found = evaluator.score(listed[place].genotype)
+        listed[place] = replace(listed[place], score=found.score, status=found.status, seconds=found.seconds)
+        scoring += found.seconds if found.fresh else 0.0
+        compiling += found.compile_seconds
+    return replace(
+        state,
+        candidates=tuple(listed) if len(places) > at_once else ranked(listed, evaluator.problem.sign),
+        score_seconds=state.score_seconds + scoring,
+        compile_seconds=state.compile_seconds + compiling,
+    )
+
+
+def is_ranked(state: State) -> bool:
+    """Return whether the whole sample is scored."""
+    return state.candidates[0].rank is not None
+
+
+def scoring_progress(state: State) -> Completion:
+    """Return how much of the sample is scored."""
+    return Completion("score", sum(candidate.status != UNSCORED for candidate in state.candidates), len(state.candidates))
+
+
+def best_places(state: State, count: int) -> tuple[int, ...]:
+    """Return the places of the best of a ranked sample, best first."""
+    ranks = {candidate.rank: place for place, candidate in enumerate(state.candidates) if candidate.rank is not None}
+    return tuple(ranks[rank] for rank in range(1, count + 1))
+
+
+def train_or_test(evaluator: Evaluator, state: S) -> S:
+    """Train the next of the chosen candidates, and name the best so far as the winner; when all are trained, test the winner."""
+    waiting = [place for place in state.chosen or () if state.candidates[place].training is None]
+    if not waiting:
+        return test_winner(evaluator, state)
+    training = evaluator.train(state.candidates[waiting[0]].genotype)
+    candidates = replaced(state.candidates, waiting[0], training=training)
+    return replace(
+        state,
+        candidates=candidates,
+        winner=best_trained(candidates, evaluator.problem.sign),
+        compile_seconds=state.compile_seconds + training.compile_seconds,
+        train_seconds=state.train_seconds + training.seconds,
+    )
+
+
+def training_progress(state: State) -> Completion:
+    """Return how many of the chosen candidates are trained."""
+    chosen = state.chosen or ()
+    trained = sum(state.candidates[place].training is not None for place in chosen)
+    return Completion("train" if trained < len(chosen) else "test", trained, len(chosen))
+
+
+def test_winner(evaluator: Evaluator, state: S) -> S:
+    """Read the test split, once, for the winner."""
+    assert state.winner is not None
+    tested = evaluator.test(state.candidates[state.winner].genotype)
+    return replace(state, test=tested, test_seconds=state.test_seconds + tested.seconds)

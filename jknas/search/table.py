@@ -1,0 +1,202 @@
+"""A search problem whose evaluations are looked up in a table of trained accuracies.
+
+Methods see no difference to :class:`jknas.search.problem.Problem`: the evaluator answers ``train`` with a row of the table, and the seconds
+of that answer are what the evaluation would have cost on the benchmark's machine. The simulated time of a search is therefore the sum of
+its training seconds, as the measured time of a real one is, and limits on it are the method's own in both.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jknas import proxies, spaces, tabular
+from jknas.errors import SearchError, choose
+from jknas.proxies import Proxy
+from jknas.scoring.store import ScoreRecord, Store
+from jknas.search.method import Evaluator, Scored, check_seed
+from jknas.search.state import Tested, Trained
+from jknas.spaces.pool import restricted
+from jknas.spaces.space import Space
+from jknas.tabular import PROTOCOLS, Table, Target
+from jknas.tabular.accounting import ACCOUNTINGS
+
+__all__ = ["TableEvaluator", "TableProblem", "scored_pool"]
+
+SEEDS = ("mean", "one")
+
+_SHOWN = 6
+
+_IMAGES = {
+    ("cifar10", "test"): 10_000,
+    ("cifar100", "test"): 5_000,
+    ("imagenet16-120", "test"): 3_000,
+}
+"""How many images a reported accuracy is a share of."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TableProblem:
+    """A search problem whose evaluations are looked up.
+
+    Attributes:
+        table: from :func:`jknas.tabular.load`.
+        dataset: "cifar10", "cifar100" or "imagenet16-120"; by :data:`jknas.tabular.PROTOCOLS` it says by which accuracy a search chooses
+            and which one is reported, once, for the winner.
+        seed: 0 to 2^32 - 1; everything that is drawn follows from it.
+        accounting: what an evaluation costs, see :mod:`jknas.tabular.accounting`.
+        seeds: "mean": a search sees the mean over the seeds that were trained. "one": one of them, drawn for each architecture, as in the
+            published searches; for tables that hold single seeds.
+        proxy: what ranked the architectures, for methods that rank.
+        scores: its scores, see :func:`scored_pool`; the search is then confined to the architectures in it.
+
+    Raises:
+        SearchError: an unknown choice, or a seed out of range.
+    """
+
+    table: Table
+    dataset: str
+    seed: int
+    accounting: str = "twelve-epochs"
+    seeds: str = "mean"
+    proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
+    scores: Mapping[Any, ScoreRecord] | None = None
+
+    def __post_init__(self) -> None:
+        choose("data set of a search on a table", self.dataset, tuple(PROTOCOLS), error=SearchError)
+        choose("accounting", self.accounting, tuple(ACCOUNTINGS), error=SearchError)
+        choose("way to read seeds", self.seeds, SEEDS, error=SearchError)
+        check_seed(self.seed)
+        if self.scores is not None and not self.scores:
+            raise SearchError("scores is empty: score architectures first (`jknas score --db`), or pass None.")
+
+    @cached_property
+    def space(self) -> Space[Any]:
+        """Where the architectures come from: the table's space, or what of it is scored."""
+        whole = spaces.get(self.table.space)
+        return whole if self.scores is None else restricted(whole, tuple(self.scores))
+
+    @property
+    def protocol(self) -> tabular.SearchProtocol:
+        """By which accuracy a search chooses, and which one is reported."""
+        return PROTOCOLS[self.dataset]
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, otherwise -1."""
+        return 1 if self.proxy.higher_is_better else -1
+
+    @property
+    def images(self) -> None:
+        """None: a table has no images."""
+        return
+
+    def evaluator(
+        self,
+        *,
+        folder: Path | None = None,
+        on_compile: Callable[[str], None] | None = None,
+        on_epoch: Callable[[Any, Any], None] | None = None,
+    ) -> "TableEvaluator":
+        """Return what looks up for the steps of a search; nothing is compiled or kept."""
+        del folder, on_compile, on_epoch
+        return TableEvaluator(self)
+
+    def parameters(self, genotype: Any) -> int:
+        """Return the number of trainable parameters of the published network."""
+        return self.table.parameters(genotype, dataset=self.protocol.reports.dataset)
+
+    def macs(self, genotype: Any) -> float:
+        """Return the multiply-accumulates of the published network for one image."""
+        return self.table.macs(genotype, dataset=self.protocol.reports.dataset)
+
+    def identity(self) -> dict[str, Any]:
+        """Return plain data that differ whenever a result may."""
+        named = {"name": self.dataset, "source": self.table.name}
+        protocol = {part: list(target) for part, target in self.protocol._asdict().items()}
+        identity = {"space": self.space.name, "dataset": named, "protocol": protocol, "accounting": self.accounting, "seeds": self.seeds}
+        scored = None if self.scores is None else {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
+        return {**identity, "proxy": scored, "seed": self.seed}
+
+    @cached_property
+    def _digest(self) -> str:
+        lines = (f"{genotype} {record.score!r} {record.status}" for genotype, record in (self.scores or {}).items())
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
+
+
+class TableEvaluator(Evaluator):
+    """What answers the steps of a search on a table."""
+
+    def score(self, genotype: Any) -> Scored:
+        """Look a score up.
+
+        Raises:
+            SearchError: the problem has none.
+        """
+        scores = self.problem.scores
+        if scores is None:
+            raise SearchError("this method ranks architectures by a proxy, and the table holds no scores: pass the problem scores.")
+        if genotype not in scores:
+            raise SearchError(f"{genotype} is not among the {len(scores)} scored architectures: score it first.")
+        return Scored(scores[genotype].score, scores[genotype].status, scores[genotype].seconds)
+
+    def train(self, genotype: Any) -> Trained:
+        """Look up the accuracy by which a search chooses, and what it costs."""
+        problem = self.problem
+        seconds = ACCOUNTINGS[problem.accounting].seconds(problem.table, genotype, problem.dataset)
+        return Trained("ok", self._accuracy(genotype, problem.protocol.selects, single=problem.seeds == "one"), math.nan, seconds)
+
+    def test(self, genotype: Any) -> Tested:
+        """Look up the accuracy that is reported, a mean over seeds; it costs nothing."""
+        target = self.problem.protocol.reports
+        return Tested(self._accuracy(genotype, target, single=False), math.nan, _IMAGES[target.dataset, target.split], 0.0)
+
+    def _accuracy(self, genotype: Any, target: Target, *, single: bool) -> float:
+        # Drawn from the architecture, so that a step gives the same however often it is taken.
+        seeds: Any = np.random.default_rng((self.problem.seed, *genotype.code)) if single else "mean"
+        found = self.problem.table.accuracy(genotype, dataset=target.dataset, split=target.split, epochs=target.epochs, seeds=seeds)
+        return found.mean / 100
+
+
+def scored_pool(
+    store: Store,
+    *,
+    proxy: str,
+    space: Space[Any],
+    dataset: str | None = None,
+    seed: int | None = None,
+    settings: str | None = None,
+) -> dict[Any, ScoreRecord]:
+    """Return the scores of one proxy by genotype.
+
+    Args:
+        store: where `jknas score --db` or `jknas.scoring.scorer.score_many` has left them.
+        proxy: its name.
+        space: the search space, as :attr:`TableProblem.space`.
+        dataset: on which images, as :attr:`jknas.scoring.store.ScoreKey.dataset` or its part before the "@"; None where the store has one
+            only.
+        seed: of the weights and the batch; None likewise.
+        settings: the proxy's settings as :attr:`jknas.scoring.store.ScoreKey.settings`; None likewise.
+
+    Raises:
+        SearchError: no such score, or scores that were not measured in one and the same way; the message lists the ways.
+    """
+    found: dict[tuple[str, str, int, str], dict[Any, ScoreRecord]] = {}
+    for record in store.records(space=space.name, proxy=proxy, seed=seed, settings=settings):
+        key = record.key
+        if dataset is None or dataset in (key.dataset, key.dataset.partition("@")[0]):
+            way = (key.dataset, key.settings, key.seed, key.network)
+            found.setdefault(way, {})[space.parse(key.genotype)] = record
+    wanted = f"proxy {proxy!r} on " + ("any data set" if dataset is None else repr(dataset))
+    if not found:
+        raise SearchError(f"{store.path} holds no score of {wanted}: score architectures with `jknas score --db` first.")
+    if len(found) > 1:
+        ways = [f"{len(scores)} on {data}, seed {seed}, {settings}, {network}" for (data, settings, seed, network), scores in found.items()]
+        shown = "; ".join(ways[:_SHOWN]) + ("; ..." if len(ways) > _SHOWN else "")
+        raise SearchError(f"{store.path} holds scores of {wanted} that cannot be compared: {shown}. Name the data set, seed and settings.")
+    return next(iter(found.values()))
