@@ -19,7 +19,7 @@ from jknas.errors import GenotypeError, SpaceError, choose
 from jknas.spaces.code import read_digits
 from jknas.spaces.graph import CellGraph
 from jknas.spaces.pruning import PruningPlan
-from jknas.spaces.sampling import check_generator, sample_ranks
+from jknas.spaces.sampling import check_generator, sampler
 from jknas.spaces.space import Canonical, Genotype, Index, Macs, Mutate, Parameters, Space
 
 __all__ = ["EdgeGenotype", "edge_space"]
@@ -134,10 +134,6 @@ def edge_space(
             digits.append(digit)
         return build(digits[::-1])
 
-    def sample(rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> Any:
-        drawn = tuple(map(at_rank, sample_ranks(rng, 1 if n is None else n, size=size, unique=unique and n is not None)))
-        return drawn[0] if n is None else drawn
-
     def neighbours(genotype: Any) -> tuple[Any, ...]:
         code = genotype.code
         return tuple(
@@ -171,7 +167,7 @@ def edge_space(
         canonical_rules=canonical_rules,
         parse=read if parse is None else parse,
         from_code=build,
-        sample=sample,
+        sample=sampler(size, at_rank),
         mutate=change if mutate is None else mutate,
         neighbours=neighbours,
         enumerate=enumerate_all,

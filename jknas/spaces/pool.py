@@ -2,12 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from jknas.errors import SpaceError
-from jknas.spaces.sampling import check_generator, sample_ranks
+from jknas.spaces.sampling import sampler
 from jknas.spaces.space import Genotype, Space
 
 __all__ = ["restricted"]
@@ -37,9 +35,4 @@ def restricted(space: Space[G], genotypes: Sequence[G]) -> Space[G]:
     if not kept or len(set(kept)) < len(kept):
         raise SpaceError(f"{len(kept)} genotypes given, {len(set(kept))} of them different: expected one or more, each once.")
 
-    def sample(rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> Any:
-        check_generator(rng)
-        drawn = tuple(kept[rank] for rank in sample_ranks(rng, 1 if n is None else n, size=len(kept), unique=unique and n is not None))
-        return drawn[0] if n is None else drawn
-
-    return dataclasses.replace(space, size=len(kept), sample=sample, enumerate=lambda: iter(kept))
+    return dataclasses.replace(space, size=len(kept), sample=sampler(len(kept), kept.__getitem__), enumerate=lambda: iter(kept))

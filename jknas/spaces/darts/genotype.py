@@ -194,63 +194,26 @@ def _pairs(digits: tuple[int, ...], cell: str) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
+def _named(normal: str, reduce: str) -> DartsGenotype:
+    """Read cells written ``sep3 0 sep3 1 | ...``, node by node."""
+    names = {"sep3": 4, "sep5": 5, "dil3": 6, "dil5": 7, "skip": 3, "max": 1, "avg": 2}
+    cells = [cell.replace("|", " ").split() for cell in (normal, reduce)]
+    return DartsGenotype(*(tuple((OPERATIONS[names[o]], int(s)) for o, s in zip(cell[::2], cell[1::2], strict=True)) for cell in cells))
+
+
 NAMED: Mapping[str, DartsGenotype] = MappingProxyType(
     {
-        "DARTS_V1": DartsGenotype(
-            normal=(
-                *(("sep_conv_3x3", 1), ("sep_conv_3x3", 0)),
-                *(("skip_connect", 0), ("sep_conv_3x3", 1)),
-                *(("skip_connect", 0), ("sep_conv_3x3", 1)),
-                *(("sep_conv_3x3", 0), ("skip_connect", 2)),
-            ),
-            reduce=(
-                *(("max_pool_3x3", 0), ("max_pool_3x3", 1)),
-                *(("skip_connect", 2), ("max_pool_3x3", 0)),
-                *(("max_pool_3x3", 0), ("skip_connect", 2)),
-                *(("skip_connect", 2), ("avg_pool_3x3", 0)),
-            ),
+        "DARTS_V1": _named(
+            "sep3 1 sep3 0 | skip 0 sep3 1 | skip 0 sep3 1 | sep3 0 skip 2", "max 0 max 1 | skip 2 max 0 | max 0 skip 2 | skip 2 avg 0"
         ),
-        "DARTS_V2": DartsGenotype(
-            normal=(
-                *(("sep_conv_3x3", 0), ("sep_conv_3x3", 1)),
-                *(("sep_conv_3x3", 0), ("sep_conv_3x3", 1)),
-                *(("sep_conv_3x3", 1), ("skip_connect", 0)),
-                *(("skip_connect", 0), ("dil_conv_3x3", 2)),
-            ),
-            reduce=(
-                *(("max_pool_3x3", 0), ("max_pool_3x3", 1)),
-                *(("skip_connect", 2), ("max_pool_3x3", 1)),
-                *(("max_pool_3x3", 0), ("skip_connect", 2)),
-                *(("skip_connect", 2), ("max_pool_3x3", 1)),
-            ),
+        "DARTS_V2": _named(
+            "sep3 0 sep3 1 | sep3 0 sep3 1 | sep3 1 skip 0 | skip 0 dil3 2", "max 0 max 1 | skip 2 max 1 | max 0 skip 2 | skip 2 max 1"
         ),
-        "TENAS_cifar10": DartsGenotype(
-            normal=(
-                *(("dil_conv_3x3", 0), ("sep_conv_5x5", 1)),
-                *(("sep_conv_3x3", 0), ("sep_conv_3x3", 2)),
-                *(("skip_connect", 0), ("dil_conv_5x5", 1)),
-                *(("sep_conv_3x3", 1), ("sep_conv_5x5", 3)),
-            ),
-            reduce=(
-                *(("sep_conv_5x5", 0), ("sep_conv_5x5", 1)),
-                *(("sep_conv_5x5", 1), ("sep_conv_5x5", 2)),
-                *(("sep_conv_3x3", 1), ("sep_conv_3x3", 3)),
-                *(("sep_conv_5x5", 2), ("sep_conv_3x3", 4)),
-            ),
+        "TENAS_cifar10": _named(
+            "dil3 0 sep5 1 | sep3 0 sep3 2 | skip 0 dil5 1 | sep3 1 sep5 3", "sep5 0 sep5 1 | sep5 1 sep5 2 | sep3 1 sep3 3 | sep5 2 sep3 4"
         ),
-        "TENAS_imagenet": DartsGenotype(
-            normal=(
-                *(("sep_conv_3x3", 0), ("skip_connect", 1)),
-                *(("dil_conv_5x5", 1), ("sep_conv_3x3", 2)),
-                *(("sep_conv_3x3", 0), ("dil_conv_5x5", 3)),
-                *(("sep_conv_3x3", 0), ("dil_conv_3x3", 4)),
-            ),
-            reduce=(
-                *(("dil_conv_3x3", 0), ("sep_conv_5x5", 1)),
-                *(("dil_conv_3x3", 0), ("sep_conv_3x3", 2)),
-                *(("sep_conv_3x3", 0), ("dil_conv_3x3", 1)),
-                *(("sep_conv_3x3", 0), ("sep_conv_5x5", 4)),
-            ),
+        "TENAS_imagenet": _named(
+            "sep3 0 skip 1 | dil5 1 sep3 2 | sep3 0 dil5 3 | sep3 0 dil3 4", "dil3 0 sep5 1 | dil3 0 sep3 2 | sep3 0 dil3 1 | sep3 0 sep5 4"
         ),
     }
 )

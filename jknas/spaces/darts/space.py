@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations, permutations, product
 from math import prod
-from typing import overload
 
 import numpy as np
 
@@ -23,10 +22,10 @@ from jknas.spaces.darts.cost import macs, parameters
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype, Pair
 from jknas.spaces.darts.graph import cell_graphs
 from jknas.spaces.pruning import PruningPlan
-from jknas.spaces.sampling import check_generator, sample_ranks
+from jknas.spaces.sampling import check_generator, sampler
 from jknas.spaces.space import Space
 
-__all__ = ["DARTS", "MUTATION_RULES", "RULES", "canonical", "is_dead", "mutate", "neighbours", "sample"]
+__all__ = ["DARTS", "MUTATION_RULES", "RULES", "canonical", "mutate", "neighbours"]
 
 MUTATION_RULES = ("operation_or_source", "operation")
 RULES = ("function", "string")
@@ -51,19 +50,6 @@ def _choices(node: int) -> tuple[Inputs, ...]:
 
 _CHOICES = tuple(_choices(node) for node in NODES) * 2  # of the nodes of the normal cell, then of the reduction cell
 SIZE = prod(map(len, _CHOICES))
-
-
-def is_dead(genotype: DartsGenotype) -> bool:
-    """Say whether the cell's output does not depend on its input: never in this space, where every node has two inputs and none is "none".
-
-    Args:
-        genotype: the genotype.
-
-    Returns:
-        False.
-    """
-    del genotype
-    return False
 
 
 def enumerate_genotypes() -> Iterator[DartsGenotype]:
@@ -118,29 +104,6 @@ def mutate(genotype: DartsGenotype, rng: np.random.Generator, *, rule: str = "op
     place = places[int(rng.integers(len(places)))]
     candidates = options(pairs, place)
     return _with_pair(pairs, place, candidates[int(rng.integers(len(candidates)))])
-
-
-@overload
-def sample(rng: np.random.Generator, n: None = None, *, unique: bool = False) -> DartsGenotype: ...
-@overload
-def sample(rng: np.random.Generator, n: int, *, unique: bool = False) -> tuple[DartsGenotype, ...]: ...
-def sample(rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> DartsGenotype | tuple[DartsGenotype, ...]:
-    """Draw genotypes uniformly from the members of the space.
-
-    Args:
-        rng: the source of randomness; it advances.
-        n: how many; None draws one and returns it bare.
-        unique: draw without replacement, so that the n codes are distinct (they may still compute the same function).
-
-    Returns:
-        One genotype when n is None, else a tuple of n.
-
-    Raises:
-        SpaceError: n is negative.
-        TypeError: ``rng`` is not a ``numpy.random.Generator``.
-    """
-    drawn = tuple(map(_at_rank, sample_ranks(rng, 1 if n is None else n, size=SIZE, unique=unique and n is not None)))
-    return drawn[0] if n is None else drawn
 
 
 def canonical(genotype: DartsGenotype, *, rule: str = "function") -> DartsGenotype:
@@ -244,12 +207,12 @@ DARTS: Space[DartsGenotype] = Space(
     canonical_rules=RULES,
     parse=DartsGenotype.parse,
     from_code=DartsGenotype.from_code,
-    sample=sample,
+    sample=sampler(SIZE, _at_rank),
     mutate=mutate,
     neighbours=neighbours,
     enumerate=enumerate_genotypes,
     canonical=canonical,
-    is_dead=is_dead,
+    is_dead=lambda genotype: False,  # every node has two inputs, and none of them is "none"
     parameters=parameters,
     macs=macs,
     pruning=_pruning(),
