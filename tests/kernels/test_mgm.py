@@ -7,12 +7,12 @@ import pytest
 from compiling import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jknas.kernels.mgm_released import centred_half_product, last_example_norm
 
 from jknas.kernels import mgm, mgm_layerwise
 from jknas.kernels.mgm import _one_per_stretch, mean_gradient, sum_of_squares
 from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork
+from jknas.proxies.mgm_released import centred_half_product, last_example_norm
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 MIXED = CellGenotype(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "none", "avg_pool_3x3"))  # every operation once, and live

@@ -6,8 +6,8 @@ Rademacher cotangent *g* at the output of a block with its pull-back :math:`g J`
 input gradient of a reduction has its 2x2 pixels folded into channels. One forward and one backward pass per block.
 
 The fourth component of AZ-NAS, complexity, is the proxy ``macs``; the aggregate ``az_nas`` ranks by all four. All are defined with
-He-normal weights (fan in), standard normal images and training-mode normalisation: the initialisation that the user asks for plays no part, and only
-the shape of the images is taken from the data set.
+He-normal weights (fan in), standard normal images and training-mode normalisation: the initialisation that the user asks for plays no part,
+and only the shape of the images is taken from the data set.
 
 Reference:
     Lee and Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search", CVPR 2024, arXiv:2403.19232, section 3, and its
