@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
+from jknas.networks.observation import look
+from jknas.networks.parameters import joined
 from random_variables import random_variables
 
-from jknas.networks.nasbench201.blocks import look
-from jknas.networks.nasbench201.cell import Cell, Reduction
+from jknas.networks.nasbench201.blocks import reduction
+from jknas.networks.nasbench201.cell import plain_layer, run_cell
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch, get
 from jknas.proxies.measurements.block_gradients import Measured, covariance, entropies, gradient_product, measure
@@ -60,14 +62,14 @@ def test_trainability_is_made_of_every_block_s_own_gradient():
     keys, sigmas = dict(zip(blocks, jax.random.split(KEY, len(blocks)), strict=True)), []
     for before, name in itertools.pairwise(blocks):
         x = features[before][0] if before.startswith("stage") else features[before]
-        part = {kind: variables[kind][name] for kind in ("params", "batch_stats") if name in variables[kind]}
+        part = joined(variables["params"][name], variables["batch_stats"][name])
         if name.startswith("stage"):
             part = jax.tree.map(lambda leaf: leaf[0], part)
-            module, key = Cell(x.shape[-1], "batch", CELL.operations), jax.random.split(keys[name], 1)[0]
-            forward = functools.partial(lambda module, part, x: module.apply(part, x, None)[0], module, part)
+            key = jax.random.split(keys[name], 1)[0]
+            forward = functools.partial(lambda part, x: run_cell(part, CELL, plain_layer("batch"), x, {}).output, part)
         else:
-            module, key = Reduction(x.shape[-1], 2 * x.shape[-1], "batch"), keys[name]
-            forward = functools.partial(module.apply, part)
+            key = keys[name]
+            forward = functools.partial(lambda part, x: reduction(part, plain_layer("batch"), x, {}).output, part)
         above = jax.random.rademacher(key, jax.eval_shape(forward, x).shape, x.dtype)
         below = np.asarray(quick_jit(lambda x, above, forward=forward: jax.vjp(forward, x)[1](above)[0])(x, above))
         above = np.asarray(above)
@@ -87,24 +89,22 @@ def test_an_identity_is_minus_infinity_and_not_perfect():
     above = jax.random.rademacher(KEY, (2, 4, 4, 3), float)
     product, same = gradient_product(above, above)
     assert (float(product[0, 0]), float(same)) == (1.0, 1.0)
-    names = ("stage1", "reduction1", "stage2", "reduction2", "stage3")
-    plain = {name: np.asarray(product)[None] for name in names}
+    plain = [np.asarray(product)[None]] * 5
     finish = get("az_trainability").read
-    assert math.isfinite(finish(Measured({}, plain, {name: np.zeros(1) for name in names})).score)
-    found = finish(Measured({}, plain, {name: np.full(1, float(name == "stage2")) for name in names}))
+    assert math.isfinite(finish(Measured([], plain, [np.zeros(1)] * 5)).score)
+    found = finish(Measured([], plain, [np.full(1, float(place == 2)) for place in range(5)]))
     assert (found.score, found.status) == (-math.inf, "non_finite")
 
 
 def test_features_without_variance_stay_nan():
     constant = np.asarray(covariance(jnp.ones((2, 4, 4, 3))))[None]
     spread = np.eye(3)[None]
-    names = ("stem", "stage1", "reduction1", "stage2", "reduction2", "stage3")
-    matrices = {name: constant if name == "stage2" else spread for name in names}
+    matrices = [spread, spread, spread, constant, spread, spread]
     found = entropies(matrices)
     assert np.isnan(found).tolist() == [False, False, False, True, False, False]
     assert found[0] == pytest.approx(math.log(3), rel=1e-6)
     for name in ("az_expressivity", "az_progressivity"):
-        outcome = get(name).read(Measured(matrices, {}, {}))
+        outcome = get(name).read(Measured(matrices, [], []))
         assert math.isnan(outcome.score)
         assert outcome.status == "non_finite"
 

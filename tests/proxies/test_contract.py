@@ -27,6 +27,7 @@ from jknas.scoring import scorer as scoring
 from jknas.scoring.scorer import make_scorer
 from jknas.scoring.store import STATUSES
 from jknas.spaces.darts.genotype import OPERATIONS, DartsGenotype
+from jknas.xla import programs
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
@@ -48,7 +49,8 @@ class QuickJax:
 @pytest.fixture
 def quickly(monkeypatch):
     """Compile scorers fast: the numbers are compared with each other only."""
-    monkeypatch.setattr(scoring, "jax", QuickJax())
+    monkeypatch.setattr(programs, "jax", QuickJax())
+    monkeypatch.setattr(scoring, "PROGRAMS", programs.Programs())
 
 
 # ---- which network

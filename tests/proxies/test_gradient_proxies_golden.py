@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
+from jknas.networks.torch_state import from_state_dict
 from random_variables import completed
 from recordings import SMALL, WIDE, recording
 
 from jknas.networks import CellNetwork
-from jknas.networks.nasbench201.torch_weights import from_state_dict
 from jknas.proxies import Batch, get
 from jknas.proxies.jacob_cov import correlation_score
 from jknas.spaces.nasbench201.genotype import CellGenotype

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
+from jknas.networks.observation import convolved, normalise_layer
 from random_variables import random_variables
 
 from jknas.networks.layers.pooling import average_pool_2x2
-from jknas.networks.nasbench201.blocks import convolved, normalise_layer, walk
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch
 from jknas.proxies.meco import correlation, measure, smallest_eigenvalues
@@ -24,8 +24,8 @@ CELL = CellGenotype.from_code((3, 1, 2, 4, 0, 3))
 
 def recording_layer(kind, x, weights, given):
     """Keep the first image's map before and behind the normalisation."""
-    del given
-    y = convolved(kind, x, weights)
+    del kind, given
+    y = convolved(x, weights)
     out = normalise_layer(y, weights, "batch")[0]
     return out, (y[0], out[0])
 
@@ -44,7 +44,7 @@ def found():
     @quick_jit
     def all_of_it(params):
         kinds = {layers: measure(TINY, params, CELL, batch, jax.random.key(0), layers=layers) for layers in ("convolutions", "modules")}
-        return kinds, walk(TINY, params, x, CELL, visit).summaries
+        return kinds, TINY.walk(params, x, CELL, visit).summaries
 
     return all_of_it(params)
 

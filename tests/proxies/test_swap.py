@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
+from jknas.networks.observation import look
 from random_variables import random_variables
 
-from jknas.networks.nasbench201.blocks import look
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch, get
 from jknas.proxies.swap import Patterns, SampleWise, count_patterns, measure

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
+from jknas.networks.observation import look
 
-from jknas.networks.nasbench201.blocks import look
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch, get
 from jknas.proxies.zen import features_and_variances, measure
@@ -90,7 +90,7 @@ def test_only_convolutions_are_normalised():
     features, means, used = jax.eval_shape(
         lambda params, code: features_and_variances(TINY, params, code, images()), params, jnp.zeros(6, int)
     )
-    assert (features.shape, means.shape, used.shape) == ((4, 2, 2, 8), (24,), (24,))
+    assert (features.shape, means.shape, used.shape) == ((4, 2, 2, 8), (27,), (27,))
 
 
 @pytest.mark.parametrize(
