@@ -17,7 +17,7 @@ from jknas.spaces.space import Space
 
 CAPABILITIES: Mapping[str, tuple[str, str]] = {
     "layers": ("kernel_layers", "kernel_layers(wiring), which cuts a gradient into its convolutions and the classifier"),
-    "observable": ("walk", "walk(params, x, wiring, visit, extras=None), which runs the network block by block"),
+    "observable": ("walk", "walk(params, x, wiring, visit, extras=None), which runs it block by block, and observed_layers(wiring)"),
     "normalisation_free": (
         "apply_without_normalisation",
         "apply_without_normalisation(params, x, wiring), its logits without normalisation",

@@ -17,15 +17,15 @@ import math
 
 import numpy as np
 
-from jknas.proxies.measurements.block_gradients import FEATURES, Measured, row
+from jknas.proxies.measurements.block_gradients import Measured, row
 from jknas.proxies.proxy import Outcome, read_scalar
 
 
 def read_spectral_norms(found: Measured) -> Outcome:
     """Return the mean term over the blocks."""
     terms = []
-    for name in FEATURES[1:]:
-        for product, identical in zip(np.asarray(found.products[name], np.float64), np.asarray(found.identical[name]), strict=True):
+    for products, same in zip(found.products, found.identical, strict=True):
+        for product, identical in zip(np.asarray(products, np.float64), np.asarray(same), strict=True):
             if not np.all(np.isfinite(product)):
                 terms.append(math.nan)
                 continue

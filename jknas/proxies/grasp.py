@@ -17,8 +17,8 @@ References:
 Deviations:
     The sign is that of zero-cost-nas: larger is better there, although pruning in the paper removes the weights with the *largest* of
     these. Published correlations are absolute values, and the sign of this score's correlation is not the same on all data sets. For
-    pruning, the paper takes several batches and a softmax temperature of 200; zero-cost-nas, and this score, take one batch and no temperature. The
-    network and the batch differ from zero-cost-nas as :mod:`jknas.proxies.measurements.batch_gradient` says.
+    pruning, the paper takes several batches and a softmax temperature of 200; zero-cost-nas, and this score, take one batch and no
+    temperature. The network and the batch differ from zero-cost-nas as :mod:`jknas.proxies.measurements.batch_gradient` says.
 """
 
 from typing import Any

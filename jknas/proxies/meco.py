@@ -37,15 +37,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.networks.layers.pooling import average_pool_2x2
-from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
+from jknas.networks.network import Network
 from jknas.networks.observation import LayerWeights, RunBlock, Seen, convolved, normalise_layer
-from jknas.proxies.measurements.forward import walked
+from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy, Outcome, read_scalar
 from jknas.proxies.setup import Batch
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
-_HOOKED = {"stem": 3, "conv_a": 4, "conv_b": 4, "downsample": 2}
-_HOOKED_ON_EDGE = {**dict.fromkeys(KERNEL_SIZES, 4), "avg_pool_3x3": 2}
+_HOOKED = {"stem": 3, "downsample": 2, "avg_pool_3x3": 2, "last_norm": 1}
+_HOOKED_CONVOLUTION = 4
 
 
 class Correlation(NamedTuple):
@@ -70,71 +69,52 @@ def correlation(maps: Float[Array, "h w c"]) -> Float[Array, "c c"]:
 
 
 def measure(
-    network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, layers: str = "convolutions"
+    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, layers: str = "convolutions"
 ) -> Mapping[str, list[Correlation]]:
-    """Return the correlations of every block; the device part.
+    """Return the correlations of every block; the device part. Of the batch only the first image counts, and the key is not used.
 
     Args:
         network: a network that is observable.
         params: its parameters.
         wiring: genotype or code.
-        batch: images, of which the first counts; the labels are not used.
+        batch: images.
         key: not used.
         layers: ``"convolutions"`` or ``"modules"``.
 
     Raises:
-        ValueError: for unknown layers.
+        ProxyError: for unknown layers.
 
-    Cost: a forward pass, a product over one image's pixels a layer, and on the host an eigenvalue problem a layer.
+    Cost: a forward pass, and for each layer a product over one image's pixels and, on the host, an eigenvalue problem.
     """
     del key
     choose("layers", layers, ("convolutions", "modules"), error=ProxyError)
 
+    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Correlation | None]:
+        del given
+        y = convolved(x, weights)
+        times = int(weights.kernel is not None) if layers == "convolutions" else _HOOKED.get(kind, _HOOKED_CONVOLUTION)
+        record = None if y.ndim == 2 else Correlation(correlation(y[0]), jnp.asarray(times, x.dtype))
+        return normalise_layer(y, weights, "batch")[0], record
+
     def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, list[Correlation]]:
         del extra
-        seen = run(_layer, x, {})
-        found = _convolutions(kind, seen) if layers == "convolutions" else _modules(kind, x, seen)
-        return seen.output, [Correlation(matrix, jnp.asarray(times, x.dtype)) for matrix, times in found]
+        seen = run(layer, x, {})
+        found = [record for record in seen.records.values() if record is not None]
+        values = [] if layers == "convolutions" else _without_weights(kind, x, seen)
+        return seen.output, found + [Correlation(correlation(value[0]), jnp.asarray(times, x.dtype)) for value, times in values]
 
-    found: Mapping[str, list[Correlation]] = walked(network, "meco").walk(params, batch.x, wiring, visit).summaries
-    return found
-
-
-def _layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Array]:
-    del given
-    y = convolved(x, weights)
-    matrix = jnp.zeros((0, 0), y.dtype) if y.ndim == 2 else correlation(y[0])
-    return normalise_layer(y, weights, "batch")[0], matrix
+    return observable(network, "meco").walk(params, batch.x, wiring, visit).summaries
 
 
-Counted = list[tuple[Array, Any]]
-
-
-def _convolutions(kind: str, seen: Seen) -> Counted:
-    if kind == "cell":
-        return _on_edges(seen, dict.fromkeys(KERNEL_SIZES, 1))
-    return [(seen.records[name], 1) for name in _HOOKED if name in seen.records]
-
-
-def _on_edges(seen: Seen, times: Mapping[str, int]) -> Counted:
-    counts, operations = jnp.asarray([times.get(name, 0) for name in OPERATIONS]), jnp.asarray(seen.operations)
-    return [(seen.records[edge_name(edge)], counts[operations[edge]]) for edge in range(len(EDGES))]
-
-
-def _modules(kind: str, x: Array, seen: Seen) -> Counted:
-    if kind == "classifier":
+def _without_weights(kind: str, x: Array, seen: Seen) -> list[tuple[Array, Any]]:
+    """Return the outputs of a block's other modules, and how often each counts: ReLUs, skip connections, containers, a pooling."""
+    if kind in {"stem", "classifier"}:
         return []
-    counted = [(correlation(jax.nn.relu(source.value[0])), source.convolutions) for source in seen.sources]
-    if kind == "last_norm":  # the normalisation, the ReLU, and the container of both
-        return [(seen.records["last_norm"], 1), (correlation(seen.output[0]), 2)]
-    if kind == "cell":
-        counted += [(correlation(source.value[0]), source.skips) for source in seen.sources]
-        counted += _on_edges(seen, _HOOKED_ON_EDGE)
-    else:
-        counted += [(seen.records[name], times) for name, times in _HOOKED.items() if name in seen.records]
-    if kind == "reduction":
-        counted.append((correlation(average_pool_2x2(x)[0]), 1))
-    return counted if kind == "stem" else [*counted, (correlation(seen.output[0]), 1)]
+    relus = [(jax.nn.relu(source.value), source.convolutions) for source in seen.sources]
+    if kind == "last_norm":  # the ReLU, and the container of normalisation and ReLU
+        return [(seen.output, 2)]
+    inner = [(source.value, source.skips) for source in seen.sources] if kind == "cell" else [(average_pool_2x2(x), 1)]
+    return [*relus, *inner, (seen.output, 1)]
 
 
 def smallest_eigenvalues(found: Mapping[str, list[Any]]) -> Outcome:

@@ -29,8 +29,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError
 from jknas.kernels.spectrum import spectrum
+from jknas.networks.network import Network
 from jknas.networks.observation import Seen, look
-from jknas.proxies.measurements.forward import walked
+from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy, Outcome
 from jknas.proxies.setup import Batch
 
@@ -52,7 +53,7 @@ def agreement(values: Float[Array, "n ..."]) -> Int[Array, "n n"]:
     return (units + jnp.matmul(signs, signs.T, precision="highest").astype(jnp.int32)) // 2
 
 
-def block_kernels(network: Any, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
+def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
     """Return the share of each block in the kernel; a stage counts as the sum of its cells.
 
     Cost: a forward pass and, for every node that a convolution reads, a product ``[N, units] x [units, N]``.
@@ -68,11 +69,11 @@ def block_kernels(network: Any, params: PyTree, wiring: Any, x: Float[Array, "b 
             total = total + jax.lax.cond(readers > 0, agreement, lambda value: jnp.zeros((n, n), jnp.int32), source.value) * readers
         return total
 
-    found = look(walked(network, "naswot"), params, x, wiring, count).summaries
+    found = look(observable(network, "naswot"), params, x, wiring, count).summaries
     return {name: kernels.reshape(-1, n, n).sum(0, dtype=jnp.int32) for name, kernels in found.items()}
 
 
-def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Int[Array, "n n"]:
+def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Int[Array, "n n"]:
     """Return NASWOT's kernel of the batch, in training mode; the device part.
 
     Args:

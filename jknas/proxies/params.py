@@ -3,14 +3,12 @@
 Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, arXiv:2001.00326.
 """
 
-from typing import Any
-
 from jknas.networks.network import Network
 from jknas.proxies.proxy import SizeProxy
-from jknas.spaces.space import Space
+from jknas.spaces.space import Genotype, Space
 
 
-def parameter_count(space: Space, genotype: Any, network: Network, resolution: int) -> int:
+def parameter_count(space: Space, genotype: Genotype, network: Network, resolution: int) -> int:
     """Return the number of trainable parameters of the macro network; the resolution does not matter."""
     del resolution
     return space.parameters(

@@ -28,8 +28,9 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, UInt32
 
 from jknas.kernels.linear_regions import pack_words
+from jknas.networks.network import Network
 from jknas.networks.observation import Seen, look
-from jknas.proxies.measurements.forward import walked
+from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy, Outcome
 from jknas.proxies.setup import Batch, Setup, drawn_with
 
@@ -55,7 +56,7 @@ class SampleWise(NamedTuple):
     samples: int
 
 
-def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> SampleWise:
+def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> SampleWise:
     """Return the patterns of all ReLU units; the device part.
 
     Args:
@@ -80,7 +81,7 @@ def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKe
             for source in seen.sources
         ]
 
-    found = look(walked(network, "swap"), params, batch.x, wiring, pack).summaries
+    found = look(observable(network, "swap"), params, batch.x, wiring, pack).summaries
     # The last ReLU has no convolution behind it, and counts.
     return SampleWise([patterns for block in found.values() for patterns in block], len(batch.x))
 

@@ -43,21 +43,17 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
 from jknas.networks.layers.conv_norm import RUNNING_MOMENTUM
-from jknas.networks.nasbench201.blocks import BLOCKS
-from jknas.networks.nasbench201.cell import KERNEL_SIZES
-from jknas.networks.network import initial_params
-from jknas.networks.observation import Seen, look
-from jknas.proxies.measurements.forward import walked
+from jknas.networks.network import Network, initial_params
+from jknas.networks.observation import LayerWeights, ObservableNetwork, RunBlock, convolved, normalise_layer
+from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy
 from jknas.proxies.setup import Batch, Setup, drawn_with, noise
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS
 
 _STEP = 0.01
-_CONVOLUTIONS = {OPERATIONS.index(name) for name in KERNEL_SIZES}
 
 
 def measure(
-    network: Any,
+    network: Network,
     params: PyTree,
     wiring: Any,
     batch: Batch,
@@ -88,7 +84,7 @@ def measure(
     choose("variance", variance, ("batch", "running"), error=ProxyError)
     if repeats < 1:
         raise ProxyError(f"repeats must be at least 1, got {repeats}")
-    observed = walked(network, "zen")
+    observed = observable(network, "zen")
 
     def score(averages: Array, params: PyTree, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         pair = jnp.stack([x, x + _STEP * jax.random.normal(key, x.shape, x.dtype)])
@@ -109,29 +105,35 @@ def measure(
         weights, x = jax.lax.cond(first, lambda _: (params, batch.x), drawn, draw)
         return score(averages, weights, x, change)
 
-    averages = jnp.ones(6 + 3 * observed.cells * len(EDGES), batch.x.dtype)
     if repeats == 1:
-        return score(averages, params, batch.x, key)[1]
+        return score(jnp.ones((), batch.x.dtype), params, batch.x, key)[1]
+    places = jax.eval_shape(lambda x: features_and_variances(observed, params, wiring, x)[1], batch.x)
+    averages = jnp.ones(places.shape, places.dtype)
     return jax.lax.scan(repeat, averages, (jnp.arange(repeats) == 0, jax.random.split(key, repeats)))[1].mean()
 
 
 def features_and_variances(
-    network: Any, params: PyTree, wiring: Any, x: Float[Array, "n h w c"]
+    network: ObservableNetwork, params: PyTree, wiring: Any, x: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, "n h w c"], Float[Array, " m"], Bool[Array, " m"]]:
-    """Return the feature map before pooling, the mean over channels of every normalisation's batch variance, and which of these exist.
+    """Return the feature map before pooling, and for every layer the mean over channels of its batch variance and whether it is normalised.
 
     Every edge of every cell has a place, as if it held a convolution.
     """
 
-    def see(kind: str, seen: Seen) -> PyTree:
-        means = [record.mean() for name, record in seen.records.items() if name not in {"downsample", "classifier"}]
-        convolves = [index in _CONVOLUTIONS for index in range(len(OPERATIONS))]
-        used = jnp.asarray(convolves)[jnp.asarray(seen.operations)] if kind == "cell" else jnp.ones(len(means), bool)
-        return jnp.stack(means) if means else jnp.zeros(0, x.dtype), used, seen.output if kind == "last_norm" else None
+    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, tuple[Array, Array]]:
+        del kind, given
+        y, variances = normalise_layer(convolved(x, weights), weights, "batch")
+        return y, (variances.mean(), jnp.asarray(weights.norm is not None))
 
-    found = look(network, params, x, wiring, see).summaries
-    means, used = (jnp.concatenate([found[name][part].reshape(-1) for name in BLOCKS]) for part in (0, 1))
-    return found["last_norm"][2], means, used
+    def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
+        del extra
+        seen = run(layer, x, {})
+        means, normalised = (jnp.stack(parts) for parts in zip(*seen.records.values(), strict=True))
+        return seen.output, (means, normalised, x if kind == "classifier" else None)
+
+    found = network.walk(params, x, wiring, visit).summaries
+    means, normalised = (jnp.concatenate([summary[part].reshape(-1) for summary in found.values()]) for part in (0, 1))
+    return found["classifier"][2], means, normalised
 
 
 def _moved(averages: Array, variances: Array) -> Array:

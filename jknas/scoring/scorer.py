@@ -26,7 +26,8 @@ from jknas.proxies import Batch, NetworkProxy, Proxy, Setup, SizeProxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
-from jknas.spaces.space import Space
+from jknas.spaces.space import Genotype, Space
+from jknas.xla.programs import PROGRAMS
 
 
 class _Measured(NamedTuple):
@@ -40,9 +41,16 @@ class _Compiled(NamedTuple):
     seconds: float
 
 
+def run(
+    params: Any, data: Batch, key: jax.Array, code: jax.Array, *, measure: Any, network: Network, settings: tuple[tuple[str, Setting], ...]
+) -> Any:
+    """Compute the device part of a proxy: what is compiled once for a space."""
+    return measure(network, params, code, data, key, **dict(settings))
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """One proxy on one batch and one draw of weights, compiled once for every genotype of a space. Made by :func:`make_scorer`.
+    """One proxy on one batch and one draw of weights, compiled once for all genotypes of a space. Made by :func:`make_scorer`.
 
     Nothing is drawn or compiled before the first score that is not in a store.
 
@@ -78,28 +86,24 @@ class Scorer:
 
     @functools.cached_property
     def _compiled(self) -> _Compiled:
-        if self._on_compile is not None:
-            self._on_compile()
         start, proxy = time.perf_counter(), cast("NetworkProxy", self.proxy)
-
-        def run(params: Any, data: Batch, key: jax.Array, code: jax.Array) -> Any:
-            return proxy.measure(self.network, params, code, data, key, **self.settings)
-
         arguments = self._draw()
+        fixed = {"measure": proxy.measure, "network": self.network, "settings": tuple(sorted(self.settings.items()))}
         with self._precision():
             arguments = _widened(arguments) if proxy.precision == "float64" else arguments
+            code = jnp.zeros((self.space.num_edges,), int)
             try:
-                lowered = jax.jit(run).lower(*arguments, jnp.zeros((self.space.num_edges,), int))
+                program = PROGRAMS.compiled(run, *arguments, code, fixed=fixed, on_compile=self._on_compile).program
             except ValueError as error:  # tracing computes nothing: it can only have met values or shapes that do not fit
-                raise ProxyError(f"proxy {self.proxy.name!r} cannot be computed so: {error}") from error
-            return _Compiled(lowered.compile(), arguments, time.perf_counter() - start)
+                raise ProxyError(f"proxy {proxy.name!r} cannot be computed so: {error}") from error
+        return _Compiled(program, arguments, time.perf_counter() - start)
 
     @property
     def compile_seconds(self) -> float:
         """What drawing, tracing and compiling took: zero until the first score is computed, and for a size proxy."""
         return self._compiled.seconds if "_compiled" in vars(self) else 0.0
 
-    def key(self, genotype: Any) -> ScoreKey:
+    def key(self, genotype: Genotype) -> ScoreKey:
         """Return what identifies the score of ``genotype`` in a store."""
         size = {"channels": self.network.channels, "cells": self.network.cells, "classes": self.network.classes}
         run = {"batch": self.batch_size, "scheme": self.scheme} if isinstance(self.proxy, NetworkProxy) else {}
@@ -123,7 +127,7 @@ class Scorer:
         drawn = (self.scheme, self.dataset, self.seed, self.batch_size)
         return (self.space.name, proxy.measure, proxy.precision, proxy.setup, canonical_json(dict(self.settings)), *size, *drawn)
 
-    def score(self, genotype: Any) -> ScoreRecord:
+    def score(self, genotype: Genotype) -> ScoreRecord:
         """Compute one score; the seconds are those of the run, without compilation.
 
         Raises:
@@ -131,7 +135,7 @@ class Scorer:
         """
         return self._finished(genotype, self._measured(genotype))
 
-    def _measured(self, genotype: Any) -> _Measured:
+    def _measured(self, genotype: Genotype) -> _Measured:
         if isinstance(self.proxy, SizeProxy):
             start = time.perf_counter()
             found: Any = self.proxy.count(self.space, genotype, self.network, self.resolution)
@@ -141,7 +145,7 @@ class Scorer:
                 found = jax.device_get(compiled.program(*compiled.arguments, jnp.asarray(genotype.code)))
         return _Measured(found, time.perf_counter() - start)
 
-    def _finished(self, genotype: Any, measured: _Measured) -> ScoreRecord:
+    def _finished(self, genotype: Genotype, measured: _Measured) -> ScoreRecord:
         start = time.perf_counter()
         score, status, extras = self.proxy.read(measured.found)
         seconds = measured.seconds + time.perf_counter() - start
@@ -189,7 +193,8 @@ def make_scorer(
         scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
         batch_size: examples; the proxy's published number for the space by default.
         settings: overrides of the proxy's settings.
-        on_compile: called before the scoring program is compiled: by the first score that no store holds, if it needs a network.
+        on_compile: called before the scoring program is compiled: by the first score that is not in a store, if it needs a network and an
+            equal program was not compiled before.
 
     Raises:
         ProxyError: a setting that the proxy does not have, a network that lacks a capability, or images that the network cannot take.
@@ -211,7 +216,7 @@ def make_scorer(
 
 
 def score_many(
-    scorer: Scorer, genotypes: Iterable[Any], *, store: Store | None = None, deduplicate: bool = False
+    scorer: Scorer, genotypes: Iterable[Genotype], *, store: Store | None = None, deduplicate: bool = False
 ) -> Iterator[tuple[ScoreRecord, bool]]:
     """Yield the record of every genotype, in order, and whether it was computed now.
 
@@ -230,7 +235,7 @@ def score_many(
 
 
 def score_together(
-    scorers: Sequence[Scorer], genotypes: Iterable[Any], *, store: Store | None = None, deduplicate: bool = False
+    scorers: Sequence[Scorer], genotypes: Iterable[Genotype], *, store: Store | None = None, deduplicate: bool = False
 ) -> Iterator[tuple[ScoreRecord, bool]]:
     """Yield the records of every genotype by every scorer, and whether they were computed now.
 

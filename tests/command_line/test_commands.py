@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import os
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from jknas import cli, proxies, spaces
 from jknas.command_line import options
-from jknas.proxies import Proxy
+from jknas.proxies import NetworkProxy, SizeProxy
 from jknas.scoring.store import Store
 from jknas.search import problem as search_problem
 
@@ -28,6 +29,11 @@ def constant(network, params, wiring, batch, key, *, scale: float = 1.0):
     """Compile at once; NaN for codes that begin with 4."""
     del network, params, batch, key
     return jax.numpy.where(wiring[0] == 4, jax.numpy.nan, scale * wiring.sum().astype(float))
+
+
+def quick(measure):
+    """A proxy of four examples with a setting."""
+    return NetworkProxy(name="quick", measure=measure, summary="sum", reference="none", cost="none", batch_size=4, settings={"scale": 1.0})
 
 
 class Run:
@@ -64,7 +70,7 @@ def run(capfd):
 
 @pytest.fixture
 def quick_proxy(monkeypatch):
-    monkeypatch.setitem(proxies.REGISTRY, "quick", Proxy("quick", constant, "sum", "none", "none", batch_size=4, settings={"scale": 1.0}))
+    monkeypatch.setitem(proxies.REGISTRY, "quick", quick(constant))
     return "quick"
 
 
@@ -157,8 +163,7 @@ class TestScore:
         def finish(found):
             return proxies.Outcome(math.inf, "saturated", {"lambda_min": 0.0, "of": int(found)})
 
-        proxy = Proxy("quick", constant, "sum", "none", "none", batch_size=4, settings={"scale": 1.0}, finish=finish)
-        monkeypatch.setitem(proxies.REGISTRY, "quick", proxy)
+        monkeypatch.setitem(proxies.REGISTRY, "quick", dataclasses.replace(quick(constant), read=finish))
         command = ["score", "--proxy", "quick", "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
         for fresh in (True, False):
             (line,) = run.json(*command)
@@ -228,7 +233,10 @@ class TestScore:
             (["--sample", "15626"], "15626 unique cells asked for, and the space has 15625"),
             (["--sample", "2", "--all"], "--sample and --all exclude each other"),
             (["--space", "darts", "--all"], "the space 'darts' has 1,076,746,950,455,072,400 architectures; draw some of them"),
-            (["--space", "darts", "--sample", "1", "--proxy", "mgm,mgm_released"], "in the space 'darts' this score is not defined"),
+            (
+                ["--space", "darts", "--sample", "1", "--proxy", "mgm,mgm_released"],
+                "proxy 'mgm_released' needs the capability 'torch_order', which DartsNetwork lacks",
+            ),
             (["--arch", "resnet", "--proxy", "mgn"], "Unknown proxy 'mgn'; expected one of"),
             (["--arch", "resnet", "--proxy", ","], "no proxy is named; choose among"),
             (["--arch", "resnet", "--set", "objective"], "expected NAME=VALUE"),
@@ -300,7 +308,7 @@ class TestScore:
                 raise KeyboardInterrupt
             return 1
 
-        monkeypatch.setitem(proxies.REGISTRY, "params", Proxy("params", interrupted, "", "", "", needs_network=False))
+        monkeypatch.setitem(proxies.REGISTRY, "params", SizeProxy(name="params", count=interrupted, summary="", reference="", cost=""))
         code, _, err = run("score", "--proxy", "params", "--arch", "resnet", "--arch", stubs.DEAD, "--db", tmp_path / "scores")
         assert code == 130
         assert "run the same command again" in err
@@ -311,7 +319,7 @@ class TestScore:
         def broken(space, genotype, network, resolution):
             raise RuntimeError("broken")
 
-        monkeypatch.setitem(proxies.REGISTRY, "params", Proxy("params", broken, "", "", "", needs_network=False))
+        monkeypatch.setitem(proxies.REGISTRY, "params", SizeProxy(name="params", count=broken, summary="", reference="", cost=""))
         code, _, err = run("score", "--proxy", "params", "--arch", "resnet")
         assert code == 1
         assert "RuntimeError: broken" in err

@@ -10,7 +10,7 @@ from scipy import stats
 from jknas import cli, proxies
 from jknas.command_line import correlate, options
 from jknas.data import catalogue
-from jknas.proxies import Proxy
+from jknas.proxies import SizeProxy
 from jknas.ranking import aggregates
 from jknas.report import correlation_drawing
 from jknas.scoring.store import Store
@@ -30,7 +30,7 @@ def made_up(space, genotype, network, resolution):
 @pytest.fixture
 def quick(monkeypatch):
     for name, better in (("quick", True), ("tenas_condition", False), ("linear_regions", True)):
-        proxy = Proxy(name, made_up, "sum", "none", "none", needs_network=False, higher_is_better=better)
+        proxy = SizeProxy(name=name, count=made_up, summary="sum", reference="none", cost="none", higher_is_better=better)
         monkeypatch.setitem(proxies.REGISTRY, name, proxy)
 
 
@@ -116,7 +116,8 @@ class TestMadeUpScores:
     def test_nothing_is_computed_twice(self, run, tmp_path, monkeypatch):
         assert run("--proxy", "quick", "--db", tmp_path / "scores", "--json")[0] == 0
         first = result(tmp_path)
-        monkeypatch.setitem(proxies.REGISTRY, "quick", Proxy("quick", pytest.fail, "sum", "none", "none", needs_network=False))
+        quick = SizeProxy(name="quick", count=pytest.fail, summary="sum", reference="none", cost="none")
+        monkeypatch.setitem(proxies.REGISTRY, "quick", quick)
         code, out, err = run("--proxy", "quick", "--db", tmp_path / "scores", "--json", out="again")
         assert (code, err) == (0, "")
         assert result(tmp_path, "again") == first

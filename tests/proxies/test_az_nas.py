@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
-from jknas.proxies.az_nas import Measured, block_measurements, covariance, entropies, gradient_product
 from random_variables import random_variables
 
 from jknas.networks.nasbench201.blocks import reduction
@@ -19,6 +18,7 @@ from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.observation import look
 from jknas.networks.parameters import joined
 from jknas.proxies import Batch, get
+from jknas.proxies.measurements.block_gradients import Measured, covariance, entropies, gradient_product, measure
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
@@ -36,7 +36,7 @@ def measured():
     @quick_jit
     def both(params):
         features = look(TINY, params, x, CELL, lambda kind, seen: seen.output).summaries
-        return features, block_measurements(TINY, params, CELL, Batch(x, jnp.zeros(3, int)), KEY)
+        return features, measure(TINY, params, CELL, Batch(x, jnp.zeros(3, int)), KEY)
 
     return variables, *both(variables["params"])
 
@@ -51,8 +51,8 @@ def test_expressivity_is_the_entropy_of_principal_components():
         shares /= shares.sum()
         expected.append(-sum(share * math.log(share + 1e-8) for share in shares))
     np.testing.assert_allclose(entropies(found.covariances), expected, rtol=1e-9)
-    assert get("az_expressivity").finish(found).score == pytest.approx(sum(expected))
-    assert get("az_progressivity").finish(found).score == pytest.approx(min(np.diff(expected)))
+    assert get("az_expressivity").read(found).score == pytest.approx(sum(expected))
+    assert get("az_progressivity").read(found).score == pytest.approx(min(np.diff(expected)))
 
 
 @pytest.mark.usefixtures("float64")
@@ -82,31 +82,29 @@ def test_trainability_is_made_of_every_block_s_own_gradient():
                     total = total + np.outer(patch, above[image, row, column])
         sigmas.append(np.linalg.norm(total / math.prod(above.shape[:3]), 2))
     expected = np.mean([2 - sigma - 1 / (sigma + 1e-6) for sigma in sigmas])
-    assert get("az_trainability").finish(found).score == pytest.approx(expected, rel=1e-9)
+    assert get("az_trainability").read(found).score == pytest.approx(expected, rel=1e-9)
 
 
 def test_an_identity_is_minus_infinity_and_not_perfect():
     above = jax.random.rademacher(KEY, (2, 4, 4, 3), float)
     product, same = gradient_product(above, above)
     assert (float(product[0, 0]), float(same)) == (1.0, 1.0)
-    names = ("stage1", "reduction1", "stage2", "reduction2", "stage3")
-    plain = {name: np.asarray(product)[None] for name in names}
-    finish = get("az_trainability").finish
-    assert math.isfinite(finish(Measured({}, plain, {name: np.zeros(1) for name in names})).score)
-    found = finish(Measured({}, plain, {name: np.full(1, float(name == "stage2")) for name in names}))
+    plain = [np.asarray(product)[None]] * 5
+    finish = get("az_trainability").read
+    assert math.isfinite(finish(Measured([], plain, [np.zeros(1)] * 5)).score)
+    found = finish(Measured([], plain, [np.full(1, float(place == 2)) for place in range(5)]))
     assert (found.score, found.status) == (-math.inf, "non_finite")
 
 
 def test_features_without_variance_stay_nan():
     constant = np.asarray(covariance(jnp.ones((2, 4, 4, 3))))[None]
     spread = np.eye(3)[None]
-    names = ("stem", "stage1", "reduction1", "stage2", "reduction2", "stage3")
-    matrices = {name: constant if name == "stage2" else spread for name in names}
+    matrices = [spread, spread, spread, constant, spread, spread]
     found = entropies(matrices)
     assert np.isnan(found).tolist() == [False, False, False, True, False, False]
     assert found[0] == pytest.approx(math.log(3), rel=1e-6)
     for name in ("az_expressivity", "az_progressivity"):
-        outcome = get(name).finish(Measured(matrices, {}, {}))
+        outcome = get(name).read(Measured(matrices, [], []))
         assert math.isnan(outcome.score)
         assert outcome.status == "non_finite"
 
@@ -123,5 +121,5 @@ def test_the_definition_fixes_images_and_weights():
     assert abs(float(first[1].x.std()) - 1) < 0.02
     kernel = np.asarray(first[0]["stage3"]["edge_2_0_nor_conv_3x3"]["kernel"])
     assert kernel.std() == pytest.approx(math.sqrt(2 / (9 * 8)), rel=0.1)
-    assert get("az_expressivity").score is get("az_trainability").score
-    assert get("az_expressivity").subject is get("az_progressivity").subject
+    assert get("az_expressivity").measure is get("az_trainability").measure
+    assert get("az_expressivity").setup is get("az_progressivity").setup

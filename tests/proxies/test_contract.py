@@ -21,11 +21,12 @@ from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThin
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.network import Network, ThinNetwork
-from jknas.proxies import Batch
+from jknas.proxies import Batch, NetworkProxy
 from jknas.scoring import scorer as scoring
 from jknas.scoring.scorer import make_scorer
 from jknas.scoring.store import STATUSES
 from jknas.spaces.darts.genotype import OPERATIONS, DartsGenotype
+from jknas.xla import programs
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
@@ -47,7 +48,8 @@ class QuickJax:
 @pytest.fixture
 def quickly(monkeypatch):
     """Compile scorers fast: the numbers are compared with each other only."""
-    monkeypatch.setattr(scoring, "jax", QuickJax())
+    monkeypatch.setattr(programs, "jax", QuickJax())
+    monkeypatch.setattr(scoring, "PROGRAMS", programs.Programs())
 
 
 # ---- which network
@@ -102,8 +104,8 @@ def test_the_small_networks_of_tenas():
     named = DARTS.named["DARTS_V2"]
     assert read_json(scorer.key(named).network) == {"cells": 2, "channels": 1, "classes": 10, "resolution": 8}
     regions = make_scorer(proxies.get("linear_regions"), stubs.tiny_digits(), DARTS, channels=16)
-    assert regions.network == DartsNetwork(1, 2)
-    assert isinstance(regions.network.thin_network(), TenasDartsThinNetwork)
+    assert regions.network == TenasDartsThinNetwork(10)
+    assert read_json(regions.key(named).network) == {"cells": 2, "channels": 1, "classes": 10, "resolution": 8}
     assert isinstance(CellNetwork().thin_network(), ThinCellNetwork)
 
 
@@ -137,8 +139,8 @@ def test_images_say_nothing_to_a_darts_network_that_normalises_each_by_itself():
 @pytest.mark.parametrize("name", proxies.names())
 def test_the_default_normalisation_of_a_space(name):
     proxy = proxies.get(name)
-    for space, usual in (("nasbench201", "example"), ("darts", "batch"), (None, "example")):
-        chosen = proxy.with_settings({}, space=space)
+    for network, usual in ((CellNetwork, "example"), (DartsNetwork(2, 3), "batch"), (None, "example")):
+        chosen = proxy.with_settings({}, network)
         assert chosen.get("statistics", usual) == ("batch" if name in TRAINING_MODE else usual)
         assert chosen.keys() == proxy.settings.keys()
     if "statistics" in proxy.settings:
@@ -153,7 +155,7 @@ def test_the_default_normalisation_of_a_space(name):
 
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in RELEASED), ("mgm_layerwise", {"entries": "released"})])
 def test_released_code_exists_for_one_space(name, settings):
-    words = "in the space 'darts' this score is not defined: the released code of KNAS exists for NAS-Bench-201 only"
+    words = rf"proxy '{name}'.* needs the capability 'torch_order', which DartsNetwork lacks: give the class the method leading_entries\("
     with pytest.raises(ProxyError, match=words):
         make_scorer(proxies.get(name), stubs.tiny_digits(), DARTS, settings=settings)
     with pytest.raises(ProxyError, match=words):
@@ -163,7 +165,8 @@ def test_released_code_exists_for_one_space(name, settings):
 
 @pytest.mark.parametrize("name", OBSERVED)
 def test_activations_can_be_observed_in_one_space(name):
-    with pytest.raises(ProxyError, match=r"in the space 'darts' this score is not defined: it looks inside .* Choose a score of outputs"):
+    words = rf"proxy '{name}' needs the capability 'observable', which DartsNetwork lacks: give the class the method walk\("
+    with pytest.raises(ProxyError, match=words):
         make_scorer(proxies.get(name), stubs.tiny_digits(), DARTS)
     make_scorer(proxies.get(name), stubs.tiny_digits(), stubs.SPACE, batch_size=4)
 
@@ -171,8 +174,8 @@ def test_activations_can_be_observed_in_one_space(name):
 @pytest.mark.parametrize(("name", "settings"), [("mgm_released", {"aliased": True}), ("mgm_layerwise", {"entries": "released"})])
 def test_a_released_score_of_a_darts_network(name, settings):
     batch = Batch(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
-    with pytest.raises(ProxyError, match="the released code of KNAS exists for NAS-Bench-201 only"):
-        proxies.get(name).score(DartsNetwork(1, 1), {}, DARTS.named["DARTS_V2"], batch, jax.random.key(0), **settings)
+    with pytest.raises(ProxyError, match="the released statistic of KNAS needs the capability 'torch_order', which DartsNetwork lacks"):
+        proxies.get(name).measure(DartsNetwork(1, 1), {}, DARTS.named["DARTS_V2"], batch, jax.random.key(0), **settings)
 
 
 # ---- the layers of a DARTS gradient
@@ -216,9 +219,9 @@ def test_many_darts_genotypes_compile_once(caplog):
 
     def counted(*arguments, **settings):
         traces.append(None)
-        return proxies.get("mgm").score(*arguments, **settings)
+        return proxies.get("mgm").measure(*arguments, **settings)
 
-    proxy = dataclasses.replace(proxies.get("mgm"), score=counted)
+    proxy = dataclasses.replace(proxies.get("mgm"), measure=counted)
     scorer = make_scorer(proxy, stubs.tiny_digits(), DARTS, channels=2, cells=1, batch_size=2)
     genotypes = [*DARTS.named.values(), *DARTS.sample(np.random.default_rng(1), 16)]
     scorer.score(genotypes[0])
@@ -255,11 +258,11 @@ def scorer_of(space, name, seed=0):
     # Among fewer patches nearly all have a region of their own, and over fewer images all patterns occur.
     size = {"linear_regions": 600, "swap": 12}.get(name, 4)
     scorer = make_scorer(proxy, stubs.tiny_digits(), spaces.get(space), **TINY[space], batch_size=size, seed=seed)
-    if seed and proxy.needs_network:
+    if seed and isinstance(proxy, NetworkProxy):
         vars(scorer)["_compiled"] = scorer_of(space, name)._compiled._replace(arguments=drawn(scorer))
     elif scorer.measurement in PROGRAMS:
         vars(scorer)["_compiled"] = PROGRAMS[scorer.measurement]
-    elif proxy.needs_network:
+    elif isinstance(proxy, NetworkProxy):
         PROGRAMS[scorer.measurement] = scorer._compiled
     return scorer
 
@@ -267,7 +270,7 @@ def scorer_of(space, name, seed=0):
 def again(scorer):
     """The same scorer, with everything drawn again."""
     other = dataclasses.replace(scorer)
-    if scorer.proxy.needs_network:
+    if isinstance(scorer.proxy, NetworkProxy):
         vars(other)["_compiled"] = scorer._compiled._replace(arguments=drawn(scorer))
     return other
 
@@ -290,6 +293,6 @@ def test_the_contract(space, name):
     repeated = again(scorer)
     scores = [record.score for record in records]
     np.testing.assert_array_equal([repeated.score(genotype).score for genotype in genotypes], scores)  # NaN equals NaN here
-    if scorer.proxy.needs_network:
+    if isinstance(scorer.proxy, NetworkProxy):
         other = scorer_of(space, name, seed=1)
         assert not np.array_equal([other.score(genotype).score for genotype in genotypes], scores, equal_nan=True)

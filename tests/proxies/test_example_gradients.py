@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
-from jknas.kernels.example_gradients import gradsign, mean_squared_gradient
-from jknas.kernels.zico import zico
 
 from jknas import proxies
 from jknas.kernels.gram import gram
 from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork
 from jknas.proxies import Batch
+from jknas.proxies.gradsign import gradsign
+from jknas.proxies.hnas import mean_squared_gradient
+from jknas.proxies.zico import zico
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 MIXED = CellGenotype(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "none", "avg_pool_3x3"))
@@ -140,9 +141,9 @@ def test_the_network_of_a_code(statistics):
     def scored(params, code):
         given = network, params, code, Batch(x, labels), jax.random.key(0)
         return {
-            "gradsign": proxies.get("gradsign").score(*given, statistics=statistics, chunk_size=3),
-            "hnas": proxies.get("hnas").score(*given, statistics=statistics, objective="loss"),
-            "zico": proxies.get("zico").score(*given, statistics=statistics),
+            "gradsign": proxies.get("gradsign").measure(*given, statistics=statistics, chunk_size=3),
+            "hnas": proxies.get("hnas").measure(*given, statistics=statistics, objective="loss"),
+            "zico": proxies.get("zico").measure(*given, statistics=statistics),
         }
 
     def losses(params, x, labels):
@@ -183,7 +184,7 @@ def test_settings_that_do_not_fit(name, settings, words):
     network = CellNetwork(2, 1)
     params = jax.eval_shape(lambda: network.init(jax.random.key(0))["params"])
     batch = Batch(jnp.zeros((4, 8, 8, 3)), jnp.zeros(4, int))
-    score = functools.partial(proxies.get(name).score, network, batch=batch, key=jax.random.key(0), **settings)
+    score = functools.partial(proxies.get(name).measure, network, batch=batch, key=jax.random.key(0), **settings)
     with pytest.raises(ValueError, match=words):
         jax.eval_shape(lambda params, code: score(params=params, wiring=code), params, jnp.zeros(6, int))
 

@@ -15,7 +15,7 @@ from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch
-from jknas.proxies.fisher import fisher_score
+from jknas.proxies.fisher import measure
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at
 
@@ -26,7 +26,7 @@ CODE = (3, 1, 2, 4, 0, 3)
 
 @functools.partial(quick_jit, static_argnums=0)
 def scored(network, params, x, labels, code):
-    return fisher_score(network, params, code, Batch(x, labels), KEY)
+    return measure(network, params, code, Batch(x, labels), KEY)
 
 
 def plain_loss(params, x, labels, added):
@@ -79,7 +79,7 @@ def test_the_definition_layer_by_layer(rng, wiring):
     if wiring == "code":
         found = scored(TINY, params, x, labels, jnp.asarray(CODE))
     else:
-        found = quick_jit(lambda: fisher_score(TINY, params, CellGenotype.from_code(CODE), Batch(x, labels), KEY))()
+        found = quick_jit(lambda: measure(TINY, params, CellGenotype.from_code(CODE), Batch(x, labels), KEY))()
     assert float(found) == pytest.approx(expected, rel=1e-10)
 
 
@@ -99,5 +99,5 @@ def test_the_recorded_values(fixtures_folder, name):
 def test_the_published_network_has_the_documented_value(index, expected):
     genotype, network = genotype_at(index), CellNetwork()
     params, batch = golden_variables(network, genotype)["params"], Batch(golden_images(8, 32), golden_labels(8))
-    found = jax.jit(lambda params: fisher_score(network, params, genotype, batch, KEY))(params)
+    found = jax.jit(lambda params: measure(network, params, genotype, batch, KEY))(params)
     assert float(found) == pytest.approx(expected, rel=1e-6)

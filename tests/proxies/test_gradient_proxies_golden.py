@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
-from jknas.kernels.jacobian import correlation_score
-from jknas.proxies.jacobian import jacobian_rows
-from jknas.proxies.saliency import saliency_scores
 from random_variables import completed
 from recordings import SMALL, WIDE, load, recording
 
 from jknas.networks import CellNetwork
 from jknas.networks.torch_state import from_state_dict
-from jknas.proxies import Batch
-from jknas.proxies.grasp import grasp_score
-from jknas.proxies.synflow import synflow_score
+from jknas.proxies import Batch, get
+from jknas.proxies.jacob_cov import correlation_score
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at
 
@@ -53,13 +49,13 @@ def scores(network, params, wiring, batch, names, *, jit=quick_jit):
     def compute(params, batch):
         found = {}
         if names & {"gradient_norm", "squared_gradient", "snip", "plain"}:
-            found |= saliency_scores(network, params, wiring, batch, key)._asdict()
+            found |= get("snip").measure(network, params, wiring, batch, key)._asdict()
         if "jacob_cov" in names:
-            found["jacob_cov"] = jacobian_rows(network, params, wiring, batch, key)
+            found["jacob_cov"] = get("jacob_cov").measure(network, params, wiring, batch, key)
         if "grasp" in names:
-            found["grasp"] = grasp_score(network, params, wiring, batch, key)
+            found["grasp"] = get("grasp").measure(network, params, wiring, batch, key)
         for name in names & SYNFLOW.keys():
-            found[name] = synflow_score(network, params, wiring, batch, key, **SYNFLOW[name])
+            found[name] = get("synflow").measure(network, params, wiring, batch, key, **SYNFLOW[name])
         return found
 
     found = jax.device_get(jit(compute)(params, batch))
@@ -131,10 +127,10 @@ def test_a_code_has_the_scores_recorded_from_the_released_code(fixtures_folder, 
 
     @quick_jit
     def compute(params, code, batch):
-        found = saliency_scores(network, params, code, batch, key)._asdict()
-        found["jacob_cov"] = jacobian_rows(network, params, code, batch, key)
-        found["grasp"] = grasp_score(network, params, code, batch, key)
-        found["log_synflow"] = synflow_score(network, params, code, batch, key)
+        found = get("snip").measure(network, params, code, batch, key)._asdict()
+        found["jacob_cov"] = get("jacob_cov").measure(network, params, code, batch, key)
+        found["grasp"] = get("grasp").measure(network, params, code, batch, key)
+        found["log_synflow"] = get("synflow").measure(network, params, code, batch, key)
         return found
 
     for name in SMALL:

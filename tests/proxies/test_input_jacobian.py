@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
-from jknas.kernels.jacobian import class_correlation_score, correlation_score, input_jacobian, row_correlations
-from jknas.proxies.jacobian import LabelledJacobian, labelled_jacobian
 
 from jknas import proxies
 from jknas.networks import CellNetwork
 from jknas.proxies import Batch
+from jknas.proxies.epe_nas import LabelledJacobian, class_correlation_score, measure
+from jknas.proxies.jacob_cov import correlation_score
+from jknas.proxies.measurements.input_jacobian import input_jacobian, row_correlations
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 
@@ -86,7 +87,7 @@ PARTLY = np.array([[1.0, -1.0, 0.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 
 @pytest.mark.parametrize(("rows", "status"), [(ZEROS, "dead"), (BROKEN, "non_finite"), (PARTLY, "non_finite")])
 def test_rows_without_correlations_have_no_score(rows, status):
     for name, found in (("jacob_cov", rows), ("epe_nas", LabelledJacobian(rows, np.array([0, 0, 1]), np.asarray(10)))):
-        score, given, extras = proxies.get(name).finish(found)
+        score, given, extras = proxies.get(name).read(found)
         assert math.isnan(score)
         assert given == status
         json.dumps(extras)
@@ -94,17 +95,17 @@ def test_rows_without_correlations_have_no_score(rows, status):
 
 @pytest.mark.parametrize(("setting", "network_classes", "chosen"), [("network", 120, 120), ("ten", 120, 10), ("network", 10, 10)])
 def test_which_number_of_classes_counts(setting, network_classes, chosen, monkeypatch):
-    monkeypatch.setattr("jknas.proxies.jacobian.jacobian_rows", lambda *_, **__: jnp.ones((2, 3)))
+    monkeypatch.setattr("jknas.proxies.epe_nas.input_jacobian", lambda *_, **__: jnp.ones((2, 3)))
     batch = Batch(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
-    found = labelled_jacobian(CellNetwork(2, 1, network_classes), {}, None, batch, jax.random.key(0), classes=setting)
+    found = measure(CellNetwork(2, 1, network_classes), {}, None, batch, jax.random.key(0), classes=setting)
     assert int(found.classes) == chosen
     with pytest.raises(ValueError, match="Unknown classes 'eleven'; expected one of network, ten"):
-        labelled_jacobian(CellNetwork(2, 1), {}, None, batch, jax.random.key(0), classes="eleven")
+        measure(CellNetwork(2, 1), {}, None, batch, jax.random.key(0), classes="eleven")
 
 
 def test_a_dead_cell_has_a_jacobian_of_zeros():
     network, batch, cell = CellNetwork(2, 1), Batch(jnp.ones((3, 8, 8, 3)), jnp.arange(3)), CellGenotype(("none",) * 6)
     params = network.init(jax.random.key(0), cell)["params"]
-    compute = quick_jit(lambda params: proxies.get("jacob_cov").score(network, params, cell, batch, jax.random.key(0)))
-    score, status, _ = proxies.get("jacob_cov").finish(np.asarray(compute(params)))
+    compute = quick_jit(lambda params: proxies.get("jacob_cov").measure(network, params, cell, batch, jax.random.key(0)))
+    score, status, _ = proxies.get("jacob_cov").read(np.asarray(compute(params)))
     assert (math.isnan(score), status) == (True, "dead")

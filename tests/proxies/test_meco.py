@@ -14,7 +14,7 @@ from jknas.networks.layers.pooling import average_pool_2x2
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.observation import convolved, normalise_layer
 from jknas.proxies import Batch
-from jknas.proxies.meco import correlation, layer_correlations, smallest_eigenvalues
+from jknas.proxies.meco import correlation, measure, smallest_eigenvalues
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 TINY = CellNetwork(2, 1, 3)
@@ -24,7 +24,7 @@ CELL = CellGenotype.from_code((3, 1, 2, 4, 0, 3))
 
 def recording_layer(kind, x, weights, given):
     """Keep the first image's map before and behind the normalisation."""
-    del given
+    del kind, given
     y = convolved(x, weights)
     out = normalise_layer(y, weights, "batch")[0]
     return out, (y[0], out[0])
@@ -43,10 +43,7 @@ def found():
 
     @quick_jit
     def all_of_it(params):
-        kinds = {
-            layers: layer_correlations(TINY, params, CELL, batch, jax.random.key(0), layers=layers)
-            for layers in ("convolutions", "modules")
-        }
+        kinds = {layers: measure(TINY, params, CELL, batch, jax.random.key(0), layers=layers) for layers in ("convolutions", "modules")}
         return kinds, TINY.walk(params, x, CELL, visit).summaries
 
     return all_of_it(params)
@@ -115,4 +112,4 @@ def test_nan_stays_nan():
 
 def test_layers_that_mean_nothing():
     with pytest.raises(ValueError, match="Unknown layers 'hooks'; expected one of convolutions, modules"):
-        layer_correlations(TINY, {}, None, Batch(np.zeros((1, 8, 8, 3)), None), None, layers="hooks")
+        measure(TINY, {}, None, Batch(np.zeros((1, 8, 8, 3)), None), None, layers="hooks")

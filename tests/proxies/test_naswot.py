@@ -14,8 +14,8 @@ from recordings import SMALL, WIDE, recording
 from jknas.errors import ProxyError
 from jknas.networks.darts import DartsNetwork
 from jknas.networks.nasbench201.network import CellNetwork
-from jknas.proxies import Batch, get
-from jknas.proxies.naswot import agreement, agreement_kernel, block_kernels, log_determinant
+from jknas.proxies import Batch, NetworkProxy, get
+from jknas.proxies.naswot import agreement, block_kernels, log_determinant, measure
 from jknas.spaces.nasbench201.index import genotype_at
 
 KEY = jax.random.key(0)
@@ -84,17 +84,18 @@ def test_the_published_network_has_the_documented_value(index, expected):
     genotype, network = genotype_at(index), CellNetwork()
     params = golden_variables(network, genotype)["params"]
     batch = Batch(golden_images(8, 32), jnp.zeros(8, int))
-    found = jax.jit(lambda params: agreement_kernel(network, params, genotype, batch, KEY))(params)
+    found = jax.jit(lambda params: measure(network, params, genotype, batch, KEY))(params)
     assert log_determinant(found).score == pytest.approx(expected, abs=6e-7 if index == 284 else 6e-6)
 
 
 def test_the_proxy():
     proxy = get("naswot")
-    assert (proxy.batch_size, proxy.higher_is_better, proxy.needs_labels, proxy.needs_network) == (128, True, False, True)
+    assert (proxy.batch_size, proxy.higher_is_better, proxy.needs_labels, type(proxy)) == (128, True, False, NetworkProxy)
 
 
-def test_another_space_is_refused_with_what_to_use_instead():
-    with pytest.raises(ProxyError, match=r"in the space 'darts' this score is not defined: it looks inside .*ntk_trace or mgm"):
-        get("naswot").check("darts", {})
-    with pytest.raises(ProxyError, match="a DartsNetwork cannot be scored so"):
-        agreement_kernel(DartsNetwork(1, 1), {}, None, Batch(np.zeros((1, 8, 8, 3)), np.zeros(1, int)), KEY)
+def test_another_network_is_refused_with_what_to_write():
+    words = r"naswot'? needs the capability 'observable', which DartsNetwork lacks: give the class the method walk\("
+    with pytest.raises(ProxyError, match=words):
+        get("naswot").check(DartsNetwork(1, 1), {})
+    with pytest.raises(ProxyError, match=words):
+        measure(DartsNetwork(1, 1), {}, None, Batch(np.zeros((1, 8, 8, 3)), np.zeros(1, int)), KEY)

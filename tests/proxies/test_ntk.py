@@ -15,8 +15,6 @@ from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
 from hypothesis import given
 from hypothesis import strategies as st
-from jknas.proxies.ntk import LabelledKernel, label_alignment, ntk_matrix
-from jknas.proxies.regions import region_count
 from thin_reference import golden_params
 
 from jknas import proxies
@@ -25,7 +23,10 @@ from jknas.files.json_text import export_json
 from jknas.kernels.spectrum import spectrum
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
-from jknas.proxies import Batch, Proxy
+from jknas.proxies import Batch, NetworkProxy
+from jknas.proxies.label_gradient_alignment import label_alignment
+from jknas.proxies.linear_regions import measure as region_count
+from jknas.proxies.measurements.tangent_kernel import LabelledKernel, measure
 from jknas.scoring.scorer import make_scorer, score_many
 from jknas.scoring.store import Store
 from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype
@@ -37,6 +38,10 @@ RESNET = CellGenotype.parse(stubs.RESNET)
 
 
 # ---- the host part
+
+
+def unlabelled(matrix):
+    return LabelledKernel(matrix, np.zeros(len(matrix), int))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ RESNET = CellGenotype.parse(stubs.RESNET)
     ],
 )
 def test_scores_of_a_matrix_worked_by_hand(name, expected):
-    score, status, extras = proxies.get(name).finish(np.diag([2.0, 1.0, 4.0]))
+    score, status, extras = proxies.get(name).read(unlabelled(np.diag([2.0, 1.0, 4.0])))
     assert (score, status) == (pytest.approx(expected, rel=1e-14), "ok")
     assert extras.keys() == FACTS
     assert (extras["lambda_min"], extras["lambda_max"], extras["spectrum"]) == (1.0, 4.0, "ok")
@@ -76,7 +81,7 @@ WORTH = {
 @pytest.mark.parametrize("name", SPECTRAL)
 @pytest.mark.parametrize(("matrix", "status", "scores"), WORTH.values(), ids=WORTH)
 def test_what_a_matrix_is_worth_is_said(name, matrix, status, scores):
-    score, found, extras = proxies.get(name).finish(matrix)
+    score, found, extras = proxies.get(name).read(unlabelled(matrix))
     (expected,) = (value for part, value in scores.items() if part in name)
     assert score == pytest.approx(expected, abs=1e-14, nan_ok=True)
     # A singular matrix voids only what rests on the smallest eigenvalue.
@@ -86,8 +91,8 @@ def test_what_a_matrix_is_worth_is_said(name, matrix, status, scores):
 
 
 def test_float32_has_the_floor_of_float32():
-    assert proxies.get("ntk_condition").finish(np.diag([1e-7, 1.0]).astype(np.float32)).status == "saturated"
-    assert proxies.get("ntk_condition").finish(np.diag([1e-7, 1.0])).status == "ok"
+    assert proxies.get("ntk_condition").read(unlabelled(np.diag([1e-7, 1.0]).astype(np.float32))).status == "saturated"
+    assert proxies.get("ntk_condition").read(unlabelled(np.diag([1e-7, 1.0]))).status == "ok"
 
 
 def kernel_and_labels(seed, n=8):
@@ -120,7 +125,7 @@ def test_the_alignment_is_a_correlation_of_entries(seed):
     ],
 )
 def test_an_undefined_alignment_is_said(matrix, labels, status):
-    score, found, extras = proxies.get("label_gradient_alignment").finish(LabelledKernel(matrix, np.asarray(labels)))
+    score, found, extras = proxies.get("label_gradient_alignment").read(LabelledKernel(matrix, np.asarray(labels)))
     assert found == status
     assert math.isnan(score) == (status in ("dead", "non_finite"))
     assert extras.keys() == FACTS
@@ -131,13 +136,13 @@ def test_the_registry_says_how_to_read_them():
         proxy = proxies.get(name)
         assert proxy.higher_is_better == ("condition" not in name)
         assert proxy.needs_labels == (name == "label_gradient_alignment")
-        assert proxy.needs_network
+        assert isinstance(proxy, NetworkProxy)
         assert proxy.settings == (
             {"batches": 3}
             if name == "linear_regions"
             else {"statistics": "batch" if name == "tenas_condition" else "example", "parameters": "weights", "objective": "logits"}
         )
-    assert all(proxies.get(name).score is ntk_matrix for name in SPECTRAL)
+    assert all(proxies.get(name).measure is measure for name in (*SPECTRAL, "label_gradient_alignment"))
 
 
 # ---- one program for the space
@@ -187,7 +192,7 @@ def test_a_proxy_may_return_arrays_and_finish_them_on_the_host():
         assert isinstance(found["powers"], np.ndarray)
         return proxies.Outcome(float(found["powers"].max()), "saturated", {"images": int(found["images"])})
 
-    proxy = Proxy("powers", powers, "", "", "", finish=finish)
+    proxy = NetworkProxy(name="powers", measure=powers, summary="", reference="", cost="", read=finish)
     scorer = make_scorer(proxy, stubs.tiny_digits(), stubs.SPACE, channels=2, cells=1, batch_size=4)
     assert [scorer.score(cell).status for cell in (RESNET, CellGenotype.parse(stubs.DEAD))] == ["saturated", "dead"]
     assert (scorer.score(RESNET).score, scorer.score(RESNET).extras) == (8.0, {"images": 4})
@@ -223,13 +228,13 @@ def test_the_published_network_has_the_documented_spectrum(index):
     network, genotype, proxy = CellNetwork(), genotype_at(index), proxies.get("ntk_condition")
     batch = Batch(golden_images(8, 32), golden_labels(8))
     params = golden_variables(network, genotype)["params"]
-    compute = jax.jit(lambda params, batch: proxy.score(network, params, genotype, batch, jax.random.key(0), statistics="batch"))
-    matrix = np.asarray(compute(params, batch))
+    compute = jax.jit(lambda params, batch: proxy.measure(network, params, genotype, batch, jax.random.key(0), statistics="batch"))
+    kernel = jax.device_get(compute(params, batch))
     lambda_min, lambda_max, condition_number = GOLDEN[index]
-    score, status, extras = proxy.finish(matrix)
+    score, status, extras = proxy.read(kernel)
     assert (score, status) == (pytest.approx(condition_number, rel=1e-6), "ok")
     assert extras["lambda_max"] == pytest.approx(lambda_max, rel=1e-6)
-    assert proxies.get("ntk_lambda_min").finish(matrix).score == pytest.approx(lambda_min, rel=1e-6)
+    assert proxies.get("ntk_lambda_min").read(kernel).score == pytest.approx(lambda_min, rel=1e-6)
 
 
 # ---- linear regions
@@ -237,17 +242,17 @@ def test_the_published_network_has_the_documented_spectrum(index):
 
 @pytest.mark.usefixtures("float64")
 def test_single_operations_have_the_documented_regions():
-    network, k = CellNetwork(1, 1), np.arange(27_000, dtype=np.float64)
+    thin, k = ThinCellNetwork(), np.arange(27_000, dtype=np.float64)
     x = jnp.asarray(np.sin(0.37 * k + 1e-5 * k**2).reshape(3000, 3, 3, 1))
-    params, batch = golden_params(ThinCellNetwork()), Batch(x, jnp.zeros(3000, int))
+    params, batch = golden_params(thin), Batch(x, jnp.zeros(3000, int))
 
     def counted(wiring, batches=3):
-        return region_count(network, params, wiring, batch, jax.random.key(0), batches=batches)
+        return region_count(thin, params, wiring, batch, jax.random.key(0), batches=batches)
 
     compute = quick_jit(counted)
-    finish = proxies.get("linear_regions").finish
+    read = proxies.get("linear_regions").read
     for name, units, regions in [("nor_conv_3x3", 63, 664), ("nor_conv_1x1", 63, 745), ("skip_connect", 9, 49), ("avg_pool_3x3", 9, 52)]:
-        score, status, extras = finish(jax.device_get(compute(jnp.full(6, OPERATIONS.index(name)))))
+        score, status, extras = read(jax.device_get(compute(jnp.full(6, OPERATIONS.index(name)))))
         assert (score, status) == (regions, "ok"), name
         assert extras == {"count": regions, "samples": 3000, "neurons": units, "non_finite": 0}
     ones = CellGenotype(("nor_conv_1x1",) * 6)
@@ -280,7 +285,7 @@ def test_weights_that_are_no_numbers_have_no_regions(regions):
     params, batch, key = regions._compiled.arguments
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
     found = jax.device_get(regions._compiled.program(broken, batch, key, jnp.asarray(RESNET.code)))
-    score, status, extras = regions.proxy.finish(found)
+    score, status, extras = regions.proxy.read(found)
     assert math.isnan(score)
     assert (status, extras["non_finite"]) == ("non_finite", 60)
 

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
-from jknas.kernels.saliency import Saliency, saliency
-from jknas.proxies.saliency import saliency_scores
 from random_variables import random_variables
 
 from jknas import proxies
@@ -19,6 +17,7 @@ from jknas.networks import CellNetwork
 from jknas.networks.nasbench201.network import restrict
 from jknas.networks.nasbench201.torch_order import kernel_layers, tensors
 from jknas.proxies import Batch
+from jknas.proxies.measurements.batch_gradient import Saliency, measure, saliency
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 NAMES = {
@@ -77,9 +76,7 @@ def test_a_code_sums_over_the_single_layers_of_its_genotype():
 @pytest.mark.parametrize("statistics", ["batch", "example"])
 def test_the_network_of_a_code_has_the_scores_of_its_genotype(statistics):
     params, batch = random_variables(NETWORK)["params"], tiny_batch()
-    found = quick_jit(lambda code: saliency_scores(NETWORK, params, code, batch, jax.random.key(0), statistics=statistics))(
-        jnp.asarray(MIXED.code)
-    )
+    found = quick_jit(lambda code: measure(NETWORK, params, code, batch, jax.random.key(0), statistics=statistics))(jnp.asarray(MIXED.code))
 
     def loss(params):
         return per_example(NETWORK.apply(params, batch.x, MIXED, statistics=statistics), batch.labels).mean()
@@ -150,17 +147,17 @@ def test_a_model_without_layers_is_refused():
 
 def test_running_averages_do_not_exist_at_initialisation():
     with pytest.raises(ValueError, match="Unknown statistics 'running'; expected one of example, batch"):
-        saliency_scores(NETWORK, {}, MIXED, tiny_batch(), jax.random.key(0), statistics="running")
+        measure(NETWORK, {}, MIXED, tiny_batch(), jax.random.key(0), statistics="running")
 
 
 def test_the_registry_reads_each_number_of_one_measurement():
     numbers = Saliency(*(np.asarray(value) for value in (1.0, 2.0, 3.0, -4.0, math.nan)))
     for name, field in NAMES.items():
         proxy = proxies.get(name)
-        assert proxy.score is saliency_scores
+        assert proxy.measure is measure
         assert proxy.settings == {"statistics": "batch"}
         assert proxy.higher_is_better
         assert proxy.needs_labels == (name != "l2_norm")
-        score, status, _ = proxy.finish(numbers)
+        score, status, _ = proxy.read(numbers)
         assert score == pytest.approx(float(getattr(numbers, field)), nan_ok=True)
         assert status == ("non_finite" if name == "l2_norm" else "ok")

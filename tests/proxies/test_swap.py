@@ -13,7 +13,7 @@ from random_variables import random_variables
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.observation import look
 from jknas.proxies import Batch, get
-from jknas.proxies.swap import Patterns, SampleWise, count_patterns, sample_wise_patterns
+from jknas.proxies.swap import Patterns, SampleWise, count_patterns, measure
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
@@ -30,7 +30,7 @@ def test_distinct_columns_of_the_sign_matrix():
     @quick_jit
     def both(params):
         values = look(TINY, params, x, CELL, lambda kind, seen: [source.value for source in seen.sources]).summaries
-        return values, sample_wise_patterns(TINY, params, CELL, Batch(x, jnp.zeros(9, int)), jax.random.key(0))
+        return values, measure(TINY, params, CELL, Batch(x, jnp.zeros(9, int)), jax.random.key(0))
 
     values, found = both(params)
     columns = []

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 from compiling import quick_jit
-from jknas.kernels.grasp import grasp
-from jknas.kernels.synflow import synflow
 
 from jknas import proxies, spaces
 from jknas.errors import ProxyError
@@ -19,7 +17,8 @@ from jknas.kernels.objectives import per_example
 from jknas.networks import CellNetwork
 from jknas.networks.darts import DartsNetwork
 from jknas.proxies import Batch
-from jknas.proxies.synflow import synflow_score
+from jknas.proxies.grasp import grasp
+from jknas.proxies.synflow import measure, synflow
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.xla.switch import add_chosen, add_chosen_inside
@@ -96,7 +95,7 @@ def test_grasp_of_a_network_is_the_change_of_its_gradient():
     batch = Batch(jnp.asarray(generator.standard_normal((4, 8, 8, 3))), jnp.asarray(generator.integers(0, 4, 4)))
     params, proxy = network.init(jax.random.key(0))["params"], proxies.get("grasp")
     code = jnp.asarray(MIXED.code)
-    found = quick_jit(lambda params, code: proxy.score(network, params, code, batch, jax.random.key(0)))(params, code)
+    found = quick_jit(lambda params, code: proxy.measure(network, params, code, batch, jax.random.key(0)))(params, code)
 
     @quick_jit
     def gradient(params):
@@ -135,7 +134,7 @@ def test_without_normalisation_the_network_is_the_product_of_its_weights(scale):
     """The flow scales with the weights of each layer on every path, whatever their sign."""
     network, cell = CellNetwork(2, 1), CellGenotype(("none", "none", "none", "skip_connect", "none", "none"))
     params = network.init(jax.random.key(0), cell)["params"]
-    compute = quick_jit(lambda params: synflow_score(network, params, cell, BATCH, jax.random.key(0), scale=scale))
+    compute = quick_jit(lambda params: measure(network, params, cell, BATCH, jax.random.key(0), scale=scale))
     once = float(compute(params))
     twice = float(compute(params | {"stem": -2 * params["stem"], "classifier": 3 * params["classifier"]}))
     assert twice == pytest.approx(once + math.log(6) if scale == "log" else 6 * once, rel=1e-10)
@@ -146,7 +145,7 @@ def test_without_normalisation_the_network_is_the_product_of_its_weights(scale):
 def test_nothing_flows_through_a_dead_cell():
     scorer = make_scorer(proxies.get("synflow"), stubs.tiny_digits(), stubs.SPACE)
     assert (scorer.batch_size, scorer.proxy.precision, scorer.proxy.needs_labels) == (1, "float64", False)
-    finish = proxies.get("synflow").finish
+    finish = proxies.get("synflow").read
     assert finish(np.asarray(-math.inf))[:2] == (-math.inf, "dead")
     assert finish(np.asarray(math.inf))[:2] == (math.inf, "non_finite")
     assert finish(np.asarray(math.nan)).status == "non_finite"
@@ -155,12 +154,12 @@ def test_nothing_flows_through_a_dead_cell():
 
 
 def test_the_reductions_are_those_of_one_space():
-    words = "in the space 'darts' this score is not defined: normalisation=reductions keeps the batch normalisation of the two reduction"
+    words = "synflow'? with normalisation=reductions needs the capability 'reductions', which DartsNetwork lacks: give the class"
     with pytest.raises(ProxyError, match=words):
         make_scorer(proxies.get("synflow"), stubs.tiny_digits(), spaces.get("darts"), settings={"normalisation": "reductions"})
     make_scorer(proxies.get("synflow"), stubs.tiny_digits(), stubs.SPACE, settings={"normalisation": "reductions"})
-    with pytest.raises(ProxyError, match="choose normalisation=none or normalisation=all"):
-        synflow_score(DartsNetwork(2, 3), {}, None, BATCH, jax.random.key(0), normalisation="reductions")
+    with pytest.raises(ProxyError, match=words):
+        measure(DartsNetwork(2, 3), {}, None, BATCH, jax.random.key(0), normalisation="reductions")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +171,6 @@ def test_the_reductions_are_those_of_one_space():
 )
 def test_unknown_settings(settings, words):
     with pytest.raises(ValueError, match=words):
-        synflow_score(CellNetwork(2, 1), {}, MIXED, BATCH, jax.random.key(0), **settings)
+        measure(CellNetwork(2, 1), {}, MIXED, BATCH, jax.random.key(0), **settings)
     with pytest.raises(ValueError, match="Unknown statistics 'running'; expected one of example, batch"):
-        proxies.get("grasp").score(CellNetwork(2, 1), {}, MIXED, BATCH, jax.random.key(0), statistics="running")
+        proxies.get("grasp").measure(CellNetwork(2, 1), {}, MIXED, BATCH, jax.random.key(0), statistics="running")

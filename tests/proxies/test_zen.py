@@ -13,7 +13,7 @@ from compiling import quick_jit
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.networks.observation import look
 from jknas.proxies import Batch, get
-from jknas.proxies.zen import features_and_variances, zen_score
+from jknas.proxies.zen import features_and_variances, measure
 from jknas.scoring.scorer import make_scorer
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
@@ -30,7 +30,7 @@ def images():
 def scorer(norm, variance, repeats):
     params = TINY.init(jax.random.key(1), scheme="normal")["params"]
     batch = Batch(images(), jnp.zeros(4, int))
-    run = quick_jit(lambda params, code: zen_score(TINY, params, code, batch, KEY, norm=norm, variance=variance, repeats=repeats))
+    run = quick_jit(lambda params, code: measure(TINY, params, code, batch, KEY, norm=norm, variance=variance, repeats=repeats))
     return lambda cell: float(run(params, jnp.asarray(cell.code)))
 
 
@@ -90,7 +90,7 @@ def test_only_convolutions_are_normalised():
     features, means, used = jax.eval_shape(
         lambda params, code: features_and_variances(TINY, params, code, images()), params, jnp.zeros(6, int)
     )
-    assert (features.shape, means.shape, used.shape) == ((4, 2, 2, 8), (24,), (24,))
+    assert (features.shape, means.shape, used.shape) == ((4, 2, 2, 8), (27,), (27,))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_only_convolutions_are_normalised():
 )
 def test_settings_that_mean_nothing(settings, words):
     with pytest.raises(ValueError, match=words):
-        zen_score(TINY, {}, None, Batch(images(), None), KEY, **settings)
+        measure(TINY, {}, None, Batch(images(), None), KEY, **settings)
 
 
 def test_the_definition_fixes_images_and_weights():

@@ -11,7 +11,7 @@ import search_stubs as stubs
 from jknas import proxies
 from jknas.errors import DataError, ProxyError
 from jknas.files.json_text import read_json
-from jknas.proxies import Outcome, Proxy
+from jknas.proxies import NetworkProxy, Outcome
 from jknas.scoring.scorer import make_scorer, score_many, score_together, sharing
 from jknas.scoring.store import Store
 from jknas.spaces.nasbench201.genotype import CellGenotype
@@ -28,7 +28,14 @@ def linear(network, params, wiring, batch, key, *, scale: float = 1.0):
     return jax.numpy.where(wiring[0] == 2, jax.numpy.inf, value)
 
 
-LINEAR = Proxy("linear", linear, "a number that follows from the code", "none", "nothing", settings={"scale": 1.0})
+LINEAR = NetworkProxy(
+    name="linear",
+    measure=linear,
+    summary="a number that follows from the code",
+    reference="none",
+    cost="nothing",
+    settings={"scale": 1.0},
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +55,9 @@ class TestOneCompile:
 
         def counted(*arguments, **settings):
             traces.append(None)
-            return proxies.get("mgm").score(*arguments, **settings)
+            return proxies.get("mgm").measure(*arguments, **settings)
 
-        proxy = dataclasses.replace(proxies.get("mgm"), score=counted)
+        proxy = dataclasses.replace(proxies.get("mgm"), measure=counted)
         with jax.log_compiles(), caplog.at_level(logging.WARNING):
             scorer = make_scorer(proxy, stubs.tiny_digits(), stubs.SPACE, **SMALL)
             assert scorer.compile_seconds == 0.0
@@ -119,6 +126,18 @@ class TestStore:
         assert settings == {"batch": 4, "scale": 1.0, "scheme": "pytorch"}
 
 
+def test_a_mended_definition_is_not_answered_from_an_old_store(fifty, tmp_path):
+    mended = dataclasses.replace(LINEAR, revision=2, measure=lambda *arguments, **settings: 2 * linear(*arguments, **settings))
+    old, new = (make_scorer(proxy, stubs.tiny_digits(), stubs.SPACE, **SMALL) for proxy in (LINEAR, mended))
+    cell = CellGenotype.parse(stubs.RESNET)
+    with Store(tmp_path / "scores") as store:
+        ((before, _),) = score_many(old, [cell], store=store)
+        ((after, fresh),) = score_many(new, [cell], store=store)
+        assert (fresh, after.score, after.key.revision) == (True, 2 * before.score, 2)
+        assert list(score_many(old, [cell], store=store)) == [(before, False)]
+        assert list(score_many(new, [cell], store=store)) == [(after, False)]
+
+
 class TestDeduplication:
     def test_cells_that_compute_the_same_share_a_score(self, quick):
         chain = [CellGenotype.from_code(code) for code in ([3, 0, 0, 0, 1, 0], [0, 3, 0, 0, 0, 1])]
@@ -156,7 +175,7 @@ class TestBadInput:
         def refusing(*arguments, **settings):
             raise ValueError("scale must be positive")
 
-        scorer = make_scorer(dataclasses.replace(LINEAR, score=refusing), stubs.tiny_digits(), stubs.SPACE, **SMALL)
+        scorer = make_scorer(dataclasses.replace(LINEAR, measure=refusing), stubs.tiny_digits(), stubs.SPACE, **SMALL)
         with pytest.raises(ProxyError, match="proxy 'linear' cannot be computed so: scale must be positive"):
             scorer.score(CellGenotype.parse(stubs.RESNET))
 
@@ -189,8 +208,8 @@ class TestTogether:
             traces.append(None)
             return linear(*arguments, **settings)
 
-        whole = dataclasses.replace(LINEAR, score=counted)
-        return traces, whole, dataclasses.replace(whole, name="half", finish=halved)
+        whole = dataclasses.replace(LINEAR, measure=counted)
+        return traces, whole, dataclasses.replace(whole, name="half", read=halved)
 
     def test_equal_measurements_are_compiled_and_computed_once(self, fifty):
         traces, whole, half = self.counting()
@@ -211,14 +230,15 @@ class TestTogether:
             list(score_many(*scorers_of(whole), fifty[:3], store=store))
             found = list(score_together(scorers_of(whole, half), fifty[:3], store=store))
             assert [fresh for _, fresh in found] == [False, True] * 3
-            assert len(traces) == 2
-            assert not any(fresh for _, fresh in score_together(scorers_of(whole, half), fifty[:3], store=store))
-            assert len(traces) == 2
+            again = scorers_of(whole, half)
+            assert not any(fresh for _, fresh in score_together(again, fifty[:3], store=store))
+            assert [scorer.compile_seconds for scorer in again] == [0.0, 0.0]
+            assert len(traces) == 1, "equal programs are compiled once"
 
     def test_what_keeps_measurements_apart(self):
         _, whole, half = self.counting()
         together = scorers_of(whole, half)
-        other_function = dataclasses.replace(half, score=linear)
+        other_function = dataclasses.replace(half, measure=linear)
         apart = scorers_of(other_function, half, seed=1) + scorers_of(dataclasses.replace(half, settings={"scale": 2.0}))
         apart += scorers_of(dataclasses.replace(half, precision="float64"), half, batch_size=5) + scorers_of(half, channels=5)
         groups = sharing(together + apart)
@@ -236,7 +256,7 @@ def test_float64_widens_the_weights_that_float32_draws():
         leaf = params["stem"][0, 0, 0, 0]
         return {"weight": leaf, "product": leaf * leaf, "image": batch.x[0, 0, 0, 0]}
 
-    narrow = Proxy("weight", first_weight, "-", "-", "-", finish=lambda found: Outcome(0.0, "ok", found))
+    narrow = dataclasses.replace(LINEAR, name="weight", measure=first_weight, settings={}, read=lambda found: Outcome(0.0, "ok", found))
     cell = CellGenotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
     extras = [scorers_of(proxy)[0].score(cell).extras for proxy in (narrow, dataclasses.replace(narrow, precision="float64"))]
     assert [found["product"].dtype for found in extras] == ["float32", "float64"]

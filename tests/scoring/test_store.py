@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from jknas.errors import JsonTextError, StoreError
 from jknas.files.json_text import export_json, read_json, write_json
-from jknas.scoring import store
 from jknas.scoring.store import STATUSES, ScoreKey, ScoreRecord, Store, canonical_json
 
 SETTINGS = canonical_json({"batch": 64, "objective": "loss"})
@@ -348,28 +347,11 @@ class TestBadFiles:
     def test_a_newer_schema(self, path):
         Store(path).close()
         connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
         connection.close()
-        assert_refused_and_untouched(path, "has schema version 3, and this release of jknas reads version 2")
-
-    def test_an_older_schema_is_brought_up_to_date_with_its_scores(self, path, monkeypatch):
-        allowed = ", ".join(f"'{status}'" for status in STATUSES)
-        assert store._SCHEMA.count(allowed) == 1
-        with monkeypatch.context() as older:
-            older.setattr(store, "_SCHEMA", store._SCHEMA.replace(allowed, "'ok', 'dead', 'non_finite', 'failed'"))
-            older.setattr(store, "_SCHEMA_VERSION", 1)
-            with Store(path) as kept:
-                before = [make_record(number) for number in range(5)]
-                for record in before:
-                    kept.put(record)
-                with pytest.raises(StoreError):
-                    kept.put(make_record(5, status="saturated"))
-        for _ in range(2):
-            with Store(path) as kept:
-                assert list(kept.records()) == before
-        with Store(path) as kept:
-            kept.put(make_record(5, score=math.inf, status="saturated"))
-            assert kept.get(make_key(5)).status == "saturated"
+        assert_refused_and_untouched(
+            path, "has schema version 4, and this release of jknas reads the versions 2 and 3: it was left as it is; upgrade jknas"
+        )
 
     def test_a_store_without_its_table(self, path):
         Store(path).close()
@@ -512,6 +494,72 @@ class TestProcesses:
             assert errors == []
             with Store(path) as store:
                 assert len(store) == 6
+
+
+# ---- a store of the previous schema, which knew no revisions
+
+PREVIOUS = """CREATE TABLE scores (
+    id INTEGER PRIMARY KEY,
+    space TEXT NOT NULL, genotype TEXT NOT NULL, proxy TEXT NOT NULL, settings TEXT NOT NULL,
+    dataset TEXT NOT NULL, seed INTEGER NOT NULL, network TEXT NOT NULL,
+    canonical TEXT NOT NULL,
+    score NOT NULL CHECK (typeof(score) = 'real' OR score = 'nan'),
+    status TEXT NOT NULL CHECK (status IN ('ok', 'saturated', 'dead', 'negative', 'non_finite', 'failed')),
+    seconds REAL NOT NULL, extras TEXT NOT NULL, versions TEXT NOT NULL, device TEXT NOT NULL,
+    UNIQUE (space, genotype, proxy, settings, dataset, seed, network)
+)"""
+
+
+def write_previous(path, records, version=2):
+    """Write the file that the previous release would write, row by row."""
+    connection = sqlite3.connect(path)
+    connection.execute(PREVIOUS)
+    for record in records:
+        key = [getattr(record.key, name) for name in ("space", "genotype", "proxy", "settings", "dataset", "seed", "network")]
+        score = "nan" if math.isnan(record.score) else record.score
+        rest = [record.canonical, score, record.status, record.seconds, write_json(record.extras, ""), write_json(record.versions, "")]
+        connection.execute(f"INSERT INTO scores VALUES (NULL{', ?' * 14})", [*key, *rest, record.device])
+    connection.execute("PRAGMA application_id = 0x6A6B6E73")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.commit()
+    connection.close()
+
+
+def test_the_scores_of_the_previous_schema_are_of_revision_1(path):
+    written = [make_record(number) for number in range(1200)]
+    written += [make_record(-1, math.nan, "failed"), make_record(-2, math.inf, "non_finite")]
+    write_previous(path, written)
+    mended = make_key(3, revision=2)
+    for _ in range(2):  # upgraded when it is opened, and then a store like any other
+        with Store(path) as store:
+            assert [repr(record) for record in store.records(revision=1)] == [repr(record) for record in written]
+            assert store.get(make_key(3)) == written[3]
+            assert store.missing([make_key(3), mended, make_key(5000)]) == [mended, make_key(5000)]
+            assert store.get(mended) is None
+    with Store(path) as store:
+        assert store.put(make_record(3, 7.0, key=mended))
+        assert (store.get(make_key(3)).score, store.get(mended).score) == (1.5, 7.0)
+        assert not store.put(make_record(4))
+        assert [record.key for record in store.records(revision=2)] == [mended]
+
+
+def test_a_schema_before_the_previous_one_is_refused(path):
+    write_previous(path, [make_record()], version=1)
+    words = "reads the versions 2 and 3: it was left as it is; export it with the release that wrote it, or give"
+    assert_refused_and_untouched(path, f"has schema version 1, and this release of jknas {words}")
+
+
+def test_a_file_that_only_claims_the_previous_schema(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE scores (id INTEGER PRIMARY KEY, space TEXT)")
+    connection.execute("PRAGMA application_id = 0x6A6B6E73")
+    connection.execute("PRAGMA user_version = 2")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="is damaged, or is no score store"):
+        Store(path)
+    assert [row[1] for row in sqlite3.connect(path).execute("PRAGMA table_info(scores)")] == ["id", "space"]
 
 
 def test_a_key_is_a_value():

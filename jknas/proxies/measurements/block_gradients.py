@@ -6,8 +6,8 @@ Rademacher cotangent *g* at the output of a block with its pull-back :math:`g J`
 input gradient of a reduction has its 2x2 pixels folded into channels. One forward and one backward pass per block.
 
 The fourth component of AZ-NAS, complexity, is the proxy ``macs``; the aggregate ``az_nas`` ranks by all four. All are defined with
-He-normal weights (fan in), standard normal images and training-mode normalisation: the initialisation that the user asks for plays no part, and only
-the shape of the images is taken from the data set.
+He-normal weights (fan in), standard normal images and training-mode normalisation: the initialisation that the user asks for plays no part,
+and only the shape of the images is taken from the data set.
 
 Reference:
     Lee and Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search", CVPR 2024, arXiv:2403.19232, section 3, and its
@@ -21,7 +21,7 @@ Deviations:
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -29,32 +29,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.networks.nasbench201.blocks import BLOCKS
+from jknas.networks.network import Network
 from jknas.networks.observation import RunBlock, normalised
-from jknas.proxies.measurements.forward import walked
+from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy
 from jknas.proxies.setup import Batch, Setup, drawn_with, noise
 
 
 class Measured(NamedTuple):
-    """What the device measures, by block; the first axis is the cell.
+    """What the device measures of every block in its order; the first axis is the cell, or has one element.
 
     Attributes:
-        covariances: of the channels of the block's output, ``[m, c, c]``; of all blocks from the stem to stage 3.
-        products: of gradients at input and output, ``[m, c_in, c]`` (of reductions ``[1, 4 c_in, c]``); not of the stem.
-        identical: 1.0 where the two gradients are the same, ``[m]``.
+        covariances: of the channels of the block's output, ``[m, c, c]``; from the stem on.
+        products: of gradients at input and output, ``[m, c_in, c]`` (of reductions ``[1, 4 c_in, c]``); from the block after the stem on.
+        identical: 1.0 where the two gradients are the same, ``[m]``; likewise.
     """
 
-    covariances: Mapping[str, Float[Array, "m c c"]]
-    products: Mapping[str, Float[Array, "m ci c"]]
-    identical: Mapping[str, Float[Array, " m"]]
+    covariances: Sequence[Float[Array, "m c c"]]
+    products: Sequence[Float[Array, "m ci c"]]
+    identical: Sequence[Float[Array, " m"]]
 
 
-FEATURES = BLOCKS[:-2]
-"""The blocks whose outputs are features, from the stem on."""
-
-
-def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Measured:
+def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray) -> Measured:
     """Return the covariances and gradient products of all blocks; the device part of the three proxies.
 
     Args:
@@ -66,31 +62,30 @@ def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKe
 
     Cost: a forward and a backward pass without weight gradients, and two products over all pixels per block.
     """
-    observed = walked(network, "AZ-NAS")
-    keys = dict(zip(FEATURES, jax.random.split(key, len(FEATURES)), strict=True))
-    extras = {name: jax.random.split(one, observed.cells) if name.startswith("stage") else one for name, one in keys.items()}
+    observed = observable(network, "AZ-NAS")
+    cells = {name: block.cells for name, block in observed.observed_layers(wiring).items() if block.kind not in _BEHIND_FEATURES}
+    keys = zip(cells.items(), jax.random.split(key, len(cells)), strict=True)
+    extras = {name: one if count is None else jax.random.split(one, count) for (name, count), one in keys}
     found = observed.walk(params, batch.x, wiring, _measure_block, extras=extras).summaries
-    stacked = {name: found[name] if name.startswith("stage") else jax.tree.map(lambda leaf: leaf[None], found[name]) for name in FEATURES}
-    passed = {name: summary[1] for name, summary in stacked.items() if name != "stem"}
-    return Measured(
-        {name: summary[0] for name, summary in stacked.items()},
-        {name: product for name, (product, _) in passed.items()},
-        {name: identical for name, (_, identical) in passed.items()},
-    )
+    stacked = [found[name] if count else jax.tree.map(lambda leaf: leaf[None], found[name]) for name, count in cells.items()]
+    return Measured([one[0] for one in stacked], *([one[place] for one in stacked[1:]] for place in (1, 2)))
+
+
+_BEHIND_FEATURES = ("last_norm", "classifier")
 
 
 def _measure_block(kind: str, run: RunBlock, x: Array, key: PRNGKeyArray) -> tuple[Array, PyTree]:
     def block(x: Array) -> Array:
         return run(normalised("batch"), x, {}).output
 
-    if kind in {"last_norm", "classifier"}:
+    if kind in _BEHIND_FEATURES:
         return block(x), ()
     if kind == "stem":
         y = block(x)
-        return y, (covariance(y), ())
+        return y, (covariance(y),)
     y, pull = jax.vjp(block, x)
     above = jax.random.rademacher(key, y.shape, y.dtype)
-    return y, (covariance(y), gradient_product(pull(above)[0], above))
+    return y, (covariance(y), *gradient_product(pull(above)[0], above))
 
 
 def covariance(features: Float[Array, "n h w c"]) -> Float[Array, "c c"]:
@@ -113,11 +108,11 @@ def gradient_product(below: Float[Array, "n hi wi ci"], above: Float[Array, "n h
     return product, same
 
 
-def entropies(covariances: Mapping[str, Any]) -> Float[np.ndarray, " l"]:
+def entropies(covariances: Sequence[Any]) -> Float[np.ndarray, " l"]:
     """Return the entropies of all features from the stem on: NaN for features that do not vary or are not finite."""
     found = []
-    for name in FEATURES:
-        for matrix in np.asarray(covariances[name], np.float64):
+    for stack in covariances:
+        for matrix in np.asarray(stack, np.float64):
             if not np.all(np.isfinite(matrix)) or not np.trace(matrix) > 0:
                 found.append(math.nan)
                 continue

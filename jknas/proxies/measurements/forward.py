@@ -1,7 +1,7 @@
 """A network as the functions that measurements are made of."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Array, Float, PyTree
 
@@ -9,6 +9,7 @@ from jknas.errors import ProxyError, choose
 from jknas.networks.families import require
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
+from jknas.networks.observation import ObservableNetwork
 
 Model = Callable[[PyTree, Float[Array, "n h w c"]], Float[Array, "n k"]]
 
@@ -23,11 +24,11 @@ def model(network: Network, wiring: Any, statistics: Statistics) -> Model:
     return lambda params, x: network.apply(params, x, wiring, statistics=statistics)
 
 
-def walked(network: Any, asked_by: str) -> Any:
-    """Return the network, which can be run block by block.
+def observable(network: Network, asked_by: str) -> ObservableNetwork:
+    """Return the network as one that can be run block by block.
 
     Raises:
         ProxyError: it cannot.
     """
     require(network, "observable", asked_by, error=ProxyError)
-    return network
+    return cast("ObservableNetwork", network)
