@@ -57,7 +57,9 @@ def main() -> None:
     np.savez_compressed(
         nasbench201.FILE,
         accuracies=np.stack([scaled(column, nasbench201.ACCURACY_DECIMALS) for column in accuracies]),
-        seconds=np.stack([scaled(means[f"{PREFIXES[name]}_train_time_per_epoch_s"], nasbench201.SECONDS_DECIMALS) for name in nasbench201.TIMED]),
+        seconds=np.stack(
+            [scaled(means[f"{PREFIXES[name]}_train_time_per_epoch_s"], nasbench201.SECONDS_DECIMALS) for name in nasbench201.TIMED]
+        ),
         losses=np.array(losses, np.float64),
         evaluation_seconds=np.array(few["cifar100_12ep_test_time_total_s"], np.float64),
     )

@@ -33,7 +33,9 @@ def final(table, genotype, dataset, split="test"):
 class TestPublishedNumbers:
     @pytest.mark.parametrize("index", ROWS)
     def test_each_target_has_its_number(self, table, index):
-        assert [table.accuracy(genotype_at(index), **target._asdict(), seeds="mean").mean for target in table.targets()] == list(ROWS[index])
+        assert [table.accuracy(genotype_at(index), **target._asdict(), seeds="mean").mean for target in table.targets()] == list(
+            ROWS[index]
+        )
 
     @pytest.mark.parametrize(
         ("index", "published"),
