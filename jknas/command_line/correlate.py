@@ -1,8 +1,10 @@
 """``jknas correlate``: how well training-free scores rank architectures whose trained accuracies are known.
 
-A score whose status is not "ok" ranks last, that of a dead architecture in every proxy. So do dead architectures in the parameters and
-the MACs, which makes these harder to beat than published ones: over all of NAS-Bench-201 the parameters' Spearman correlation with the
-test accuracy is then 0.773, 0.748 and 0.712 (CIFAR-10, CIFAR-100, ImageNet16-120) instead of 0.753, 0.728 and 0.692.
+The accuracies are those of NAS-Bench-201, which are part of the package, or a CSV file of the user for any space.
+
+A score whose status is not "ok" ranks last. Dead architectures rank last in every proxy, also in the parameters and the MACs. These null
+models are therefore harder to beat than published ones: over all of NAS-Bench-201 the parameters' Spearman correlation with the test
+accuracy is 0.773, 0.748 and 0.712 (CIFAR-10, CIFAR-100, ImageNet16-120) instead of 0.753, 0.728 and 0.692.
 """
 
 import functools
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
@@ -28,23 +30,15 @@ if TYPE_CHECKING:
     from jknas.ranking.aggregates import Aggregate
     from jknas.scoring.scorer import Scorer
     from jknas.scoring.store import ScoreRecord, Store
+    from jknas.spaces import Space
+    from jknas.tabular import AccuracyTable
     from jknas.tabular import Table as TabularBenchmark
-    from jknas.tabular import Target
 
     Scores = Mapping[str, np.ndarray]
 
 _NULL_MODELS = ("params", "macs")
 _RANDOM = "random"
-# The trained accuracies that belong to images: those of a stand-in are compared with those of the data set it stands for.
-TARGETS = {
-    "cifar10": "cifar10",
-    "cifar10-npz": "cifar10",
-    "cifar10-jpeg": "cifar10",
-    "cifar100": "cifar100",
-    "cifar100-subset": "cifar100",
-    "imagenet16-120": "imagenet16-120",
-    "imagenet16-standin": "imagenet16-120",
-}
+_USUAL_TARGET = "cifar10"
 _PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
 _SMALLEST_PART = 20
 
@@ -57,16 +51,28 @@ def command(
         typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}; {options.AGGREGATE_NAMES}"),
     ] = None,
     settings: options.Set = None,
-    arch: Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")] = None,
-    archs: Annotated[Path | None, typer.Option("--archs", help="file with one architecture string a line; # begins a comment")] = None,
-    sample: Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")] = None,
-    whole: Annotated[bool, typer.Option("--all", help="every architecture of the space")] = False,
+    arch: options.Arch = None,
+    archs: options.Archs = None,
+    sample: options.Sample = None,
+    whole: options.Whole = False,
     data: Annotated[
         list[str] | None, typer.Option("--data", help="images that the scores see, cifar10 by default; repeatable, or comma separated")
     ] = None,
-    against: Annotated[
+    target: Annotated[
         list[str] | None,
-        typer.Option("--against", help="trained on cifar10, cifar100 or imagenet16-120; repeatable; by default what --data belongs to"),
+        typer.Option(
+            "--target",
+            "--against",
+            help="whose accuracies: cifar10, cifar100 or imagenet16-120, or a column of --accuracies; repeatable, or comma separated "
+            "[the data set of --data if it is one of them, otherwise cifar10]",
+        ),
+    ] = None,
+    accuracies: Annotated[
+        Path | None,
+        typer.Option(
+            "--accuracies",
+            help="your own table for any space: CSV with a column genotype and numeric columns; --sample and --all then mean its rows",
+        ),
     ] = None,
     folder: options.Folder = None,
     resolution: options.Resolution = None,
@@ -82,29 +88,30 @@ def command(
     compile_cache: options.CompileCache = None,
     json: options.Json = False,
 ) -> None:
-    """Correlate scores with trained accuracies, beside parameters, MACs and a random score. What --db holds is not computed again."""
+    """Correlate scores with trained accuracies. Parameters, MACs and a random score are the null models.
+
+    Scores that --db holds are not computed again.
+    """
     options.use_compile_cache(compile_cache)
-    from jknas import spaces, tabular
+    from jknas import spaces
     from jknas.networks.families import macro_of
     from jknas.scoring.environment import device, versions
     from jknas.scoring.scorer import make_scorer
     from jknas.scoring.store import Store
+    from jknas.spaces.pool import restricted
 
     chosen = spaces.get(space)
-    benchmark = tabular.load(folder)
-    if benchmark.space != chosen.name:
-        raise CommandError(
-            f"--space {space}: trained accuracies are those of {benchmark.space!r}, of {benchmark.name}; expected that space."
-        )
+    benchmark = _table(chosen, accuracies, folder)
     wanted, aggregates = _scores_named(proxy or ["mgm"])
     overrides = options.settings_for(wanted, settings)
     macro = macro_of(chosen)
     for one, given in zip(wanted, overrides, strict=True):
         one.check(macro, one.with_settings(given, macro))
     scheme = options.check_init(init)
-    pairs = _pairs(data or ["cifar10"], against)
-    genotypes = architectures.chosen(chosen, arch or [], archs, sample, whole=whole, seed=seed)
-    trained = {target: _accuracies(benchmark, genotypes, target) for targets in pairs.values() for target in targets}
+    pairs = _pairs(data or ["cifar10"], target, benchmark)
+    pool = chosen if accuracies is None else restricted(chosen, benchmark.genotypes())
+    genotypes = architectures.chosen(pool, arch or [], archs, sample, whole=whole, seed=seed)
+    trained = {name: _accuracies(benchmark, genotypes, name) for targets in pairs.values() for name in targets}
     datasets = {name: options.DataChoice(name, folder, resolution, limit).load() for name in pairs}
     place = options.output_folder(out)
     kept = db or place / "scores.sqlite"
@@ -132,9 +139,9 @@ def command(
         for name, targets in pairs.items():
             records = _scored(scorers(datasets[name]), genotypes, store, bars, name)
             scores = _ranked(records, wanted, aggregates, seed)
-            for target in targets:
-                bars.note(f"{name} against {target.dataset}: intervals of {len(scores)} scores")
-                found.append(_compared(datasets[name].name, target, scores, trained[target], records, seed=seed, resamples=resamples))
+            for against in targets:
+                bars.note(f"{name} against {against.dataset}: intervals of {len(scores)} scores")
+                found.append(_compared(datasets[name].name, against, scores, trained[against], records, seed=seed, resamples=resamples))
     lines = [line for one in found for line in one.lines]
     facts = {
         "settings": {
@@ -170,12 +177,20 @@ def command(
         show(f"written into {place}: correlations.json, .csv, .md and figures of {len(genotypes)} architectures")
 
 
+class _Against(NamedTuple):
+    """The accuracies that scores are compared with: of a data set, or a column of the user's table, which has no split and epochs."""
+
+    dataset: str
+    split: str | None = None
+    epochs: int | None = None
+
+
 @dataclass(frozen=True)
 class _Compared:
-    """The scores on one data set against one target."""
+    """The scores on one data set, compared with one target."""
 
     data: str
-    target: "Target"
+    target: _Against
     scores: "Scores"
     accuracies: "np.ndarray"
     lines: list[dict[str, Any]]  # sorted by Spearman
@@ -210,34 +225,49 @@ def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
     return [proxies.get(name) for name in dict.fromkeys([*single, *_NULL_MODELS])], pooled
 
 
-def _pairs(data: list[str], against: list[str] | None) -> "dict[str, list[Target]]":
+def _table(space: "Space[Any]", accuracies: Path | None, folder: Path | None) -> "TabularBenchmark | AccuracyTable":
+    """Return the user's table, otherwise that of NAS-Bench-201."""
+    from jknas import tabular
+
+    if accuracies is not None:
+        return tabular.read_accuracies(accuracies, space)
+    benchmark = tabular.load(folder)
+    if benchmark.space != space.name:
+        raise CommandError(
+            f"--space {space.name}: trained accuracies are those of {benchmark.space!r}, of {benchmark.name}; give a table of your own "
+            "with --accuracies FILE.csv."
+        )
+    return benchmark
+
+
+def _pairs(data: list[str], target: list[str] | None, benchmark: "TabularBenchmark | AccuracyTable") -> dict[str, list[_Against]]:
     """Return the accuracies that the scores on each data set are compared with."""
     from jknas.errors import TabularError, choose
-    from jknas.tabular import PROTOCOLS
+    from jknas.tabular import PROTOCOLS, AccuracyTable
 
-    named = [name.strip() for text in against or [] for name in text.split(",") if name.strip()]
-    for name in named:
-        choose("data set of --against", name, tuple(PROTOCOLS), error=TabularError)
-    found = {}
-    for name in dict.fromkeys(part.strip() for text in data for part in text.split(",") if part.strip()):
-        targets = named or [target for images, target in TARGETS.items() if images == name]
-        if not targets:
-            raise CommandError(
-                f"--data {name} is none of the data sets that the architectures were trained on; say with --against "
-                f"{', '.join(PROTOCOLS)} whose accuracies its scores are compared with."
-            )
-        found[name] = [PROTOCOLS[target].reports for target in dict.fromkeys(targets)]
-    if not found:
+    named, images = (
+        list(dict.fromkeys(part.strip() for text in texts for part in text.split(",") if part.strip())) for texts in (target or [], data)
+    )
+    if not images:
         raise CommandError("--data names no data set; see `jknas data list`.")
-    return found
+    if isinstance(benchmark, AccuracyTable):
+        columns = [_Against(benchmark.target(name)) for name in named or [None]]
+        return dict.fromkeys(images, columns)
+    for name in named:
+        choose("data set of --target", name, tuple(PROTOCOLS), error=TabularError)
+    usual = {name: [name if name in PROTOCOLS else _USUAL_TARGET] for name in images}
+    return {name: [_Against(*PROTOCOLS[one].reports) for one in named or usual[name]] for name in images}
 
 
-def _accuracies(benchmark: "TabularBenchmark", genotypes: list[Any], target: "Target") -> "np.ndarray":
+def _accuracies(benchmark: "TabularBenchmark | AccuracyTable", genotypes: list[Any], against: _Against) -> "np.ndarray":
     import numpy as np
 
-    dataset, split, epochs = target
-    found = [benchmark.accuracy(one, dataset=dataset, split=split, epochs=epochs, seeds="mean").mean for one in genotypes]
-    return np.array(found, np.float64)
+    from jknas.tabular import AccuracyTable
+
+    if isinstance(benchmark, AccuracyTable):
+        return benchmark.values(genotypes, against.dataset)
+    meant = {**against._asdict(), "seeds": "mean"}
+    return np.array([benchmark.accuracy(one, **meant).mean for one in genotypes], np.float64)
 
 
 def _scored(scorers: "Iterable[Scorer]", genotypes: list[Any], store: "Store", bars: Bars, data: str) -> "dict[str, list[ScoreRecord]]":
@@ -270,7 +300,7 @@ def _ranked(records: "Mapping[str, list[ScoreRecord]]", wanted: "list[Proxy]", p
 
 def _compared(
     data: str,
-    target: "Target",
+    target: _Against,
     scores: "Scores",
     accuracies: "np.ndarray",
     records: "Mapping[str, list[ScoreRecord]]",
@@ -301,7 +331,8 @@ def _compared(
 def _write_texts(place: Path, found: list[_Compared]) -> None:
     from jknas.report.correlation_text import as_csv, as_markdown
 
-    tables = [f"## {one.title} ({one.target.split}, {one.target.epochs} epochs)\n\n{as_markdown(one.lines)}" for one in found]
+    which = ["" if one.target.split is None else f" ({one.target.split}, {one.target.epochs} epochs)" for one in found]
+    tables = [f"## {one.title}{words}\n\n{as_markdown(one.lines)}" for one, words in zip(found, which, strict=True)]
     texts = {"correlations.csv": as_csv([line for one in found for line in one.lines]), "correlations.md": "\n".join(tables)}
     for name, text in texts.items():
         try:

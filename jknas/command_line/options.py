@@ -29,6 +29,10 @@ PROXY_NAMES = (
 AGGREGATE_NAMES = "az_nas, tenas_rank_sum, vote"
 
 Space = Annotated[str, typer.Option("--space", help="search space")]
+Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")]
+Archs = Annotated[Path | None, typer.Option("--archs", help="file with one architecture string per line; # begins a comment")]
+Sample = Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")]
+Whole = Annotated[bool, typer.Option("--all", help="every architecture of the space")]
 Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]
 Resolution = Annotated[

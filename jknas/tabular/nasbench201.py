@@ -49,7 +49,7 @@ _VALIDATION_IMAGES = {"cifar10-valid": 25_000, "cifar100": 5_000, "imagenet16-12
 _CLASSES_AND_RESOLUTION = {"cifar10-valid": (10, 32), "cifar10": (10, 32), "cifar100": (100, 32), "imagenet16-120": (120, 16)}
 # The evaluation times in the file are those of 12 passes over 5,000 images.
 _EVALUATED_IMAGES = 12 * 5_000
-# Seconds of evaluation per image divided by seconds of training per image: the median of the 1,000 cells with both (5 % and 95 %: 0.30, 0.48).
+# Seconds of evaluation per image divided by seconds of training per image: median of the 1,000 cells with both (5 and 95 %: 0.30, 0.48).
 _EVALUATION_SHARE = 0.348
 
 

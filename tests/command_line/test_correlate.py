@@ -4,12 +4,10 @@ import math
 
 import numpy as np
 import pytest
-import tables
 from scipy import stats
 
-from jknas import cli, proxies
-from jknas.command_line import correlate, options
-from jknas.data import catalogue
+from jknas import cli, data, proxies, spaces, tabular
+from jknas.command_line import options
 from jknas.proxies import SizeProxy
 from jknas.ranking import aggregates
 from jknas.report import correlation_drawing
@@ -42,12 +40,11 @@ def undrawn(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with trained accuracies and a list of architectures; JKNAS_DATA."""
+    """A folder with a list of architectures; no environment variable."""
+    monkeypatch.delenv("JKNAS_DATA", raising=False)
     place = tmp_path / "data"
     place.mkdir()
-    tables.write_table(place)
     (place / "archs").write_text("".join(f"{genotype_at(index)}\n" for index in CELLS))
-    monkeypatch.setenv("JKNAS_DATA", str(place))
     return place
 
 
@@ -79,8 +76,8 @@ def test_a_proxy_beside_the_null_models(run, tmp_path):
     found = result(tmp_path)
     rows = rows_of(found)
     assert {name for _, _, name in rows} == {"mgm", "params", "macs", "random"}
-    table = tables.write_table(tmp_path)  # the same numbers again
-    accuracies = [table[index, "cifar10_test_acc_200ep"] for index in CELLS]
+    table = tabular.load()
+    accuracies = [table.accuracy(genotype_at(i), dataset="cifar10", split="test", epochs=200, seeds="mean").mean for i in CELLS]
     with Store(tmp_path / "out" / "scores.sqlite") as store:
         records = {index_of(next(g for g in map(genotype_at, CELLS) if str(g) == r.key.genotype)): r for r in store.records(proxy="mgm")}
     scores = [records[index].score if records[index].status == "ok" else -math.inf for index in CELLS]
@@ -156,7 +153,6 @@ class TestMadeUpScores:
     @pytest.mark.usefixtures("undrawn")
     @pytest.mark.parametrize(("cells", "size"), [(60, 30), (410, 200)])
     def test_parts_of_a_larger_pool(self, run, folder, tmp_path, cells, size):
-        tables.write_table(folder, indices=range(cells))
         (folder / "archs").write_text("".join(f"{genotype_at(index)}\n" for index in range(cells)))
         assert run("--proxy", "quick")[0] == 0
         (parts,) = result(tmp_path)["parts"]
@@ -169,9 +165,8 @@ class TestMadeUpScores:
         [
             (["--proxy", "quic"], "Unknown proxy or aggregate 'quic'; expected one of"),
             (["--proxy", ","], "no proxy is named; choose among"),
-            (["--against", "cifar1000"], "Unknown data set of --against 'cifar1000'; expected one of cifar10, cifar100"),
+            (["--against", "cifar1000"], "Unknown data set of --target 'cifar1000'; expected one of cifar10, cifar100"),
             (["--space", "darts"], "trained accuracies are those of 'nasbench201'"),
-            (["--arch", "#40"], "has no row for |"),
             (["--set", "x=1"], "has no setting 'x'"),
             (["--data", "mnist"], "unknown data set 'mnist'"),
             (["--folder", "/no/such/folder"], "which is not a folder"),
@@ -185,25 +180,109 @@ class TestMadeUpScores:
         assert not (tmp_path / "out").exists()
 
 
-def test_no_table_is_refused_first(run, monkeypatch, tmp_path):
-    monkeypatch.delenv("JKNAS_DATA")
-    code, _, err = run("--data", "mnist")
-    assert code == 2
-    assert "set the environment variable JKNAS_DATA to the folder that holds nasbench201.csv.gz" in err
-    assert not (tmp_path / "out").exists()
+@pytest.mark.usefixtures("quick", "undrawn")
+class TestTargets:
+    @pytest.fixture
+    def call(self, folder, tmp_path, capfd):
+        def call(*arguments):
+            given = ["correlate", "--archs", folder / "archs", "--proxy", "quick", "--resamples", 5, *TINY, *arguments]
+            code = cli.run([str(argument) for argument in [*given, "--out", tmp_path / "out"]])
+            return code, capfd.readouterr().err
+
+        return call
+
+    def test_images_of_another_kind_are_compared_with_cifar10(self, call, tmp_path):
+        assert call("--data", "digits")[0] == 0
+        assert {(row["data"], row["against"]) for row in result(tmp_path)["rows"]} == {("digits", "cifar10")}
+
+    def test_a_target_does_not_depend_on_the_images(self, call, tmp_path):
+        assert call("--data", "digits", "--target", "cifar100,imagenet16-120")[0] == 0
+        assert {row["against"] for row in result(tmp_path)["rows"]} == {"cifar100", "imagenet16-120"}
+
+    def test_every_target_has_images_of_its_name(self):
+        assert set(tabular.PROTOCOLS) < set(data.names())
 
 
-def test_images_without_trained_accuracies_need_a_target(folder, tmp_path, capfd):
-    arguments = ["correlate", "--archs", folder / "archs", "--data", "digits", *TINY, "--out", tmp_path / "out"]
-    assert cli.run([str(argument) for argument in arguments]) == 2
-    assert (
-        "--data digits is none of the data sets that the architectures were trained on; say with --against cifar10, cifar100"
-        in capfd.readouterr().err
+@pytest.mark.usefixtures("quick", "undrawn")
+class TestOwnTable:
+    @pytest.fixture
+    def own(self, tmp_path):
+        path = tmp_path / "own.csv"
+
+        def exact(genotype):  # what the proxy computes; -1 for what ranks last
+            last = genotype.code[0] == 4 or spaces.get("nasbench201").is_dead(genotype)
+            return -1 if last else sum(place * digit for place, digit in enumerate(genotype.code, start=1))
+
+        rows = [f"{genotype_at(index)},{exact(genotype_at(index))},{index},x" for index in range(25)]
+        path.write_text("\n".join(["genotype,exact,index,note", *rows]))
+        return path
+
+    @pytest.fixture
+    def call(self, own, tmp_path, capfd, monkeypatch):
+        monkeypatch.delenv("JKNAS_DATA", raising=False)
+
+        def call(*arguments, table=own):
+            capfd.readouterr()
+            given = ["correlate", "--accuracies", table, "--data", "digits", "--proxy", "quick", "--resamples", 5, *TINY]
+            code = cli.run([str(argument) for argument in [*given, *arguments, "--out", tmp_path / "out"]])
+            return code, capfd.readouterr().err
+
+        return call
+
+    def test_its_columns_are_the_targets(self, call, tmp_path):
+        assert call("--all", "--target", "exact,index")[0] == 0
+        found = result(tmp_path)
+        rows = rows_of(found)
+        assert found["table"] == "own.csv"
+        assert {against for _, against, _ in rows} == {"exact", "index"}
+        exact = rows["digits", "exact", "quick"]
+        assert (exact["n"], exact["split"], exact["epochs"]) == (25, None, None)
+        assert exact["spearman"] == pytest.approx(1.0)
+        assert rows["digits", "index", "quick"]["spearman"] < 0.9
+        assert (tmp_path / "out" / "correlations.md").read_text().startswith("## digits against exact\n\n")
+
+    def test_a_sample_is_one_of_its_rows(self, call, tmp_path):
+        assert call("--sample", 10, "--target", "index")[0] == 0
+        with Store(tmp_path / "out" / "scores.sqlite") as store:
+            scored = {record.key.genotype for record in store.records(proxy="quick")}
+        assert len(scored) == 10
+        assert scored <= {str(genotype_at(index)) for index in range(25)}
+
+    def test_any_space(self, call, tmp_path):
+        space = spaces.get("darts")
+        path = tmp_path / "darts.csv"
+        genotypes = space.sample(np.random.default_rng(0), 6, unique=True)
+        path.write_text("\n".join(["accuracy,genotype", *(f'{90 + i},"{one}"' for i, one in enumerate(genotypes))]))
+        assert call("--space", "darts", "--all", "--proxy", "params", table=path)[0] == 0
+        assert rows_of(result(tmp_path))["digits", "accuracy", "params"]["n"] == 6
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--all"], "own.csv has the columns exact, index, note: say which of them holds the accuracies"),
+            (["--all", "--target", "cifar10"], "Unknown column of own.csv 'cifar10'; expected one of exact, index, note"),
+            (["--all", "--target", "note"], "own.csv, column 'note': 'x' is not a finite number"),
+            (["--arch", "#30", "--target", "exact"], "own.csv has no row for |"),
+            (["--space", "darts", "--all"], "row 1: not a genotype of the space 'darts'"),
+            (["--sample", 26, "--target", "exact"], "26 unique cells"),
+        ],
     )
+    def test_refusals(self, call, tmp_path, arguments, words):
+        code, err = call(*arguments)
+        assert code == 2
+        assert words in err
+        assert err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
 
-
-def test_every_set_of_images_but_the_digits_belongs_to_a_target():
-    assert set(correlate.TARGETS) == {one.name for one in catalogue.available()} - {"digits"}
+    def test_a_table_that_is_none(self, call, tmp_path):
+        (tmp_path / "bad.csv").write_text("arch,accuracy\nx,1\n")
+        for path, words in (
+            (tmp_path / "bad.csv", "expected one named 'genotype'"),
+            (tmp_path / "gone.csv", "cannot be read as a CSV file"),
+        ):
+            code, err = call("--all", table=path)
+            assert (code, err.count("\n")) == (2, 1)
+            assert words in err
 
 
 def test_the_help_names_every_aggregate():

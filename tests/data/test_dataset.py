@@ -63,7 +63,7 @@ BAD_FIELDS = {
     "label too large": ({"y_test": np.full(5, 3, np.int32)}, r"labels run from 3 to 3; expected 0..2 \(3 classes\)"),
     "label negative": ({"y_test": np.full(5, -1, np.int32)}, "labels run from -1 to -1"),
     "one class": ({"num_classes": 1}, "at least 2"),
-    "short mean": ({"mean": (0.5,)}, "mean has 1 values; expected one a channel, that is 3"),
+    "short mean": ({"mean": (0.5,)}, "mean has 1 values; expected one per channel, that is 3"),
     "mean in 0..255": ({"mean": (125.0, 120.0, 110.0)}, "divide 0..255 values by 255"),
     "std nan": ({"std": (0.2, float("nan"), 0.2)}, "std is .*finite"),
     "std zero": ({"std": (0.2, 0.0, 0.2)}, "every channel needs a value above 0"),

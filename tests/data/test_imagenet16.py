@@ -77,14 +77,3 @@ def test_32_pixel_batches_are_refused(tmp_path):
     (tmp_path / "val_data").write_bytes(made.pickled(made.batch(3, width=3072, labels=[1, 2, 3])))
     with pytest.raises(data.DataError, match=r"val_data: 'data' is uint8 \(3, 3072\); expected a uint8 array \[N, 768\]"):
         data.load("imagenet16-120", folder=tmp_path, verify=False)
-
-
-def test_the_stand_in_is_never_taken_for_the_real_one(tmp_path):
-    n = np.arange(240)
-    zeros = np.zeros((240, 16, 16, 3), np.uint8)
-    np.savez(tmp_path / "imagenet16_standin.npz", x_train=zeros, y_train=n % 120, x_test=zeros, y_test=n % 120)
-    with pytest.raises(data.DataError, match=r"imagenet16-120: not found: .* Register at https://image-net.org"):
-        data.load("imagenet16-120", folder=tmp_path)
-    dataset = data.load("imagenet16-standin", folder=tmp_path)
-    assert dataset.name == "imagenet16-standin"
-    assert "not ImageNet16-120 accuracies" in dataset.source

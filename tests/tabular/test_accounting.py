@@ -1,5 +1,4 @@
 import pytest
-import tables
 
 from jknas import tabular
 from jknas.errors import TabularError
@@ -8,17 +7,17 @@ from jknas.tabular import FULL_TRAINING_SECONDS, PROTOCOLS, accounting
 
 
 @pytest.fixture
-def table(tmp_path):
-    tables.write_table(tmp_path)
-    return tabular.load(tmp_path)
+def table():
+    return tabular.load()
 
 
 def test_twelve_epochs_are_those_of_the_table(table):
     count = accounting.get("twelve-epochs")
-    cell = genotype_at(3)
-    assert count.seconds(table, cell, "cifar10") == pytest.approx(12 * 7.5 + 2.5)  # of networks trained on 25,000 images
-    assert count.seconds(table, cell, "imagenet16-120") == pytest.approx(12 * 7.5 + 0.3)
-    assert count.candidate_seconds(table, cell, "cifar10") == pytest.approx(20 * 7.5 + 2.5)
+    cell = genotype_at(0)
+    per_image = 6.11755017 / 60_000  # of an evaluation
+    assert count.seconds(table, cell, "cifar10") == pytest.approx(12 * 7.22109 + 25_000 * per_image)  # of networks trained on 25,000 images
+    assert count.seconds(table, cell, "imagenet16-120") == pytest.approx(12 * 43.8176 + 3_000 * per_image)
+    assert count.candidate_seconds(table, cell, "cifar10") == pytest.approx(20 * 7.22109 + 25_000 * per_image)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import types
 
 import numpy as np
 import pytest
-import tables
 
 from jknas import tabular
 from jknas.errors import TabularError
@@ -143,7 +142,8 @@ def test_opening(tmp_path, monkeypatch):
 def test_a_folder_is_opened_by_what_it_holds(tmp_path, monkeypatch):
     stub = types.SimpleNamespace(create=lambda *given, **named: Api())
     monkeypatch.setitem(sys.modules, "nats_bench", stub)
+    assert tabular.load(tmp_path).name == "NAS-Bench-201 (means over seeds)"
     (tmp_path / "NATS-tss-v1_0-3ffb9-simple").mkdir()
     assert tabular.load(tmp_path).name == "NATS-Bench (topology)"
-    tables.write_table(tmp_path)
-    assert tabular.load(tmp_path).name == "NAS-Bench-201 (means over seeds)"
+    monkeypatch.setenv("JKNAS_DATA", str(tmp_path))
+    assert tabular.load().name == "NAS-Bench-201 (means over seeds)"  # only a folder that is given is looked into
