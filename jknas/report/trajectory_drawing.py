@@ -59,7 +59,9 @@ def draw_trajectory(axes: Axes, points: Sequence[Point]) -> None:
     x = _scale(axes, "x", logarithms, least=0.1, room=0.09, ticks=_logarithmic_ticks)
     y = _scale(axes, "y", np.where(placed[:, 1], numbers[:, 1], np.nan), least=10.0, room=0.12, ticks=_linear_ticks)
     figure = axes.figure.canvas.figure
-    figure.draw_without_rendering()  # from here on, it is known where everything is
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)  # from here on, it is known where everything is
+        figure.set_layout_engine("none")
     inches = figure.dpi_scale_trans.inverted()
     dots, frame = (inches.transform(found) for found in (axes.transData.transform(np.stack([x, y], axis=1)), axes.get_window_extent()))
     for (first, second), off in zip(itertools.pairwise(range(len(points))), ~placed[:-1] | ~placed[1:], strict=True):
@@ -103,7 +105,7 @@ def _logarithmic_ticks(low: float, high: float) -> Ticks:
     decade = math.floor(low)
     if high - low > 3:
         found = [(1.0, int(power)) for power in MaxNLocator(8, integer=True).tick_values(low, high)]
-    elif high - low > 1:
+    elif high - low > 0.8:
         found = [(factor, power) for power in range(decade, math.ceil(high)) for factor in (1.0, 2.0, 5.0)]
     else:
         found = [(factor, decade) for factor in MaxNLocator(5).tick_values(10 ** (low - decade), 10 ** (high - decade)) if factor > 0]
