@@ -32,6 +32,7 @@ T = TypeVar("T")
 _FIRST, _LAST, _LEFT = "#D8E8F4", "#003F6B", "#E69F00"  # shades of the first and of the last round, and of what is left
 _KINDS = ("operations", "edges")
 _LEFT_MARK, _NEVER_MARK = "\u2713", "\u2013"
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline", "in_layout": False}  # a grid has room for all that is in it
 _CAPTION: dict[str, Any] = {"fontsize": 12, "weight": "bold"}
 
 
@@ -180,9 +181,8 @@ def _compose(
     colours = {_LEFT_MARK: _LEFT, _NEVER_MARK: "white"} | {str(number): shade for number, shade in enumerate(shades, start=1)}
     _draw_grids(grids, cells, operations, marks, colours)
     _draw_legend(second, rounds, shades, never=(marks == _NEVER_MARK).any(), columns=4 if wide else 1)
-    draw_trajectory(
-        plane, [Point(r.condition, r.regions, str(n), shade) for n, (r, shade) in enumerate(zip(rounds, shades, strict=True), 1)]
-    )
+    path = [Point(r.condition, r.regions, str(n), shade) for n, (r, shade) in enumerate(zip(rounds, shades, strict=True), start=1)]
+    draw_trajectory(plane, path)
     return figure
 
 
@@ -203,18 +203,7 @@ def _draw_grids(
         for (column, row), mark in np.ndenumerate(part):
             axes.add_patch(_square((column + 0.04, row + 0.04), colours[mark], outlined=mark == _LEFT_MARK))
             ink, weight = ink_on(colours[mark]) if mark != _NEVER_MARK else FADED, "bold" if mark == _LEFT_MARK else "normal"
-            axes.text(
-                column + 0.5,
-                row + 0.5,
-                mark,
-                ha="center",
-                va="center_baseline",
-                fontsize=10,
-                color=ink,
-                weight=weight,
-                zorder=4,
-                in_layout=False,
-            )
+            axes.text(column + 0.5, row + 0.5, mark, fontsize=10, color=ink, weight=weight, zorder=4, **_CENTRED)
 
 
 def _square(corner: tuple[float, float], colour: str, *, outlined: bool = False) -> Rectangle:

@@ -132,20 +132,11 @@ def _write(axes: Axes, place: Place, point: Point, placed: np.ndarray) -> Annota
     """Write a label with a line to its point; where it goes is decided when all are there."""
     off = [value for value, known in zip((point.condition, point.regions), placed, strict=True) if not known]
     values = ", ".join(_number(Decimal(f"{value:.3g}")) if math.isfinite(value) else str(value) for value in off)
-    return axes.annotate(
-        f"{point.name} ({values})" if values else point.name,
-        place,
-        (0, 0),
-        textcoords="offset points",
-        ha="center",
-        va="center_baseline",
-        fontsize=10,
-        weight="bold",
-        color=ink_on(point.colour),
-        zorder=8,
-        bbox={"boxstyle": f"round,pad={72 * _PAD / 10},rounding_size=0.3", "facecolor": point.colour, "edgecolor": INK, "linewidth": 0.9},
-        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "zorder": 5},
-    )
+    text = f"{point.name} ({values})" if values else point.name
+    box = {"boxstyle": f"round,pad={72 * _PAD / 10},rounding_size=0.3", "facecolor": point.colour, "edgecolor": INK, "linewidth": 0.9}
+    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "zorder": 5}
+    style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 10, "weight": "bold", "color": ink_on(point.colour)}
+    return axes.annotate(text, place, (0, 0), textcoords="offset points", bbox=box, arrowprops=leader, zorder=8, **style)
 
 
 def _label_places(frame: np.ndarray, dots: np.ndarray, halves: np.ndarray) -> np.ndarray:
