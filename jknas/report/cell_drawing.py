@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -126,18 +126,10 @@ def _draw_edge(axes: Axes, way: Way, *, pale: bool) -> None:
     operation = way.operation
     # Pale is mixed with white, not transparent: where an arrow's head covers its shaft, transparency would add up.
     colour = FAINT if operation.absent else tuple(1 - (0.35 if pale else 1.0) * (1 - part) for part in to_rgb(operation.colour))
-    arrow = FancyArrowPatch(
-        **way.shape,
-        arrowstyle="-" if operation.absent else "-|>,head_length=0.55,head_width=0.27",
-        mutation_scale=15,
-        linewidth=1.3 if operation.absent else 2.5,
-        linestyle=(0, (4, 3)) if operation.absent else "solid",
-        color=colour,
-        capstyle="butt",
-        joinstyle="miter",
-        zorder=3,
-    )
-    axes.add_patch(arrow)
+    style: dict[str, Any] = {"arrowstyle": "-|>,head_length=0.55,head_width=0.27", "linewidth": 2.5}
+    if operation.absent:
+        style = {"arrowstyle": "-", "linewidth": 1.3, "linestyle": (0, (4, 3))}
+    axes.add_patch(FancyArrowPatch(**way.shape, **style, mutation_scale=15, color=colour, capstyle="butt", joinstyle="miter", zorder=3))
     if way.dot:
         axes.plot([way.dot[0], way.label[0]], [way.dot[1], way.label[1]], color="white", linewidth=6, zorder=2)  # what it crosses is behind
         axes.add_patch(Circle(way.dot, 0.07, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=4))

@@ -32,6 +32,7 @@ T = TypeVar("T")
 _FIRST, _LAST, _LEFT = "#D8E8F4", "#003F6B", "#E69F00"  # shades of the first and of the last round, and of what is left
 _KINDS = ("operations", "edges")
 _LEFT_MARK, _NEVER_MARK = "\u2713", "\u2013"
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline", "in_layout": False}  # a grid has room for all that is in it
 _CAPTION: dict[str, Any] = {"fontsize": 12, "weight": "bold"}
 
 
@@ -126,7 +127,7 @@ def _check_round(entry: Any, where: str, space: Space[Any]) -> _Round:
     choose(f"kind of {where}", entry["kind"], _KINDS, error=DrawingError)
     live = _check_live(entry["live"], f"live of {where}", space)
     condition, regions = (_read(entry, name, where, float, "a number (it may be infinite or NaN)") for name in ("condition", "regions"))
-    removed = _read(entry, "removed", where, _as_pairs, "a list of pairs (edge, operation)")
+    removed = _read(entry, "removed", where, lambda pairs: tuple((int(e), int(o)) for e, o in pairs), "a list of pairs (edge, operation)")
     for edge, operation in removed:
         if not (0 <= edge < space.num_edges and 0 <= operation < len(space.operations)) or not live[edge, operation]:
             raise DrawingError(
@@ -134,10 +135,6 @@ def _check_round(entry: Any, where: str, space: Space[Any]) -> _Round:
                 f"0..{space.num_edges - 1} and operations 0..{len(space.operations) - 1} of {space.name}."
             )
     return _Round(entry["kind"], condition, regions, live, removed)
-
-
-def _as_pairs(value: Any) -> tuple[tuple[int, int], ...]:
-    return tuple((int(edge), int(operation)) for edge, operation in value)
 
 
 def _read(entry: Mapping[str, Any], name: str, where: str, convert: Callable[[Any], T], expected: str) -> T:
@@ -170,7 +167,7 @@ def _compose(
     size = (max(12.4, 2 + 0.37 * len(left)), 6.02 + 0.36 * len(operations)) if wide else (12.0, 2.1 + 0.56 * len(operations))
     figure = new_page(size[0], size[1] + (0.5 if title else 0.0))
     write_title(figure, title)
-    shape = {"nrows": 2, "height_ratios": (1, 0.85)} if wide else {"ncols": 2, "width_ratios": (1.35, 1)}
+    shape: dict[str, Any] = {"nrows": 2, "height_ratios": (1, 0.85)} if wide else {"ncols": 2, "width_ratios": (1.35, 1)}
     first, second = figure.subfigures(squeeze=False, **shape).flat
     plane = first.subplots()
     plane.set_title("the supernet before each round", loc="left", **_CAPTION)
@@ -184,9 +181,8 @@ def _compose(
     colours = {_LEFT_MARK: _LEFT, _NEVER_MARK: "white"} | {str(number): shade for number, shade in enumerate(shades, start=1)}
     _draw_grids(grids, cells, operations, marks, colours)
     _draw_legend(second, rounds, shades, never=(marks == _NEVER_MARK).any(), columns=4 if wide else 1)
-    draw_trajectory(
-        plane, [Point(r.condition, r.regions, str(n), shade) for n, (r, shade) in enumerate(zip(rounds, shades, strict=True), 1)]
-    )
+    path = [Point(r.condition, r.regions, str(n), shade) for n, (r, shade) in enumerate(zip(rounds, shades, strict=True), start=1)]
+    draw_trajectory(plane, path)
     return figure
 
 
@@ -207,12 +203,12 @@ def _draw_grids(
         for (column, row), mark in np.ndenumerate(part):
             axes.add_patch(_square((column + 0.04, row + 0.04), colours[mark], outlined=mark == _LEFT_MARK))
             ink, weight = ink_on(colours[mark]) if mark != _NEVER_MARK else FADED, "bold" if mark == _LEFT_MARK else "normal"
-            axes.text(column + 0.5, row + 0.5, mark, ha="center", va="center_baseline", fontsize=10, color=ink, weight=weight, zorder=4)
+            axes.text(column + 0.5, row + 0.5, mark, fontsize=10, color=ink, weight=weight, zorder=4, **_CENTRED)
 
 
 def _square(corner: tuple[float, float], colour: str, *, outlined: bool = False) -> Rectangle:
     edge, width, level = (INK, 1.8, 3) if outlined else (FAINT, 0.8, 2)
-    return Rectangle(corner, 0.92, 0.92, facecolor=colour, edgecolor=edge, linewidth=width, zorder=level)
+    return Rectangle(corner, 0.92, 0.92, facecolor=colour, edgecolor=edge, linewidth=width, zorder=level, in_layout=False)
 
 
 def _draw_legend(figure: Any, rounds: Sequence[_Round], shades: Sequence[str], *, never: bool, columns: int) -> None:

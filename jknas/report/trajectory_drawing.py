@@ -59,7 +59,9 @@ def draw_trajectory(axes: Axes, points: Sequence[Point]) -> None:
     x = _scale(axes, "x", logarithms, least=0.1, room=0.09, ticks=_logarithmic_ticks)
     y = _scale(axes, "y", np.where(placed[:, 1], numbers[:, 1], np.nan), least=10.0, room=0.12, ticks=_linear_ticks)
     figure = axes.figure.canvas.figure
-    figure.draw_without_rendering()  # from here on, it is known where everything is
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)  # from here on, it is known where everything is
+        figure.set_layout_engine("none")
     inches = figure.dpi_scale_trans.inverted()
     dots, frame = (inches.transform(found) for found in (axes.transData.transform(np.stack([x, y], axis=1)), axes.get_window_extent()))
     for (first, second), off in zip(itertools.pairwise(range(len(points))), ~placed[:-1] | ~placed[1:], strict=True):
@@ -103,7 +105,7 @@ def _logarithmic_ticks(low: float, high: float) -> Ticks:
     decade = math.floor(low)
     if high - low > 3:
         found = [(1.0, int(power)) for power in MaxNLocator(8, integer=True).tick_values(low, high)]
-    elif high - low > 1:
+    elif high - low > 0.8:
         found = [(factor, power) for power in range(decade, math.ceil(high)) for factor in (1.0, 2.0, 5.0)]
     else:
         found = [(factor, decade) for factor in MaxNLocator(5).tick_values(10 ** (low - decade), 10 ** (high - decade)) if factor > 0]
@@ -130,20 +132,11 @@ def _write(axes: Axes, place: Place, point: Point, placed: np.ndarray) -> Annota
     """Write a label with a line to its point; where it goes is decided when all are there."""
     off = [value for value, known in zip((point.condition, point.regions), placed, strict=True) if not known]
     values = ", ".join(_number(Decimal(f"{value:.3g}")) if math.isfinite(value) else str(value) for value in off)
-    return axes.annotate(
-        f"{point.name} ({values})" if values else point.name,
-        place,
-        (0, 0),
-        textcoords="offset points",
-        ha="center",
-        va="center_baseline",
-        fontsize=10,
-        weight="bold",
-        color=ink_on(point.colour),
-        zorder=8,
-        bbox={"boxstyle": f"round,pad={72 * _PAD / 10},rounding_size=0.3", "facecolor": point.colour, "edgecolor": INK, "linewidth": 0.9},
-        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "zorder": 5},
-    )
+    text = f"{point.name} ({values})" if values else point.name
+    box = {"boxstyle": f"round,pad={72 * _PAD / 10},rounding_size=0.3", "facecolor": point.colour, "edgecolor": INK, "linewidth": 0.9}
+    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "zorder": 5}
+    style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 10, "weight": "bold", "color": ink_on(point.colour)}
+    return axes.annotate(text, place, (0, 0), textcoords="offset points", bbox=box, arrowprops=leader, zorder=8, **style)
 
 
 def _label_places(frame: np.ndarray, dots: np.ndarray, halves: np.ndarray) -> np.ndarray:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,7 +26,15 @@ def test_is_written_and_depends_on_the_curves_alone(tmp_path, suffix):
         draw_anytime({"random": made(level), "evolution": made(0.92)}, tmp_path / f"{name}{suffix}", title="a table", optimum=0.97)
     one, two, three = ((tmp_path / f"{name}{suffix}").read_bytes() for name in "abc")
     assert one == two != three
-    assert len(one) > 5000
+    if suffix == ".png":
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.size == (1080, 660)
+            colours = {colour for _, colour in image.convert("RGB").getcolors(2**20)}
+        assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= colours
+    else:
+        assert all(
+            f"<!-- {text}" in one.decode() for text in ("a table -->", "random: ", "evolution: ", "cost of the search so far (s) -->")
+        )
 
 
 def test_nothing_is_cut_off(tmp_path):
@@ -36,7 +46,14 @@ def test_nothing_is_cut_off(tmp_path):
 
 def test_one_seed_has_a_line_and_no_band(tmp_path):
     draw_anytime({"random": made(n=1)}, tmp_path / "a.svg")
-    assert (tmp_path / "a.svg").stat().st_size > 3000
+    text = (tmp_path / "a.svg").read_text()
+    assert re.search(r"<!-- random: \d\d\.\d\d \(1 seed\) -->", text)
+    assert "confidence band" not in text
+    draw_anytime({"random": made()}, tmp_path / "a.svg", optimum=0.97)
+    text = (tmp_path / "a.svg").read_text()
+    assert re.search(r"<!-- random: \d\d\.\d\d \(8 seeds\) -->", text)
+    assert "<!-- mean, 95% confidence band -->" in text
+    assert "<!-- optimum, 97.00 -->" in text
 
 
 def test_refusals(tmp_path):

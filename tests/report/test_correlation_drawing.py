@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jknas.errors import DrawingError
 from jknas.report.correlation_drawing import Panel, draw_ranks, draw_subsamples
@@ -25,14 +26,16 @@ def test_one_picture_in_two_files_the_same_every_time(tmp_path):
 
 def test_what_is_not_ok_is_shown(tmp_path):
     draw_ranks([panel(bad=0)], tmp_path / "whole.png", name="mgm")
-    draw_ranks([panel()], tmp_path / "some.png", name="mgm")
+    draw_ranks([panel()], tmp_path / "some.png", tmp_path / "some.svg", name="mgm")
     assert (tmp_path / "whole.png").read_bytes() != (tmp_path / "some.png").read_bytes()
+    assert "<!-- 5 not ok, ranked last -->" in (tmp_path / "some.svg").read_text()
 
 
 @pytest.mark.parametrize("scores", [np.full(3, np.nan), np.ones(3), np.array([1.0])])
 def test_scores_without_a_correlation_are_drawn(tmp_path, scores):
     draw_ranks([Panel("x", scores, np.zeros(scores.size), np.nan)], tmp_path / "x.svg", name="flat")
-    assert "flat" in (tmp_path / "x.svg").read_text()
+    text = (tmp_path / "x.svg").read_text()
+    assert all(f"<!-- {words} -->" in text for words in ("flat: trained accuracy by rank", "no correlation"))
 
 
 def test_parts(tmp_path):
@@ -40,6 +43,12 @@ def test_parts(tmp_path):
     found = {"mgm": rng.uniform(0.4, 0.6, 50), "none_at_all": np.full(50, np.nan), "some": np.array([0.1, np.nan])}
     draw_subsamples({"cifar10": found, "cifar100": found}, tmp_path / "parts.png", tmp_path / "parts.svg", title="parts")
     assert {path.name for path in tmp_path.iterdir()} == {"parts.png", "parts.svg"}
+    text = (tmp_path / "parts.svg").read_text()
+    assert all(text.count(f"<!-- {name} -->") == 2 for name in ("mgm", "some", "none_at_all (none)", "Spearman correlation"))
+    assert all(text.count(f"<!-- {name} -->") == 1 for name in ("cifar10", "cifar100"))
+    with Image.open(tmp_path / "parts.png") as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(2**20)}
+    assert (0x56, 0xB4, 0xE9) in colours
 
 
 def test_refusals(tmp_path):

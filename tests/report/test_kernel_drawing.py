@@ -17,7 +17,8 @@ def kernel(n, seed=0):
 def test_is_written_with_the_spectrum_it_shows(tmp_path, suffix):
     path = tmp_path / f"kernel{suffix}"
     found = draw_kernel(kernel(6), path, title="six examples")
-    assert path.stat().st_size > 1000
+    text = {".png": b"\x89PNG", ".svg": b"<!-- six examples -->", ".pdf": b"%PDF"}[suffix]
+    assert text in path.read_bytes()
     np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(kernel(6)))
 
 
@@ -39,13 +40,15 @@ def test_the_order_rearranges_the_picture(tmp_path):
 
 @pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.full((3, 3), np.nan), -np.eye(3)])
 def test_a_kernel_without_positive_eigenvalues_is_drawn_too(tmp_path, matrix):
-    found = draw_kernel(matrix, tmp_path / "kernel.png")
+    found = draw_kernel(matrix, tmp_path / "kernel.svg")
     assert found.status in {"dead", "non_finite", "negative"}
-    assert (tmp_path / "kernel.png").exists()
+    text = (tmp_path / "kernel.svg").read_text()
+    assert "<!-- no positive eigenvalue -->" in text
+    assert f"<!-- condition number nan, {found.status} -->" in text
 
 
 def test_an_unknown_file_type_is_refused(tmp_path):
-    with pytest.raises(DrawingError, match=r"must end in one of \.png, \.svg, \.pdf"):
+    with pytest.raises(DrawingError, match=r"must end in \.png, \.svg or \.pdf"):
         draw_kernel(kernel(3), tmp_path / "kernel.txt")
 
 
