@@ -75,7 +75,8 @@ def _curves(graph: CellGraph) -> Layout:
 def _staircase(graph: CellGraph) -> Layout:
     """Give each node a line and a column: wide enough for the labels of its edges, far enough down for its outermost edge to pass them."""
     nodes, ways, rails = np.zeros((len(graph.nodes), 2)), list[Way](), dict[int, float]()
-    spacing = 0.24 + LETTER * max((len(edge.operation.label) for edge in graph.edges if edge.operation), default=0)
+    letters = max((len(edge.operation.label) for edge in graph.edges if edge.operation), default=0)
+    spacing = max(0.24 + LETTER * letters, 0.6 + LETTER / 2 * letters)  # the second keeps outer edges clear of short labels
     right = max(_FIRST, *(LETTER / 2 * len(node.role) for node in graph.nodes))
     for node in range(len(nodes)):
         incoming = [(edge.source, edge.operation) for edge in graph.edges if edge.target == node and edge.operation]
