@@ -18,11 +18,11 @@ from jknas.errors import DrawingError, JknasError
 from jknas.report.cell_layout import LETTER, RADIUS, Layout, Way, lay_out
 from jknas.report.page import FADED, FAINT, INK, NODE, STYLE, check_target, new_page, save, write_title
 from jknas.spaces.graph import CellGraph, live_nodes
-from jknas.spaces.space import Space
+from jknas.spaces.space import Genotype, Space
 
 __all__ = ["draw_cell", "graphs_of"]
 
-G = TypeVar("G")
+G = TypeVar("G", bound=Genotype)
 
 _MARGINS, _LINE = (0.4, 0.52), 0.4  # inches, and the unit of all coordinates below
 _RAIL = "#8A949D"
