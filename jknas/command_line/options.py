@@ -52,7 +52,9 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON to standard outpu
 CompileCache = Annotated[Path | None, typer.Option("--compile-cache", help="keep compiled programs in this folder for later runs")]
 Recipe = Annotated[
     str | None,
-    typer.Option("--recipe", help="recipe: nasbench201-12, nasbench201-200, darts, tenas, digits [nasbench201-12, on digits digits; for DARTS darts]"),
+    typer.Option(
+        "--recipe", help="recipe: nasbench201-12, nasbench201-200, darts, tenas, digits [nasbench201-12, on digits digits; for DARTS darts]"
+    ),
 ]
 Epochs = Annotated[int, typer.Option("--epochs", help="epochs of training")]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
