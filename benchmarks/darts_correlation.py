@@ -1,21 +1,20 @@
 """Does any training-free score rank DARTS architectures by trained accuracy, and better than their size does?
 
 Question: rank correlations (Spearman's and Kendall's tau-b, with bootstrap intervals) of each proxy at initialisation with the CIFAR-10
-accuracy of the 214 randomly drawn DARTS genotypes that were really trained (column reported_acc), beside the number of parameters and of
-multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better architecture
+accuracy of the 214 randomly drawn DARTS genotypes that were really trained (column reported_acc), compared with the number of parameters
+and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better architecture
 higher. The accuracies, 96.0 to 97.4 per cent, leave little to rank: what is to be beaten is a Spearman correlation of 0.21 [0.07, 0.34] for
 the number of parameters, and the same for multiply-accumulates.
 Scores are kept in results/darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
-Command: JKNAS_DATA=FOLDER python benchmarks/darts_correlation.py [--proxy mgm,ntk_trace] [--sample 214] [--channels 16] [--cells 8]
-Needs darts214_random_genotypes_acc.csv and CIFAR-10 in FOLDER. On two CPU cores one program compiles for three minutes and one score of
+Command: python benchmarks/darts_correlation.py --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
+[--channels 16] [--cells 8]. FILE.csv has the columns genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the
+original archive in the folder JKNAS_DATA. On two CPU cores one program compiles for three minutes and one score of
 mgm takes up to 16 seconds while other work runs beside it: an hour a proxy at 16 channels and 8 cells, several for the kernel; --channels 8
 --cells 5 makes a quick look of it. linear_regions and tenas_condition have networks of their own size: a minute or two each.
 """
 
 import argparse
-import csv
-import os
 import pathlib
 from collections import Counter
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import measure
 import numpy as np
 
-from jknas import data, proxies, spaces
+from jknas import data, proxies, spaces, tabular
 from jknas.errors import ProxyError
 from jknas.networks.families import macro_of
 from jknas.proxies import NetworkProxy, Proxy
@@ -45,13 +44,6 @@ OF_SPECTRUM = {
     "ntk_effective_rank": "effective_rank",
 }
 """Proxies, and the extra of the kernel's records that each is."""
-
-
-def trained(folder: pathlib.Path, space: Space[Any]) -> tuple[list[Any], np.ndarray]:
-    """Return the genotypes, and their accuracies in per cent."""
-    with (folder / "darts214_random_genotypes_acc.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [space.parse(row["genotype"]) for row in rows], np.array([float(row["reported_acc"]) for row in rows])
 
 
 def defined(space: Space[Any]) -> list[str]:
@@ -111,6 +103,8 @@ def main() -> None:
     parser.add_argument(
         "--proxy", default=",".join(defined(space)), help="comma-separated names; all that are defined for DARTS by default"
     )
+    parser.add_argument("--accuracies", type=pathlib.Path, required=True, help="CSV file with the columns genotype and reported_acc")
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--sample", type=int, default=214, help="the first so many of a random order")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=space.cells)
@@ -119,12 +113,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="darts_correlation", help="name of the result in results/")
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds darts214_random_genotypes_acc.csv and CIFAR-10")
-    genotypes, accuracy = trained(pathlib.Path(os.environ["JKNAS_DATA"]), space)
+    trained = tabular.read_accuracies(options.accuracies, space)
+    genotypes = trained.genotypes()
+    accuracy = trained.values(genotypes, "reported_acc")
     order = np.random.default_rng(options.seed).permutation(len(genotypes))[: options.sample]
     genotypes, accuracy = [genotypes[place] for place in order], accuracy[order]
-    dataset = data.load("cifar10", limit=(1000, 200))
+    dataset = data.load(options.data, limit=(1000, 200))
     wanted = dict.fromkeys([*NULL_MODELS, *options.proxy.split(",")])
     table: dict[str, Any] = {}
     scores: dict[str, list[float]] = {}

@@ -4,16 +4,15 @@ Question: Spearman's correlation of MGM at initialisation, on CIFAR-100 images, 
 trained networks, over 50 repetitions of 200 random architectures. Published: about 0.53 with the training loss, 0.55 (0.56 in figure 1)
 with validation accuracy. Expected: at least 0.56 with CIFAR-100 accuracy and at least 0.53 with the negative training loss after 200
 epochs; about 0.65 for both, with a spread of 0.04 over repetitions. The number of parameters, the null model, has 0.72 and 0.77.
-Command: JKNAS_DATA=FOLDER python benchmarks/figure2.py --db SCORES.sqlite
-[--repetitions 50] [--sample 200] Needs nasbench201.csv.gz and nasbench201_first1000_loss_time.csv.gz in FOLDER, and in SCORES.sqlite
-scores of mgm (`jknas score --db`) of architectures among the first 1,000, the only ones whose training loss is there. Under a minute.
+Command: python benchmarks/figure2.py --db SCORES.sqlite [--images cifar100.npz] [--repetitions 50] [--sample 200]
+Needs in SCORES.sqlite scores of mgm (`jknas score --data cifar100.npz --db SCORES.sqlite`) of architectures among the first 1,000, the only
+ones whose training loss is known. Under a minute.
 
 Deviations: the 50 samples are drawn from the scored ones of these 1,000, so that they overlap, and their spread is smaller than that of 50
 samples of the whole space. The accuracies are means over seeds; a training loss is that of one seed.
 """
 
 import argparse
-import os
 import pathlib
 
 import measure
@@ -45,13 +44,11 @@ def main() -> None:
     """Correlate and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--db", type=pathlib.Path, required=True, help="store of scores")
-    parser.add_argument("--images", default="cifar100-subset", help="the data set on whose images mgm was scored")
+    parser.add_argument("--images", default="cifar100.npz", help="name of the data set on whose images mgm was scored")
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz")
     if not options.db.exists():
         parser.error(f"{options.db}: no such file; score architectures with `jknas score --db` first")
     table = tabular.load()

@@ -7,8 +7,9 @@ NAS-Bench-201. Three numbers each: Spearman's correlation with the published 200
 its reliability; and with the squared norm of one example's whole gradient. Expected: both equations with the loss about 0.7 and reliable;
 the released formula with true per-example gradients no signal (reliability about 0, half the scores negative); with shared buffers the
 gradient norm of one example.
-Command: JKNAS_DATA=FOLDER python benchmarks/knas_estimators.py [--first 100] [--seeds 0,1]
-Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About 25 minutes on two busy CPU cores; an interrupted run goes on
+Command: python benchmarks/knas_estimators.py --data FILE.npz [--first 100] [--seeds 0,1]
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
+About 25 minutes on two busy CPU cores; an interrupted run goes on
 (results/knas_estimators.sqlite).
 """
 
@@ -76,11 +77,12 @@ def main() -> None:
     """Score, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=100, help="architectures 0 to FIRST - 1 of the published order, which is shuffled")
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1])
     parser.add_argument("--cells", type=int, default=5)
     parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "knas_estimators.sqlite")
     options = parser.parse_args()
-    table, dataset = tabular.load(), data.load("cifar10")
+    table, dataset = tabular.load(), data.load(options.data)
     genotypes = [genotype_at(index) for index in range(options.first)]
     targets = {name: tabular.PROTOCOLS[name].reports for name in DATASETS}
     accuracies = {

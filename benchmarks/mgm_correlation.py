@@ -3,52 +3,44 @@
 Question: Spearman correlation of Eq. (15) (loss, statistics="example", PyTorch-default initialisation) at initialisation with the 200-epoch
 CIFAR-10 test accuracy of NAS-Bench-201, over 200 random architectures on real CIFAR-10 images; expected about 0.7. The number of
 parameters is the null model. Scores are kept in results/mgm_correlation.sqlite (not committed): an interrupted run goes on.
-Command: JKNAS_DATA=FOLDER python benchmarks/mgm_correlation.py [--sample 200] [--seed 0] [--batch 64]
-Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About three minutes on two quiet CPU cores.
+Command: python benchmarks/mgm_correlation.py --data FILE.npz [--sample 200] [--seed 0] [--batch 64]
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. About three minutes on two quiet CPU cores.
 """
 
 import argparse
-import csv
-import gzip
-import os
-import pathlib
+from collections.abc import Sequence
 
 import measure
 import numpy as np
 
-from jknas import data, proxies, spaces
+from jknas import data, proxies, spaces, tabular
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_many
 from jknas.scoring.store import Store
-
-COLUMNS = {"cifar10": "cifar10_test_acc_200ep", "cifar100": "cifar100_test_acc_200ep", "imagenet16-120": "in16_test_acc_200ep"}
-
-
-def rows_of(folder: pathlib.Path) -> list[dict[str, str]]:
-    """Return the rows of the tabular benchmark."""
-    with gzip.open(folder / "nasbench201.csv.gz", "rt", newline="") as file:
-        return list(csv.DictReader(file))
+from jknas.spaces.nasbench201.genotype import CellGenotype
 
 
-def accuracies(folder: pathlib.Path) -> dict[str, dict[str, float]]:
-    """Return {data set: {architecture string: test accuracy}}."""
-    rows = rows_of(folder)
-    return {name: {row["arch_str"]: float(row[column]) for row in rows} for name, column in COLUMNS.items()}
+def accuracies(genotypes: Sequence[CellGenotype]) -> dict[str, np.ndarray]:
+    """Return the 200-epoch test accuracy of each architecture, by data set."""
+    table = tabular.load()
+    return {
+        name: np.array([table.accuracy(genotype, **protocol.reports._asdict(), seeds="mean").mean for genotype in genotypes])
+        for name, protocol in tabular.PROTOCOLS.items()
+    }
 
 
 def main() -> None:
     """Score, correlate and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz and CIFAR-10")
-    trained = accuracies(pathlib.Path(os.environ["JKNAS_DATA"]))
     space = spaces.get("nasbench201")
-    dataset = data.load("cifar10", limit=(2048, 1))
+    dataset = data.load(options.data, limit=(2048, 1))
     genotypes = space.sample(np.random.default_rng(options.seed), options.sample, unique=True)
+    trained = accuracies(genotypes)
     scored, timing = {}, {}
     measure.RESULTS.mkdir(exist_ok=True)
     with Store(measure.RESULTS / "mgm_correlation.sqlite") as store:
@@ -68,9 +60,8 @@ def main() -> None:
         scores = np.array([record.score for record in records])
         table[name] = {}
         for target, values in trained.items():
-            accuracy = np.array([values[str(genotype)] for genotype in genotypes])
-            interval = metrics.bootstrap_interval(metrics.spearman, scores, accuracy, seed=options.seed)
-            tau = metrics.kendall_tau_b(scores, accuracy)
+            interval = metrics.bootstrap_interval(metrics.spearman, scores, values, seed=options.seed)
+            tau = metrics.kendall_tau_b(scores, values)
             table[name][target] = {
                 "spearman": interval.estimate.value,
                 "interval_95": [interval.low, interval.high],

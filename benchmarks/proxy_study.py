@@ -1,17 +1,18 @@
 r"""Which training-free scores rank architectures, all in one pool?
 
 Question: how well does every registered proxy, and every aggregate of proxies, rank the first 1,000 architectures of NAS-Bench-201 (the
-published order is shuffled) by their 200-epoch test accuracies, beside the null models: number of parameters, multiply-accumulates, and a
-random score? One draw of PyTorch-default weights (unless a proxy's definition says otherwise) and one batch of real CIFAR-10 images
-(re-encoded as JPEG) for all architectures. To score a thousand architectures by all of them on two CPU cores in a session, the network has
-one cell a stage instead of five (--cells 5 is the published one), and the costly proxies see smaller batches than published (``BATCHES``).
+published order is shuffled) by their 200-epoch test accuracies, compared with the null models: number of parameters, multiply-
+accumulates, and a random score? One draw of PyTorch-default weights (unless a proxy's definition says otherwise) and one batch of real
+CIFAR-10 images for all architectures. To score a thousand architectures by all of them on two CPU cores in a session, the network has one
+cell a stage instead of five (--cells 5 is the published one), and the costly proxies see smaller batches than published (``BATCHES``).
 Architectures whose output cannot depend on the input rank last in every score but the random one; so do scores that are not finite.
-Command: JKNAS_DATA=FOLDER python benchmarks/proxy_study.py [--first 1000] [--cells 1] [--proxy NAME,...]
-Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About 90 minutes on two busy CPU cores, 0.1 to 0.4 s a score of a pass over the batch; an
+Command: python benchmarks/proxy_study.py --data FILE.npz [--first 1000] [--cells 1] [--proxy NAME,...]
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
+About 90 minutes on two busy CPU cores, 0.1 to 0.4 s a score of a pass over the batch; an
 interrupted run goes on (results/proxy_study.sqlite, or --db). Writes results/proxy_study.json and prints the table. The same for the
 published network, and for the whole space by the cheap scores:
-    python benchmarks/proxy_study.py --first 200 --cells 5 --name proxy_study_published
-    python benchmarks/proxy_study.py --first 15625 --deduplicate --resamples 20 \
+    python benchmarks/proxy_study.py --data FILE.npz --first 200 --cells 5 --name proxy_study_published
+    python benchmarks/proxy_study.py --data FILE.npz --first 15625 --deduplicate --resamples 20 \
         --proxy meco,synflow,mgm_released_aliased --name proxy_study_whole
 """
 
@@ -88,6 +89,7 @@ def described(name: str, row: correlation.Row) -> dict[str, object]:
 def main() -> None:
     """Score, correlate, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--first", type=int, default=1000, help="architectures 0 to FIRST - 1 of the published order")
     parser.add_argument("--cells", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("--name", default="proxy_study", help="of the result file")
     options = parser.parse_args()
     options.proxy = list(dict.fromkeys((*options.proxy, *NULL_MODELS)))
-    table, dataset = tabular.load(), data.load("cifar10")
+    table, dataset = tabular.load(), data.load(options.data)
     records = scored(options, dataset)
     scores = ranking(records, seed=options.seed)
     genotypes = [genotype_at(index) for index in range(options.first)]

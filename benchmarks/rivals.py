@@ -16,14 +16,13 @@ sets (CIFAR-10: 93.2). BOHB comes out above its published row (CIFAR-10: 94.0 in
 its evaluations are repeats; what differs is the estimator, Optuna's instead of one whose kernels are at least 0.3 wide (not separated
 further here).
 
-Command: JKNAS_DATA=FOLDER python benchmarks/rivals.py [--seeds 500] [--slow-seeds 100] [--budget 12000] [--figures FOLDER]
-Needs nasbench201.csv.gz in FOLDER. Adds to results/rivals.json data set by data set. About 10 minutes on one quiet CPU core. Searches see
+Command: python benchmarks/rivals.py [--seeds 500] [--slow-seeds 100] [--budget 12000] [--figures FOLDER]
+Adds to results/rivals.json data set by data set. About 10 minutes on one quiet CPU core. Searches see
 means over seeds, which is all that the file holds: published searches see one seed, and their spread has its noise in it.
 """
 
 import argparse
 import json
-import os
 import pathlib
 import time
 from collections.abc import Mapping
@@ -122,8 +121,6 @@ def main() -> None:
     parser.add_argument("--datasets", default="cifar10,cifar100,imagenet16-120")
     parser.add_argument("--figures", type=pathlib.Path, help="folder for rivals_DATASET.png and .svg")
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz")
     table = tabular.load()
     path = measure.RESULTS / "rivals.json"
     known = json.loads(path.read_text()) if path.exists() else {}

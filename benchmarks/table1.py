@@ -1,10 +1,10 @@
 """Table 1 of KNAS (arXiv:2111.13293), rebuilt row by row on the table of trained accuracies.
 
 Question: 200-epoch test accuracy, mean and standard deviation over many runs, of every row of the published table that can be searched on a
-table, with its search time in both accountings and beside what as many random architectures give. Expected: RS, REA and RL within one
+table, with its search time in both accountings, compared with what as many random architectures give. Expected: RS, REA and RL within one
 standard deviation of the published rows, and KNAS within one standard deviation of the null model of its k.
-Command: JKNAS_DATA=FOLDER python benchmarks/table1.py --db SCORES.sqlite [--runs 500] [--slow-runs 100]
-Needs nasbench201.csv.gz in FOLDER, and in SCORES.sqlite scores of the proxies mgm and naswot (`jknas score --db`) on images of the data
+Command: python benchmarks/table1.py --db SCORES.sqlite [--runs 500] [--slow-runs 100] [--images JSON]
+Needs in SCORES.sqlite scores of the proxies mgm and naswot (`jknas score --data FILE.npz --db SCORES.sqlite`) on images of the three data
 sets; a row without scores is shown as "not measured". Prints Markdown and writes results/table1.json. About ten minutes on one quiet core.
 
 How the rows come about, and where they part from the paper:
@@ -24,7 +24,6 @@ How the rows come about, and where they part from the paper:
 
 import argparse
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -221,12 +220,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--slow-runs", type=int, default=100)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=[], help="search these again, keep the recorded others")
-    images = {"cifar10": ["cifar10", "cifar10-jpeg"], "cifar100": ["cifar100", "cifar100-subset"]}
-    images["imagenet16-120"] = ["imagenet16-120", "imagenet16-standin", "imagenet16_standin"]
+    images = {"cifar10": ["cifar10", "cifar10.npz"], "cifar100": ["cifar100", "cifar100.npz"]}
+    images["imagenet16-120"] = ["imagenet16-120", "imagenet16.npz"]
     parser.add_argument("--images", default=json.dumps(images), help="JSON: by data set the names under which its images were scored")
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz")
     if not options.db.exists():
         parser.error(f"{options.db}: no such file; score architectures with `jknas score --db` first")
     table = tabular.load()

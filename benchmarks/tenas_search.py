@@ -3,22 +3,21 @@
 Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, beside the
 published 93.9 / 71.24 / 42.38, beside random cells (the best of k by 12-epoch validation accuracy) and beside the largest network of the
 space. Expected: above a random cell, not above counting parameters.
-Command: JKNAS_DATA=FOLDER python benchmarks/tenas_search.py [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
+Command: python benchmarks/tenas_search.py --data FILE.npz [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
 Adds its runs to results/tenas_search.json. An interrupted search goes on from its checkpoint (results/tenas_runs, not committed).
-Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. On two quiet CPU cores about one minute a search with --statistics example; with
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
+On two quiet CPU cores about one minute a search with --statistics example; with
 --statistics batch about 13 minutes with --draws repeat, twice that with --draws removal.
 """
 
 import argparse
 import json
-import os
-import pathlib
 
 import measure
 import numpy as np
-from mgm_correlation import COLUMNS, rows_of
+from mgm_correlation import accuracies
 
-from jknas import data, search, spaces
+from jknas import data, search, spaces, tabular
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.training import Recipe
 
@@ -30,14 +29,15 @@ def spread(values: list[float]) -> list[float]:
     return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
 
 
-def null_models(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
+def null_models(benchmark: tabular.Table) -> dict[str, dict[str, list[float]]]:
     """Return what the best of k random cells by 12-epoch validation accuracy reaches, over 1,000 draws, and the largest network."""
-    tested = {name: np.array([float(row[column]) for row in rows]) for name, column in COLUMNS.items()}
-    judged = np.array([float(row["cifar10_valid_acc_12ep"]) for row in rows])
-    sizes = np.array([int(row["cifar10_params"]) for row in rows])
+    cells = benchmark.genotypes()
+    tested, selects = accuracies(cells), tabular.PROTOCOLS["cifar10"].selects
+    judged = np.array([benchmark.accuracy(cell, **selects._asdict(), seeds="mean").mean for cell in cells])
+    sizes = np.array([benchmark.parameters(cell, dataset="cifar10") for cell in cells])
     found = {}
     for k in (1, 5, 20):
-        drawn = np.random.default_rng(0).integers(len(rows), size=(1000, k))
+        drawn = np.random.default_rng(0).integers(len(cells), size=(1000, k))
         best = drawn[np.arange(1000), judged[drawn].argmax(1)]
         found[f"best of {k} random"] = {name: spread(list(values[best])) for name, values in tested.items()}
     largest = np.flatnonzero(sizes == sizes.max())
@@ -48,16 +48,14 @@ def null_models(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]
 def main() -> None:
     """Search, look up and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--variant", default="released")
     parser.add_argument("--statistics", default="example")
     parser.add_argument("--draws", default="repeat")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz and CIFAR-10")
-    rows = rows_of(pathlib.Path(os.environ["JKNAS_DATA"]))
-    trained = {row["arch_str"]: row for row in rows}
-    dataset = data.load("cifar10", limit=(10_000, 1))
+    benchmark, space = tabular.load(), spaces.get("nasbench201")
+    dataset = data.load(options.data, limit=(10_000, 1))
     name = f"{options.variant}, {options.statistics}, {options.draws}"
     path = measure.RESULTS / "tenas_search.json"
     known = json.loads(path.read_text())["runs"] if path.exists() else {}
@@ -67,19 +65,19 @@ def main() -> None:
         if seed in runs:
             continue
         problem = search.Problem(
-            space=spaces.get("nasbench201"), dataset=dataset, network=CellNetwork(), recipe=Recipe(epochs=1), seed=seed
+            space=space, dataset=dataset, network=CellNetwork(), recipe=Recipe(epochs=1), seed=seed
         )  # fmt: skip
         folder = measure.RESULTS / "tenas_runs" / name.replace(", ", "-") / str(seed)
         result = search.run(method, problem, checkpoint=folder, resume=True)
         record = search.as_record(result)
-        row = trained[record["genotype"]]
-        accuracies = {target: float(row[column]) for target, column in COLUMNS.items()}
+        cell = space.parse(record["genotype"])
+        reached = {target: float(values[0]) for target, values in accuracies([cell]).items()}
         timing = {part: record["timing"][part] for part in ("compile", "score")}
-        runs[seed] = {"seed": seed, "genotype": record["genotype"], "parameters": int(row["cifar10_params"]), **accuracies, **timing}
-        print(f"{name}, seed {seed}: {record['genotype']} {accuracies} {timing}", flush=True)
+        runs[seed] = {"seed": seed, "genotype": record["genotype"], "parameters": space.parameters(cell), **reached, **timing}
+        print(f"{name}, seed {seed}: {record['genotype']} {reached} {timing}", flush=True)
         known[name] = [runs[seed] for seed in sorted(runs)]
         table = {
-            key: {target: spread([run[target] for run in listed]) for target in COLUMNS}
+            key: {target: spread([run[target] for run in listed]) for target in tabular.PROTOCOLS}
             | {"parameters": spread([run["parameters"] for run in listed]), "seeds": len(listed)}
             for key, listed in known.items()
         }
@@ -89,7 +87,7 @@ def main() -> None:
                 "question": "200-epoch test accuracy of the cells found on CIFAR-10 images: [mean, standard deviation] over seeds",
                 "dataset": {"name": dataset.name, "source": dataset.source},
                 "published": PUBLISHED,
-                "null_models": null_models(rows),
+                "null_models": null_models(benchmark),
                 "table": table,
                 "runs": known,
             },

@@ -4,15 +4,13 @@ Question: Kendall and Spearman correlations, over random NAS-Bench-201 cells, of
 backward passes), the same with every image normalised by itself (one backward pass), the linear regions and both rank sums, with the
 200-epoch test accuracies; the number of parameters is the null model. The paper's Fig. 2 has Kendall -0.42 (condition number), +0.50
 (regions) and -0.64 (rank sum, smaller is better); here all signs are turned so that larger is better.
-Command: JKNAS_DATA=FOLDER python benchmarks/tenas_study.py [--sample 100] [--repeats 1] [--seed 0]
+Command: python benchmarks/tenas_study.py --data FILE.npz [--sample 100] [--repeats 1] [--seed 0]
 What is measured is kept in results/tenas_runs (not committed): an interrupted run goes on.
-Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About ten minutes on two quiet CPU cores.
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. About ten minutes on two quiet CPU cores.
 """
 
 import argparse
 import json
-import os
-import pathlib
 import time
 
 import measure
@@ -29,14 +27,12 @@ from jknas.search.pruning.supernets import supernet
 def main() -> None:
     """Measure, correlate and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--sample", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if "JKNAS_DATA" not in os.environ:
-        parser.error("set JKNAS_DATA to the folder that holds nasbench201.csv.gz and CIFAR-10")
-    trained = accuracies(pathlib.Path(os.environ["JKNAS_DATA"]))
-    space, dataset = spaces.get("nasbench201"), data.load("cifar10", limit=(10_000, 1))
+    space, dataset = spaces.get("nasbench201"), data.load(options.data, limit=(10_000, 1))
     drawn = space.sample(np.random.default_rng(options.seed), 2 * options.sample, unique=True)
     genotypes = [genotype for genotype in drawn if not space.is_dead(genotype)][: options.sample]
     net = supernet("nasbench201", classes=10, input_channels=3)
@@ -83,13 +79,12 @@ def main() -> None:
     for name, values in scores.items():
         ordered = stats.rankdata(values)  # infinite condition numbers are the worst of all, and finite as ranks
         table[name] = {}
-        for target, known_accuracies in trained.items():
-            accuracy = np.array([known_accuracies[str(genotype)] for genotype in genotypes])
-            interval = metrics.bootstrap_interval(metrics.kendall_tau_b, ordered, accuracy, seed=options.seed)
+        for target, known_accuracies in accuracies(genotypes).items():
+            interval = metrics.bootstrap_interval(metrics.kendall_tau_b, ordered, known_accuracies, seed=options.seed)
             table[name][target] = {
                 "kendall_tau_b": interval.estimate.value,
                 "interval_95": [interval.low, interval.high],
-                "spearman": metrics.spearman(ordered, accuracy).value,
+                "spearman": metrics.spearman(ordered, known_accuracies).value,
             }
             if target == "cifar100":
                 print(f"{name}: Kendall {interval.estimate.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]", flush=True)

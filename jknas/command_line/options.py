@@ -52,10 +52,12 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON to standard outpu
 CompileCache = Annotated[Path | None, typer.Option("--compile-cache", help="keep compiled programs in this folder for later runs")]
 Recipe = Annotated[
     str | None,
-    typer.Option("--recipe", help="published recipe: nasbench201-12, nasbench201-200, darts, tenas [nasbench201-12; for DARTS darts]"),
+    typer.Option(
+        "--recipe", help="recipe: nasbench201-12, nasbench201-200, darts, tenas, digits [nasbench201-12, on digits digits; for DARTS darts]"
+    ),
 ]
 Epochs = Annotated[int, typer.Option("--epochs", help="epochs of training")]
-TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images a training step; 25 for digits, otherwise the recipe's")]
+TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero along a cosine")]
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
 Auxiliary = Annotated[bool | None, typer.Option("--auxiliary/--no-auxiliary", help="train with an auxiliary classifier (DARTS)")]
@@ -63,12 +65,13 @@ Cutout = Annotated[int | None, typer.Option("--cutout", help="side of the square
 DropPath = Annotated[float | None, typer.Option("--drop-path", help="probability that drop path grows to (DARTS); 0 for none")]
 Precision = Annotated[str, typer.Option("--precision", help="of training: float32 or bfloat16")]
 
-# Two reductions halve an image: at 8x8 the last stage would normalise over four pixels. And 256 images a step leave four steps an epoch.
-_DIGITS_RESOLUTION, _DIGITS_TRAIN_BATCH = 16, 25
+# The embedded images have 8x8 pixels. Two reductions halve an image, so that the last stage would normalise over four of them.
+_DIGITS_RESOLUTION = 16
 # The auxiliary classifier is made for CIFAR's 32x32, and so is the size of the squares that are cut out.
 _DIGITS_DARTS_RESOLUTION = 32
 _RECIPES = {"darts": "darts"}
 _DEFAULT_RECIPE = "nasbench201-12"
+_DIGITS_RECIPE = "digits"  # in place of the default recipe
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,14 @@ class DataChoice:
             resolution = _DIGITS_DARTS_RESOLUTION if like_cifar else _DIGITS_RESOLUTION
         return load(self.name, folder=self.folder, resolution=resolution, limit=_limit(self.limit))
 
-    def train_batch(self, given: int | None) -> int | None:
-        """Return the images of a training step; None for the recipe's."""
-        return _DIGITS_TRAIN_BATCH if given is None and self.name == "digits" else given
+    def recipe(self, name: str) -> TrainingRecipe:
+        """Return the recipe of that name, made for the number of images: the digits are a fiftieth of CIFAR-10."""
+        from jknas.training import preset
+
+        if self.name != "digits":
+            return preset(name)
+        digits = preset(_DIGITS_RECIPE)
+        return digits if name == _DEFAULT_RECIPE else dataclasses.replace(preset(name), batch_size=digits.batch_size)
 
 
 def _limit(text: str | None) -> tuple[int, int] | None:
@@ -215,15 +223,16 @@ def recipe_for(
     cutout: int | None = None,
     drop_path: float | None = None,
 ) -> TrainingRecipe:
-    """Return the published recipe of that name with the options that were given in place of its values."""
+    """Return the recipe of that name with the options that were given in place of its values; see :meth:`DataChoice.recipe`."""
     from jknas.training import preset
 
+    base = choice.recipe(name)
     weight = None
     if auxiliary is not None:
-        weight = (preset(name).auxiliary_weight or preset("darts").auxiliary_weight) if auxiliary else 0.0
+        weight = (base.auxiliary_weight or preset("darts").auxiliary_weight) if auxiliary else 0.0
     changes = {
         "epochs": epochs,
-        "batch_size": choice.train_batch(train_batch),
+        "batch_size": train_batch,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "precision": precision,
@@ -231,7 +240,7 @@ def recipe_for(
         "cutout": cutout,
         "drop_path": drop_path,
     }
-    return dataclasses.replace(preset(name), **{option: value for option, value in changes.items() if value is not None})
+    return dataclasses.replace(base, **{option: value for option, value in changes.items() if value is not None})
 
 
 def output_folder(folder: Path) -> Path:
