@@ -2,8 +2,8 @@
 
 Question: Spearman correlation of Eq. (15) (loss, statistics="example", PyTorch-default initialisation) at initialisation with the 200-epoch
 CIFAR-10 test accuracy of NAS-Bench-201, over 200 random architectures on real CIFAR-10 images; expected about 0.7. The number of
-parameters is the null model. Scores are kept in results/mgm_correlation.sqlite (not committed): an interrupted run goes on.
-Command: JKNAS_DATA=FOLDER python benchmarks/mgm_correlation.py [--sample 200] [--seed 0] [--batch 64]
+parameters is the null model. Scores are kept in mgm_correlation.sqlite (not committed): an interrupted run goes on.
+Command: JKNAS_DATA=FOLDER python -m benchmarks.ranking.mgm_correlation [--sample 200] [--seed 0] [--batch 64]
 Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About three minutes on two quiet CPU cores.
 """
 
@@ -13,7 +13,7 @@ import gzip
 import os
 import pathlib
 
-import measure
+from benchmarks import measure
 import numpy as np
 
 from jknas import data, proxies, spaces
@@ -50,8 +50,7 @@ def main() -> None:
     dataset = data.load("cifar10", limit=(2048, 1))
     genotypes = space.sample(np.random.default_rng(options.seed), options.sample, unique=True)
     scored, timing = {}, {}
-    measure.RESULTS.mkdir(exist_ok=True)
-    with Store(measure.RESULTS / "mgm_correlation.sqlite") as store:
+    with Store(measure.RESULTS / "ranking/mgm_correlation.sqlite") as store:
         for name in ("mgm", "params"):
             scorer = make_scorer(
                 proxies.get(name), dataset, space, seed=options.seed, batch_size=options.batch if name == "mgm" else None
@@ -79,7 +78,7 @@ def main() -> None:
             }
             print(f"{name} against {target}: Spearman {interval.estimate.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]", flush=True)
     measure.record(
-        "mgm_correlation",
+        "ranking/mgm_correlation",
         {
             "question": "rank correlation of exact MGM at initialisation with 200-epoch test accuracy (the images are CIFAR-10 throughout)",
             "settings": {

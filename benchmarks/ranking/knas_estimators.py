@@ -7,15 +7,15 @@ NAS-Bench-201. Three numbers each: Spearman's correlation with the published 200
 its reliability; and with the squared norm of one example's whole gradient. Expected: both equations with the loss about 0.7 and reliable;
 the released formula with true per-example gradients no signal (reliability about 0, half the scores negative); with shared buffers the
 gradient norm of one example.
-Command: JKNAS_DATA=FOLDER python benchmarks/knas_estimators.py [--first 100] [--seeds 0,1]
+Command: JKNAS_DATA=FOLDER python -m benchmarks.ranking.knas_estimators [--first 100] [--seeds 0,1]
 Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About 25 minutes on two busy CPU cores; an interrupted run goes on
-(results/knas_estimators.sqlite).
+(knas_estimators.sqlite).
 """
 
 import argparse
 import pathlib
 
-import measure
+from benchmarks import measure
 import numpy as np
 
 from jknas import data, proxies, spaces, tabular
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=100, help="architectures 0 to FIRST - 1 of the published order, which is shuffled")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1])
     parser.add_argument("--cells", type=int, default=5)
-    parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "knas_estimators.sqlite")
+    parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "ranking/knas_estimators.sqlite")
     options = parser.parse_args()
     table, dataset = tabular.load(), data.load("cifar10")
     genotypes = [genotype_at(index) for index in range(options.first)]
@@ -94,7 +94,7 @@ def main() -> None:
         print(f"{name}: {means}; reliability {row['reliability'][0]:.2f}; with {REFERENCE} {np.mean(row['with_one_example_norm']):.2f}")
     settings = {"first": options.first, "seeds": options.seeds, "cells": options.cells, "channels": 16, "scheme": "pytorch"}
     measure.record(
-        "knas_estimators",
+        "ranking/knas_estimators",
         {
             "question": "what KNAS's estimators rank by",
             "settings": settings,

@@ -3,7 +3,7 @@
 Question: index 1 of NAS-Bench-201 trained on real CIFAR-10 images by the 12-epoch recipe, against its published validation accuracy
 (82.83, trained on 25,000 images of the original files). On a GPU run the whole recipe (expected within 1.5 points). On a CPU give a part of
 it with --epochs and --images: the cosine then ends after fewer epochs, and the accuracy is that of a shorter training, not comparable.
-Command: JKNAS_DATA=FOLDER python benchmarks/reference_training.py [--epochs 12] [--images 25000]
+Command: JKNAS_DATA=FOLDER python -m benchmarks.training.reference_training [--epochs 12] [--images 25000]
 About 100 images a second on two CPU cores: 50 minutes for the whole recipe.
 """
 
@@ -14,7 +14,7 @@ import gzip
 import os
 import pathlib
 
-import measure
+from benchmarks import measure
 
 from jknas import data
 from jknas.networks import CellNetwork
@@ -48,7 +48,7 @@ def main() -> None:
     )
     whole = options.epochs == 12 and len(dataset.x_train) >= 25_000 and options.batch == 256
     measure.record(
-        "reference_training",
+        "training/reference_training",
         {
             "question": "a published training repeated",
             "index": options.index,
