@@ -13,7 +13,8 @@ import jax
 
 from jknas.scoring.environment import device, versions
 
-RESULTS = pathlib.Path(__file__).with_name("results")
+RESULTS = pathlib.Path(__file__).parent
+"""The folder of the benchmarks: a result is written beside its script."""
 
 
 def seconds(functions: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
@@ -44,8 +45,10 @@ def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def record(name: str, result: Mapping[str, Any], *, extra_versions: Mapping[str, str] | None = None) -> pathlib.Path:
-    """Write ``results/<name>.json`` with versions, device and the number of cores."""
-    RESULTS.mkdir(exist_ok=True)
+    """Write ``<name>.json`` into the folder of the benchmarks, with versions, device and the number of cores.
+
+    The name is that of the script, such as ``speed/mgm_speed``.
+    """
     machine = {"device": device(), "cores": os.cpu_count(), "processor": platform.machine()}
     path = RESULTS / f"{name}.json"
     content = {"versions": {**versions(), **(extra_versions or {})}, "machine": machine, **result}

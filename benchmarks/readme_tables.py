@@ -1,11 +1,12 @@
-"""Write the tables of the README from the recorded results, so that no number is copied by hand.
+"""Write the tables of README.md and benchmarks/README.md from the recorded results, so that no number is copied by hand.
 
-A table stands in the README between ``<!-- table: NAME -->`` and ``<!-- end of table -->``; NAME is one of ``TABLES``. A test compares
-both.
-Command: python benchmarks/readme_tables.py [--check]
+A table is what is between ``<!-- table: NAME -->`` and ``<!-- end of table -->``; NAME is one of ``TABLES``. The description of a benchmark
+is what is between ``<!-- about: FOLDER/SCRIPT -->`` and ``<!-- end of about -->``: its docstring, and where its result was measured.
+Command: python -m benchmarks.readme_tables [--check]
 """
 
 import argparse
+import ast
 import json
 import pathlib
 import re
@@ -13,17 +14,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import measure
-
-README = pathlib.Path(__file__).parent.parent / "README.md"
+HERE = pathlib.Path(__file__).parent
+PAGES = (HERE.parent / "README.md", HERE / "README.md")
 TARGETS = ("cifar10", "cifar100", "imagenet16-120")
 TITLES = ("CIFAR-10", "CIFAR-100", "ImageNet16-120")
-_PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+_ABOUT = re.compile(r"(<!-- about: (\S+) -->\n).*?(\n<!-- end of about -->)", re.DOTALL)
 
 
 def result(name: str) -> dict[str, Any]:
-    """Return a recorded result."""
-    return json.loads((measure.RESULTS / f"{name}.json").read_text())
+    """Return a recorded result, such as ``speed/gram_speed``."""
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def lined(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -42,37 +43,53 @@ def interval(cell: Mapping[str, Any]) -> str:
     return f"{number(cell['value'])} [{number(low)}, {number(high)}]"
 
 
-def study(name: str) -> str:
+def spread(pair: Sequence[float]) -> str:
+    """Return a mean with its standard deviation."""
+    return f"{number(pair[0])} ± {number(pair[1])}"
+
+
+def named(score: str) -> str:
+    """Return a score's name as code; the random score is none of the proxies."""
+    return score if score == "random" else f"`{score}`"
+
+
+def study(name: str, only: Sequence[str] | None = None) -> str:
     """Return the rows of a run of ``proxy_study.py``."""
     rows = result(name)["rows"]
     found = {target: {row["name"]: row for row in rows[target]} for target in TARGETS}
     head = ["score", *TITLES, "top tenth", "regret@10", "tau"]
     lines = []
     for row in rows["cifar10"]:
-        cells = [row["name"] if row["name"] == "random" else f"`{row['name']}`", interval(row["spearman"])]
-        cells += [number(found[target][row["name"]]["spearman"]["value"]) for target in TARGETS[1:]]
-        lines.append([*cells, number(row["top_decile"]["value"]), number(row.get("regret@10")), number(row["kendall_tau_b"]["value"])])
+        if only is None or row["name"] in only:
+            cells = [named(row["name"]), interval(row["spearman"])]
+            cells += [number(found[target][row["name"]]["spearman"]["value"]) for target in TARGETS[1:]]
+            lines.append([*cells, number(row["top_decile"]["value"]), number(row.get("regret@10")), number(row["kendall_tau_b"]["value"])])
     return lined(head, lines)
 
 
 def proxies() -> str:
-    """Return the study of all scores, on networks with a cell a stage."""
-    return study("proxy_study")
+    """Return the study of all scores, on networks with one cell per stage."""
+    return study("ranking/proxy_study")
+
+
+def choice() -> str:
+    """Return the rows of the study that the front page shows."""
+    return study("ranking/proxy_study", ("az_nas", "meco", "tenas_rank_sum", "zico", "naswot", "params", "mgm", "random"))
 
 
 def published() -> str:
     """Return the scores that were measured on the published network as well."""
-    return study("proxy_study_published")
+    return study("ranking/proxy_study_published")
 
 
 def whole() -> str:
     """Return the scores that are cheap enough for the whole space."""
-    rows = result("proxy_study_whole")["rows"]
+    rows = result("ranking/proxy_study_whole")["rows"]
     found = {target: {row["name"]: row for row in rows[target]} for target in TARGETS}
     head = ["score", *TITLES, *(f"tau, {title}" for title in TITLES)]
     lines = [
         [
-            f"`{row['name']}`" if row["name"] != "random" else "random",
+            named(row["name"]),
             *(number(found[target][row["name"]][of]["value"], 3) for of in ("spearman", "kendall_tau_b") for target in TARGETS),
         ]
         for row in rows["cifar10"]
@@ -84,7 +101,7 @@ def estimators() -> str:
     """Return what KNAS's estimators rank by."""
     head = ["estimator", *TITLES, "other seed", "one example's gradient norm", "negative"]
     rows = []
-    for name, facts in result("knas_estimators")["facts"].items():
+    for name, facts in result("ranking/knas_estimators")["facts"].items():
         means = [
             sum(values) / len(values) for values in (*facts["spearman"].values(), facts["reliability"], facts["with_one_example_norm"])
         ]
@@ -93,23 +110,21 @@ def estimators() -> str:
 
 
 def rivals() -> str:
-    """Return the searches with 12,000 s on CIFAR-10, beside the published rows."""
+    """Return the searches with 12,000 s on CIFAR-10, next to the published rows."""
     head = ["search", "runs", *(text for title in TITLES for text in (title, "published"))]
     rows = []
-    for name, row in result("rivals")["table"]["searched on cifar10"].items():
-        if name == "null models":
-            continue
-        cells = [name, str(row["seeds"])]
-        for target in TARGETS:
-            (mean, sd), (published, published_sd) = row["test"][target], row["published"][target]
-            cells += [f"{number(mean)} ± {number(sd)}", f"{number(published)} ± {number(published_sd)}"]
-        rows.append(cells)
+    for name, row in result("search/rivals")["table"]["searched on cifar10"].items():
+        if name != "null models":
+            cells = [name, str(row["seeds"])]
+            for target in TARGETS:
+                cells += [spread(row["test"][target]), spread(row["published"][target])]
+            rows.append(cells)
     return lined(head, rows)
 
 
 def figure2() -> str:
     """Return MGM's and the number of parameters' correlations with accuracy and training loss."""
-    found = result("figure2")["spearman"]
+    found = result("ranking/figure2")["spearman"]
     measured = ("validation accuracy, 200 epochs", "test accuracy, 200 epochs", "negative training loss, 200 epochs")
     rows = []
     for score in dict.fromkeys(name.partition(", ")[0] for name in found):
@@ -118,34 +133,219 @@ def figure2() -> str:
     return lined(["score", *measured], rows)
 
 
+def accuracy_or_status(row: Mapping[str, Any]) -> str:
+    """Return accuracy and spread, or why there is none."""
+    if row["status"] != "measured":
+        return str(row["status"])
+    return number(row["test"][0]) if row["runs"] == 1 else spread(row["test"])
+
+
 def table1() -> str:
-    """Return Table 1 of KNAS as its script prints it: accuracies, then seconds."""
-    return "\n".join(result("table1")["markdown"])
+    """Return Table 1 of KNAS: for each data set our accuracy, the published one and the null model's."""
+    found = result("search/table1")
+    columns: Mapping[str, Mapping[str, Any]] = found["table"]
+    lines = []
+    for name, printed in found["published"].items():
+        rows = {dataset: column[name] for dataset, column in columns.items()}
+        line = [name, "/".join(dict.fromkeys(str(row.get("runs", "-")) for row in rows.values()))]
+        for dataset, row in rows.items():
+            null = row.get("null_model")
+            line += [accuracy_or_status(row), number(printed["test"][dataset])]
+            line.append("" if null is None else f"{spread(null['test'])} (k = {null['k']})")
+        lines.append(line)
+    return lined(["method", "runs", *(text for dataset in columns for text in (dataset, "published", "best of k random"))], lines)
 
 
-_MADE = (proxies, published, whole, estimators, rivals, figure2, table1)
+def table1_seconds() -> str:
+    """Return the search times of Table 1 of KNAS in both accountings."""
+    found = result("search/table1")
+    columns: Mapping[str, Mapping[str, Any]] = found["table"]
+    lines = []
+    for name, printed in found["published"].items():
+        line = [name]
+        for at, column in enumerate(columns.values()):
+            seconds = column[name].get("seconds", {})
+            line.append("-" if printed["seconds"] is None else f"{printed['seconds'][at]:,.0f}")
+            line += [f"{seconds[kind]:,.0f}" if kind in seconds else "-" for kind in ("full-training", "twelve-epochs")]
+        lines.append(line)
+    kinds = ("published s", "full-training s", "twelve-epochs s")
+    return lined(["method", *(f"{dataset}, {kind}" for dataset in columns for kind in kinds)], lines)
+
+
+def tenas_study() -> str:
+    """Return how TE-NAS's numbers rank architectures: Kendall's tau-b with its interval."""
+    rows = []
+    for score, facts in result("ranking/tenas_study")["correlation"].items():
+        cells = ({"value": facts[target]["kendall_tau_b"], "interval_95": facts[target]["interval_95"]} for target in TARGETS)
+        rows.append([score, *map(interval, cells)])
+    return lined(["score", *TITLES], rows)
+
+
+def tenas_search() -> str:
+    """Return the accuracies of the cells that TE-NAS finds, next to null models."""
+    found = result("search/tenas_search")
+    rows = {"TE-NAS, published (4 seeds)": found["published"]}
+    rows |= {f"TE-NAS, {name}, {row['seeds']} seeds": row for name, row in found["table"].items()}
+    rows |= found["null_models"]
+    return lined(["", *TITLES], [[name, *(spread(row[target]) for target in TARGETS)] for name, row in rows.items()])
+
+
+def tenas_seconds() -> str:
+    """Return how long TE-NAS searches took."""
+    rows = []
+    for name, runs in result("search/tenas_search")["runs"].items():
+        seconds = sorted(run["compile"] + run["score"] for run in runs)
+        rows.append(["NAS-Bench-201", name, str(len(runs)), f"{seconds[0] / 60:.1f} to {seconds[-1] / 60:.1f} minutes"])
+    darts = result("search/darts_search")
+    name = ", ".join(darts["settings"][setting] for setting in ("variant", "statistics", "draws"))
+    rows.append(["DARTS", name, "1", f"{darts['seconds'] / 60:.1f} minutes"])
+    return lined(["space", "search", "runs", "time, compilation included"], rows)
+
+
+def darts_correlation() -> str:
+    """Return how scores rank trained DARTS architectures."""
+    found = result("ranking/darts_correlation")["correlation"]
+    return lined(
+        ["score", "Spearman", "tau"],
+        [[named(name), interval(row["spearman"]), interval(row["kendall_tau_b"])] for name, row in found.items()],
+    )
+
+
+def mgm_correlation() -> str:
+    """Return how MGM ranks a random sample of architectures."""
+    rows = []
+    for score, facts in result("ranking/mgm_correlation")["correlation"].items():
+        cells = ({"value": facts[target]["spearman"], "interval_95": facts[target]["interval_95"]} for target in TARGETS)
+        rows.append([named(score), *map(interval, cells)])
+    return lined(["score", *TITLES], rows)
+
+
+def ratios(name: str, said: Mapping[str, str]) -> str:
+    """Return the median ratios of a speed benchmark, one column per cell."""
+    cells = result(name)["cells"]
+    rows = [[text, *(number(cell["ratios"][pair]["median"]) for cell in cells.values())] for pair, text in said.items()]
+    return lined(["ratio", *(cell.replace("_", " ") for cell in cells)], rows)
+
+
+def mgm_speed() -> str:
+    """Return the speed of training and of MGM against PyTorch."""
+    said = {
+        "step / torch": "our training step / PyTorch's",
+        "mgm / step": "exact MGM, static genotype / our step",
+        "mgm_code / step": "exact MGM, one program for the space / our step",
+        "released / mgm50": "released procedure (50 batch-one passes in PyTorch) / exact MGM of the same 50 examples",
+    }
+    return ratios("speed/mgm_speed", said)
+
+
+def gram_speed() -> str:
+    """Return the speed of the exact kernel of the NAS-Bench-201 network."""
+    said = {
+        "gram / step": "exact N x N kernel, static genotype / our training step",
+        "gram_code / step": "the same, one program for the space / our training step",
+        "tenas / gram": "released TE-NAS loop (N backward passes in PyTorch) / exact kernel",
+        "torch_func / gram": "`torch.func` per-example gradients and one matrix product / exact kernel",
+        "neural_tangents / gram": "neural-tangents on the same network / exact kernel",
+        "jacobian / gram": 'our `method="jacobian"` / exact kernel',
+    }
+    return ratios("speed/gram_speed", said)
+
+
+def gram_speed_plain() -> str:
+    """Return the speed of the exact kernel of the same network, written plainly."""
+    rows = []
+    for cell, facts in result("speed/gram_speed")["plain"].items():
+        values = (number(facts["ratios"][pair]["median"]) for pair in ("gram / backward", "neural_tangents / gram", "jacobian / gram"))
+        rows.append([cell.replace("_", " "), str(facts["examples"]), str(facts["repeats"]), *values])
+    head = ["cell", "examples", "repeats", "kernel / backward pass", "neural-tangents / kernel", '`method="jacobian"` / kernel']
+    return lined(head, rows)
+
+
+def gram_memory() -> str:
+    """Return the peak memory of a process that computes one kernel."""
+    found = result("speed/gram_memory")["resident_mib"]
+    rows = [[name, *(f"{found[name][of]:.0f} MiB" for of in ("before", "peak"))] for name in found]
+    return lined(["method and examples", "before", "peak"], rows)
+
+
+def sweep_memory() -> str:
+    """Return the resident memory over a sweep."""
+    found = result("speed/sweep_memory")["resident_mib"]
+    return lined(["architectures scored", *found], [["resident memory, MiB", *(f"{value:.0f}" for value in found.values())]])
+
+
+def foreign_models() -> str:
+    """Return the speed of the kernel of models that other people wrote."""
+    rows = []
+    for facts in result("speed/foreign_models")["models"].values():
+        rival, wanted = facts["ratios"].get("vmap_grad / gram"), facts["programs"]["vmap_grad"]["temporary_gb"]
+        rows.append(
+            [
+                facts["model"],
+                f"{facts['parameters'] / 1e6:.1f} M",
+                f"{facts['examples']} of {facts['resolution']}x{facts['resolution']}",
+                number(facts["ratios"]["gram / step"]["median"]),
+                f"not run: asks for {wanted:.0f} GB" if rival is None else number(rival["median"], 1),
+                f"{facts['largest_relative_difference']:.0e}" if "largest_relative_difference" in facts else "-",
+            ]
+        )
+    return lined(["model", "parameters", "images", "kernel / training step", "`vmap(grad)` + product / kernel", "difference"], rows)
+
+
+def reference_training() -> str:
+    """Return the validation accuracy of each epoch that was trained."""
+    found = result("training/reference_training")
+    curves = found["training"]["curves"]
+    rows = [[str(at), number(100 * curve["validation_accuracy"], 1)] for at, curve in enumerate(curves, start=1)]
+    return lined([f"epoch ({found['dataset']['train_images']:,} images)", "validation accuracy, %"], rows)
+
+
+_MADE = (
+    *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
+    *(table1, table1_seconds, rivals, tenas_search, tenas_seconds),
+    *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_memory, sweep_memory, reference_training),
+)
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
 
 
+def about(name: str) -> str:
+    """Return the docstring of a benchmark (question, command, expected figures, minutes) and the machine of its recorded result."""
+    path = HERE / f"{name}.py"
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if text is None:
+        raise ValueError(f"{path} has no docstring; say its question, command, expected figures and minutes")
+    title, _, body = text.partition("\n")
+    lines = [f"**{title}** ([`{name}.py`]({name}.py))", "", "```text", body.strip(), "```"]
+    if path.with_suffix(".json").exists():
+        recorded = result(name)
+        versions, machine = recorded["versions"], recorded["machine"]
+        lines += ["", f"Recorded in [`{name}.json`]({name}.json): {machine['device']}, {machine['cores']} cores, jax {versions['jax']}."]
+    return "\n".join(lines)
+
+
 def written(text: str) -> str:
-    """Return the README with its tables made anew.
+    """Return a page with its tables and descriptions made anew.
 
     Raises:
         KeyError: a marker names no table.
+        FileNotFoundError: a marker names no benchmark.
     """
-    return _PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
+    text = _TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
+    return _ABOUT.sub(lambda found: f"{found[1]}\n{about(found[2])}\n{found[3]}", text)
 
 
 def main() -> None:
-    """Write the README, or say whether it would change."""
+    """Write both pages, or say whether they would change."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the README is not what the results say")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is not what the results say")
     options = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
-    new = written(text)
-    if options.check:
-        sys.exit(0 if new == text else "the README's tables are not those of benchmarks/results: run benchmarks/readme_tables.py")
-    README.write_text(new, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        new = written(text)
+        if not options.check:
+            page.write_text(new, encoding="utf-8")
+        elif new != text:
+            sys.exit(f"{page}: its tables are not those of the recorded results: run python -m benchmarks.readme_tables")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,17 @@
 
 Question: Spearman correlation of Eq. (15) (loss, statistics="example", PyTorch-default initialisation) at initialisation with the 200-epoch
 CIFAR-10 test accuracy of NAS-Bench-201, over 200 random architectures on real CIFAR-10 images; expected about 0.7. The number of
-parameters is the null model. Scores are kept in results/mgm_correlation.sqlite (not committed): an interrupted run goes on.
-Command: python benchmarks/mgm_correlation.py --data FILE.npz [--sample 200] [--seed 0] [--batch 64]
+parameters is the null model. Scores are kept in mgm_correlation.sqlite (not committed): an interrupted run goes on.
+Command: python -m benchmarks.ranking.mgm_correlation --data FILE.npz [--sample 200] [--seed 0] [--batch 64]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. About three minutes on two quiet CPU cores.
 """
 
 import argparse
 from collections.abc import Sequence
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_many
@@ -42,8 +42,7 @@ def main() -> None:
     genotypes = space.sample(np.random.default_rng(options.seed), options.sample, unique=True)
     trained = accuracies(genotypes)
     scored, timing = {}, {}
-    measure.RESULTS.mkdir(exist_ok=True)
-    with Store(measure.RESULTS / "mgm_correlation.sqlite") as store:
+    with Store(measure.RESULTS / "ranking/mgm_correlation.sqlite") as store:
         for name in ("mgm", "params"):
             scorer = make_scorer(
                 proxies.get(name), dataset, space, seed=options.seed, batch_size=options.batch if name == "mgm" else None
@@ -70,7 +69,7 @@ def main() -> None:
             }
             print(f"{name} against {target}: Spearman {interval.estimate.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]", flush=True)
     measure.record(
-        "mgm_correlation",
+        "ranking/mgm_correlation",
         {
             "question": "rank correlation of exact MGM at initialisation with 200-epoch test accuracy (the images are CIFAR-10 throughout)",
             "settings": {

@@ -4,7 +4,7 @@ Question: Spearman's correlation of MGM at initialisation, on CIFAR-100 images, 
 trained networks, over 50 repetitions of 200 random architectures. Published: about 0.53 with the training loss, 0.55 (0.56 in figure 1)
 with validation accuracy. Expected: at least 0.56 with CIFAR-100 accuracy and at least 0.53 with the negative training loss after 200
 epochs; about 0.65 for both, with a spread of 0.04 over repetitions. The number of parameters, the null model, has 0.72 and 0.77.
-Command: python benchmarks/figure2.py --db SCORES.sqlite [--images cifar100.npz] [--repetitions 50] [--sample 200]
+Command: python -m benchmarks.ranking.figure2 --db SCORES.sqlite [--images cifar100.npz] [--repetitions 50] [--sample 200]
 Needs in SCORES.sqlite scores of mgm (`jknas score --data cifar100.npz --db SCORES.sqlite`) of architectures among the first 1,000, the only
 ones whose training loss is known. Under a minute.
 
@@ -15,9 +15,9 @@ samples of the whole space. The accuracies are means over seeds; a training loss
 import argparse
 import pathlib
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import tabular
 from jknas.ranking import metrics
 from jknas.scoring.store import Store
@@ -81,7 +81,9 @@ def main() -> None:
     settings = {"images": key.dataset, "settings": key.settings, "seed": key.seed, "scored": len(cells)}
     settings |= {"repetitions": options.repetitions, "sample": options.sample, "dead": int(np.isnan(mgm).sum())}
     published = {"validation accuracy": [0.55, 0.56], "negative training loss": 0.53}
-    measure.record("figure2", {"question": "Spearman correlation over repetitions", **settings, "published": published, "spearman": result})
+    measure.record(
+        "ranking/figure2", {"question": "Spearman correlation over repetitions", **settings, "published": published, "spearman": result}
+    )
 
 
 if __name__ == "__main__":

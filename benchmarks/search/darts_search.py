@@ -2,15 +2,14 @@
 
 Question: seconds of one whole search on CIFAR-10 images (332 removals, three repeats), split into compiling and running, and the genotype.
 Expected: under ten minutes on two CPU cores with every image normalised by itself; the genotype is mostly separable convolutions.
-Command: JKNAS_DATA=FOLDER python benchmarks/darts_search.py [--statistics example] [--seed 0]
-An interrupted search goes on from its checkpoint (results/tenas_runs, not committed). Needs CIFAR-10 in FOLDER.
+Command: JKNAS_DATA=FOLDER python -m benchmarks.search.darts_search [--statistics example] [--seed 0]
+An interrupted search goes on from its checkpoint (tenas_runs, not committed). Needs CIFAR-10 in FOLDER.
 """
 
 import argparse
 import os
 
-import measure
-
+from benchmarks import measure
 from jknas import data, search, spaces
 from jknas.networks.families import network_for
 from jknas.training import Recipe
@@ -28,10 +27,10 @@ def main() -> None:
     method = search.get("tenas")(variant="released", draws="repeat", statistics=options.statistics)
     network = network_for(space, dataset)
     problem = search.Problem(space=space, dataset=dataset, network=network, recipe=Recipe(epochs=20), seed=options.seed)
-    folder = measure.RESULTS / "tenas_runs" / f"darts-{options.statistics}" / str(options.seed)
+    folder = measure.RESULTS / "search" / "tenas_runs" / f"darts-{options.statistics}" / str(options.seed)
     found = search.as_record(search.run(method, problem, checkpoint=folder, resume=True))
     kept = ("method", "settings", "seed", "genotype", "parameters", "macs", "seconds", "timing", "dataset", "network", "rounds", "left")
-    measure.record("darts_search", {"question": "one TE-NAS search of the DARTS space", **{name: found[name] for name in kept}})
+    measure.record("search/darts_search", {"question": "one TE-NAS search of the DARTS space", **{name: found[name] for name in kept}})
     print(found["genotype"], found["seconds"], found["timing"])
 
 

@@ -5,9 +5,9 @@ accuracy of the 214 randomly drawn DARTS genotypes that were really trained (col
 and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better architecture
 higher. The accuracies, 96.0 to 97.4 per cent, leave little to rank: what is to be beaten is a Spearman correlation of 0.21 [0.07, 0.34] for
 the number of parameters, and the same for multiply-accumulates.
-Scores are kept in results/darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
+Scores are kept in darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
-Command: python benchmarks/darts_correlation.py --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
+Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
 [--channels 16] [--cells 8]. FILE.csv has the columns genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the
 original archive in the folder JKNAS_DATA. On two CPU cores one program compiles for three minutes and one score of
 mgm takes up to 16 seconds while other work runs beside it: an hour a proxy at 16 channels and 8 cells, several for the kernel; --channels 8
@@ -19,9 +19,9 @@ import pathlib
 from collections import Counter
 from typing import Any
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
 from jknas.errors import ProxyError
 from jknas.networks.families import macro_of
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="examples; each proxy's published number by default")
     parser.add_argument("--kernel-batch", type=int, default=16, help="examples of the tangent kernel, which takes as many backward passes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="darts_correlation", help="name of the result in results/")
+    parser.add_argument("--out", default="darts_correlation", help="name of the result")
     options = parser.parse_args()
     trained = tabular.read_accuracies(options.accuracies, space)
     genotypes = trained.genotypes()
@@ -123,8 +123,7 @@ def main() -> None:
     table: dict[str, Any] = {}
     scores: dict[str, list[float]] = {}
     programs: dict[str, Any] = {}
-    measure.RESULTS.mkdir(exist_ok=True)
-    with Store(measure.RESULTS / "darts_correlation.sqlite") as store:
+    with Store(measure.RESULTS / "ranking/darts_correlation.sqlite") as store:
         for name in dict.fromkeys(KERNEL if name in OF_SPECTRUM else name for name in wanted):
             proxy = proxies.get(name)
             batch = options.kernel_batch if name == KERNEL else options.batch if name.startswith("mgm") else None
@@ -140,7 +139,7 @@ def main() -> None:
                 low, high = rank["interval_95"]
                 print(f"{one}: Spearman {rank['value']:.3f} [{low:.3f}, {high:.3f}], tau-b {tau:.3f}", flush=True)
     measure.record(
-        options.out,
+        f"ranking/{options.out}",
         {
             "question": "rank correlation of training-free scores at initialisation with the accuracy of 214 trained DARTS architectures",
             "settings": {

@@ -3,7 +3,7 @@
 Question: peak resident memory of one process that computes the N x N kernel of the full NAS-Bench-201 network (16 channels, 5 cells a
 stage, all-3x3 cell), N up to 256. Expected: the step's activations, the largest layer's per-example gradients N max_l P_l and the matrix,
 below 3 GiB at N = 256; the Jacobian method keeps all gradients, N sum_l P_l.
-Command: python benchmarks/gram_memory.py
+Command: python -m benchmarks.speed.gram_memory
 About five minutes on two CPU cores; every measurement is a process of its own.
 """
 
@@ -14,8 +14,8 @@ import subprocess
 import sys
 
 import jax
-import measure
 
+from benchmarks import measure
 from jknas.kernels.gram import gram
 from jknas.networks import CellNetwork
 from jknas.spaces.nasbench201.genotype import CellGenotype
@@ -47,13 +47,15 @@ def main() -> None:
         return
     found = {}
     for method, n in (("one_pass", 64), ("one_pass", 128), ("one_pass", 256), ("jacobian", 64), ("jacobian", 128)):
-        run = subprocess.run([sys.executable, __file__, "--one", str(n), method], check=True, capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-m", "benchmarks.speed.gram_memory", "--one", str(n), method], check=True, capture_output=True, text=True
+        )
         found[f"{method}, N={n}"] = json.loads(run.stdout)
         print(method, n, found[f"{method}, N={n}"], flush=True)
     network = CellNetwork()
     leaves = jax.tree.leaves(network.init(jax.random.key(0), CELL)["params"])
     size = {"channels": 16, "cells": 5, "resolution": 32, "genotype": str(CELL), "parameters": sum(leaf.size for leaf in leaves)}
-    measure.record("gram_memory", {"question": "peak memory of the exact kernel", "size": size, "resident_mib": found})
+    measure.record("speed/gram_memory", {"question": "peak memory of the exact kernel", "size": size, "resident_mib": found})
 
 
 if __name__ == "__main__":

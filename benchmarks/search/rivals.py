@@ -16,8 +16,8 @@ sets (CIFAR-10: 93.2). BOHB comes out above its published row (CIFAR-10: 94.0 in
 its evaluations are repeats; what differs is the estimator, Optuna's instead of one whose kernels are at least 0.3 wide (not separated
 further here).
 
-Command: python benchmarks/rivals.py [--seeds 500] [--slow-seeds 100] [--budget 12000] [--figures FOLDER]
-Adds to results/rivals.json data set by data set. About 10 minutes on one quiet CPU core. Searches see
+Command: python -m benchmarks.search.rivals [--seeds 500] [--slow-seeds 100] [--budget 12000] [--figures FOLDER]
+Adds to rivals.json data set by data set. About 10 minutes on one quiet CPU core. Searches see
 means over seeds, which is all that the file holds: published searches see one seed, and their spread has its noise in it.
 """
 
@@ -28,9 +28,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import search, tabular
 from jknas.report.anytime_drawing import draw_anytime
 from jknas.search.anytime import Band, Curve, band, curve_of
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--figures", type=pathlib.Path, help="folder for rivals_DATASET.png and .svg")
     options = parser.parse_args()
     table = tabular.load()
-    path = measure.RESULTS / "rivals.json"
+    path = measure.RESULTS / "search/rivals.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     tables, curves = known.get("table", {}), known.get("curves", {})
     grid = np.linspace(0.0, options.budget, 121)
@@ -145,7 +145,7 @@ def main() -> None:
             "seeds": "mean",
             "source": table.name,
         }
-        measure.record("rivals", {"question": question, **settings, "table": tables, "curves": curves})
+        measure.record("search/rivals", {"question": question, **settings, "table": tables, "curves": curves})
         if options.figures is not None:
             for suffix in ("png", "svg"):
                 draw_anytime(bands, options.figures / f"rivals_{dataset}.{suffix}", title=f"{dataset}, searches of a table")

@@ -3,8 +3,8 @@
 Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, beside the
 published 93.9 / 71.24 / 42.38, beside random cells (the best of k by 12-epoch validation accuracy) and beside the largest network of the
 space. Expected: above a random cell, not above counting parameters.
-Command: python benchmarks/tenas_search.py --data FILE.npz [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
-Adds its runs to results/tenas_search.json. An interrupted search goes on from its checkpoint (results/tenas_runs, not committed).
+Command: python -m benchmarks.search.tenas_search --data FILE.npz [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
+Adds its runs to tenas_search.json. An interrupted search goes on from its checkpoint (tenas_runs, not committed).
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
 On two quiet CPU cores about one minute a search with --statistics example; with
 --statistics batch about 13 minutes with --draws repeat, twice that with --draws removal.
@@ -13,10 +13,10 @@ On two quiet CPU cores about one minute a search with --statistics example; with
 import argparse
 import json
 
-import measure
 import numpy as np
 from mgm_correlation import accuracies
 
+from benchmarks import measure
 from jknas import data, search, spaces, tabular
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.training import Recipe
@@ -57,7 +57,7 @@ def main() -> None:
     benchmark, space = tabular.load(), spaces.get("nasbench201")
     dataset = data.load(options.data, limit=(10_000, 1))
     name = f"{options.variant}, {options.statistics}, {options.draws}"
-    path = measure.RESULTS / "tenas_search.json"
+    path = measure.RESULTS / "search/tenas_search.json"
     known = json.loads(path.read_text())["runs"] if path.exists() else {}
     runs = {run["seed"]: run for run in known.get(name, [])}
     method = search.get("tenas")(variant=options.variant, statistics=options.statistics, draws=options.draws)
@@ -67,7 +67,7 @@ def main() -> None:
         problem = search.Problem(
             space=space, dataset=dataset, network=CellNetwork(), recipe=Recipe(epochs=1), seed=seed
         )  # fmt: skip
-        folder = measure.RESULTS / "tenas_runs" / name.replace(", ", "-") / str(seed)
+        folder = measure.RESULTS / "search" / "tenas_runs" / name.replace(", ", "-") / str(seed)
         result = search.run(method, problem, checkpoint=folder, resume=True)
         record = search.as_record(result)
         cell = space.parse(record["genotype"])
@@ -82,7 +82,7 @@ def main() -> None:
             for key, listed in known.items()
         }
         measure.record(
-            "tenas_search",
+            "search/tenas_search",
             {
                 "question": "200-epoch test accuracy of the cells found on CIFAR-10 images: [mean, standard deviation] over seeds",
                 "dataset": {"name": dataset.name, "source": dataset.source},

@@ -4,8 +4,8 @@ Question: Kendall and Spearman correlations, over random NAS-Bench-201 cells, of
 backward passes), the same with every image normalised by itself (one backward pass), the linear regions and both rank sums, with the
 200-epoch test accuracies; the number of parameters is the null model. The paper's Fig. 2 has Kendall -0.42 (condition number), +0.50
 (regions) and -0.64 (rank sum, smaller is better); here all signs are turned so that larger is better.
-Command: python benchmarks/tenas_study.py --data FILE.npz [--sample 100] [--repeats 1] [--seed 0]
-What is measured is kept in results/tenas_runs (not committed): an interrupted run goes on.
+Command: python -m benchmarks.ranking.tenas_study --data FILE.npz [--sample 100] [--repeats 1] [--seed 0]
+What is measured is kept in tenas_runs (not committed): an interrupted run goes on.
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. About ten minutes on two quiet CPU cores.
 """
 
@@ -13,11 +13,11 @@ import argparse
 import json
 import time
 
-import measure
 import numpy as np
-from mgm_correlation import accuracies
 from scipy import stats
 
+from benchmarks import measure
+from benchmarks.ranking.mgm_correlation import accuracies
 from jknas import data, spaces
 from jknas.ranking import metrics
 from jknas.search.pruning.measuring import Measure, Measurer
@@ -48,7 +48,7 @@ def main() -> None:
             schemes=("pytorch", "pytorch"),
             unguarded=False,
         )
-        kept = measure.RESULTS / "tenas_runs" / f"study-{statistics}-{options.repeats}-{options.seed}.json"
+        kept = measure.RESULTS / "ranking" / "tenas_runs" / f"study-{statistics}-{options.repeats}-{options.seed}.json"
         kept.parent.mkdir(parents=True, exist_ok=True)
         known = json.loads(kept.read_text()) if kept.exists() else {}
         measurer = Measurer(net, dataset, how, seed=options.seed)
@@ -89,7 +89,7 @@ def main() -> None:
             if target == "cifar100":
                 print(f"{name}: Kendall {interval.estimate.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]", flush=True)
     measure.record(
-        "tenas_study",
+        "ranking/tenas_study",
         {
             "question": "rank correlation, larger is better throughout, with 200-epoch test accuracies (the images are CIFAR-10)",
             "settings": {"sample": len(genotypes), "repeats": options.repeats, "seed": options.seed, "scheme": "pytorch"},

@@ -3,9 +3,9 @@
 Question: 200-epoch test accuracy, mean and standard deviation over many runs, of every row of the published table that can be searched on a
 table, with its search time in both accountings, compared with what as many random architectures give. Expected: RS, REA and RL within one
 standard deviation of the published rows, and KNAS within one standard deviation of the null model of its k.
-Command: python benchmarks/table1.py --db SCORES.sqlite [--runs 500] [--slow-runs 100] [--images JSON]
+Command: python -m benchmarks.search.table1 --db SCORES.sqlite [--runs 500] [--slow-runs 100] [--images JSON]
 Needs in SCORES.sqlite scores of the proxies mgm and naswot (`jknas score --data FILE.npz --db SCORES.sqlite`) on images of the three data
-sets; a row without scores is shown as "not measured". Prints Markdown and writes results/table1.json. About ten minutes on one quiet core.
+sets; a row without scores is shown as "not measured". Prints Markdown and writes table1.json. About ten minutes on one quiet core.
 
 How the rows come about, and where they part from the paper:
 
@@ -15,7 +15,7 @@ How the rows come about, and where they part from the paper:
   paper judges them after 20 epochs, by validation accuracy or, in its code on CIFAR-100 and ImageNet16-120, by training loss; the table has
   neither. Pools are drawn from the architectures whose scores the store holds: the pools of different runs overlap.
 * NASWOT: the best of such a pool by naswot. The paper copies the numbers, and counts one full training as time.
-* TE-NAS: results/tenas_search.json, searches on CIFAR-10 images whose cells are looked up for all three data sets.
+* TE-NAS: tenas_search.json, searches on CIFAR-10 images whose cells are looked up for all three data sets.
 * ResNet: the architecture's own row; the paper's numbers are those of NAS-Bench-201.
 * RSPS, GDAS, DARTS train a supernet, which is not measured here.
 * null model: the same k without a score: of k random architectures, the one with the highest 12-epoch validation accuracy. For RS it is the
@@ -28,9 +28,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import measure
 import numpy as np
 
+from benchmarks import measure, readme_tables
 from jknas import proxies, search, spaces, tabular
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.search import scored_pool
@@ -120,7 +120,7 @@ def enough(scores: Scores | None) -> bool:
 
 def tenas_row() -> dict[str, Any]:
     """Return the mean and spread of the recorded TE-NAS searches."""
-    path = measure.RESULTS / "tenas_search.json"
+    path = measure.RESULTS / "search/tenas_search.json"
     if not path.exists():
         return {"status": "not measured"}
     name, found = next(iter(json.loads(path.read_text())["table"].items()))
@@ -141,7 +141,7 @@ def null_model(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_00
 
 def recorded(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the rows of one data set that are not to be measured again."""
-    path = measure.RESULTS / "table1.json"
+    path = measure.RESULTS / "search/table1.json"
     if not options.rows or not path.exists():
         return {}
     return {name: row for name, row in json.loads(path.read_text())["table"][dataset].items() if name not in options.rows}
@@ -182,37 +182,6 @@ def column(table: tabular.Table, dataset: str, scores: Mapping[str, Scores | Non
     return rows
 
 
-def cell(row: Mapping[str, Any]) -> str:
-    """Return accuracy and spread, or why there is none."""
-    if row["status"] != "measured":
-        return str(row["status"])
-    mean, sd = row["test"]
-    return f"{mean:.2f}" if row["runs"] == 1 else f"{mean:.2f} ± {sd:.2f}"
-
-
-def markdown(columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table: for each data set ours, the published number and the null model; times of both accountings below."""
-    head = ["method", "runs", *(text for dataset in columns for text in (dataset, "published", "best of k random"))]
-    lines = [head, ["---"] * len(head)]
-    for name, (published, _) in PUBLISHED.items():
-        rows = [column[name] for column in columns.values()]
-        line = [name, "/".join(dict.fromkeys(str(row.get("runs", "-")) for row in rows))]
-        for number, row in zip(published, rows, strict=True):
-            null = row.get("null_model")
-            line += [cell(row), f"{number:.2f}", "" if null is None else f"{null['test'][0]:.2f} ± {null['test'][1]:.2f} (k = {null['k']})"]
-        lines.append(line)
-    times = ["method", *(f"{dataset}, {text}" for dataset in columns for text in ("published s", "full-training s", "twelve-epochs s"))]
-    timed = [times, ["---"] * len(times)]
-    for name, (_, published_seconds) in PUBLISHED.items():
-        line = [name]
-        for at, column in enumerate(columns.values()):
-            seconds = column[name].get("seconds", {})
-            line.append("-" if published_seconds is None else f"{published_seconds[at]:,.0f}")
-            line += [f"{seconds[kind]:,.0f}" if kind in seconds else "-" for kind in ("full-training", "twelve-epochs")]
-        timed.append(line)
-    return "\n\n".join("\n".join(f"| {' | '.join(line)} |" for line in part) for part in (lines, timed))
-
-
 def main() -> None:
     """Rebuild the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -229,15 +198,12 @@ def main() -> None:
     table = tabular.load()
     with Store(options.db) as store:
         columns = {dataset: column(table, dataset, scores_of(store, dataset, options), options) for dataset in DATASETS}
-    text = markdown(columns)
     published = {
         name: {"test": dict(zip(DATASETS, numbers, strict=True)), "seconds": times} for name, (numbers, times) in PUBLISHED.items()
     }
     question = "200-epoch test accuracy in percent, [mean, standard deviation] over runs"
-    measure.record(
-        "table1", {"question": question, "source": table.name, "published": published, "table": columns, "markdown": text.split("\n")}
-    )
-    print(text)
+    measure.record("search/table1", {"question": question, "source": table.name, "published": published, "table": columns})
+    print(readme_tables.table1())
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ NAS-Bench-201. Three numbers each: Spearman's correlation with the published 200
 its reliability; and with the squared norm of one example's whole gradient. Expected: both equations with the loss about 0.7 and reliable;
 the released formula with true per-example gradients no signal (reliability about 0, half the scores negative); with shared buffers the
 gradient norm of one example.
-Command: python benchmarks/knas_estimators.py --data FILE.npz [--first 100] [--seeds 0,1]
+Command: python -m benchmarks.ranking.knas_estimators --data FILE.npz [--first 100] [--seeds 0,1]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
 About 25 minutes on two busy CPU cores; an interrupted run goes on
-(results/knas_estimators.sqlite).
+(knas_estimators.sqlite).
 """
 
 import argparse
 import pathlib
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_together
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1])
     parser.add_argument("--cells", type=int, default=5)
-    parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "knas_estimators.sqlite")
+    parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "ranking/knas_estimators.sqlite")
     options = parser.parse_args()
     table, dataset = tabular.load(), data.load(options.data)
     genotypes = [genotype_at(index) for index in range(options.first)]
@@ -96,7 +96,7 @@ def main() -> None:
         print(f"{name}: {means}; reliability {row['reliability'][0]:.2f}; with {REFERENCE} {np.mean(row['with_one_example_norm']):.2f}")
     settings = {"first": options.first, "seeds": options.seeds, "cells": options.cells, "channels": 16, "scheme": "pytorch"}
     measure.record(
-        "knas_estimators",
+        "ranking/knas_estimators",
         {
             "question": "what KNAS's estimators rank by",
             "settings": settings,

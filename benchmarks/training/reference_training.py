@@ -3,15 +3,14 @@
 Question: index 1 of NAS-Bench-201 trained on real CIFAR-10 images by the 12-epoch recipe, against its published validation accuracy
 (82.83, trained on 25,000 images of the original files). On a GPU run the whole recipe (expected within 1.5 points). On a CPU give a part of
 it with --epochs and --images: the cosine then ends after fewer epochs, and the accuracy is that of a shorter training, not comparable.
-Command: python benchmarks/reference_training.py --data FILE.npz [--epochs 12] [--images 25000]
+Command: python -m benchmarks.training.reference_training --data FILE.npz [--epochs 12] [--images 25000]
 About 100 images a second on two CPU cores: 50 minutes for the whole recipe.
 """
 
 import argparse
 import dataclasses
 
-import measure
-
+from benchmarks import measure
 from jknas import data, tabular
 from jknas.networks import CellNetwork
 from jknas.spaces.nasbench201.index import genotype_at
@@ -43,7 +42,7 @@ def main() -> None:
     )
     whole = options.epochs == 12 and len(dataset.x_train) >= 25_000 and options.batch == 256
     measure.record(
-        "reference_training",
+        "training/reference_training",
         {
             "question": "a published training repeated",
             "index": options.index,

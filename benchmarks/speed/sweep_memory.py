@@ -1,7 +1,7 @@
 """Does a long sweep over a search space leak memory?
 
 Question: resident memory of the process after 500 architectures against after 50, in one compiled program; target within 10 %.
-Command: python benchmarks/sweep_memory.py [--channels 16] [--cells 5] [--batch 16]
+Command: python -m benchmarks.speed.sweep_memory [--channels 16] [--cells 5] [--batch 16]
 About four minutes on two CPU cores with the embedded digits at 16x16.
 """
 
@@ -9,9 +9,9 @@ import argparse
 import pathlib
 import tempfile
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces
 from jknas.scoring.scorer import make_scorer, score_many
 from jknas.scoring.store import Store
@@ -41,7 +41,7 @@ def main() -> None:
                 watched[done] = resident_mib()
                 print(f"after {done:3d}: {watched[done]:.0f} MiB", flush=True)
     result = {"question": "resident memory over a sweep", "settings": {**size, "batch": options.batch, "resolution": 16}}
-    measure.record("sweep_memory", {**result, "resident_mib": watched, "growth_50_to_500": watched[500] / watched[50] - 1})
+    measure.record("speed/sweep_memory", {**result, "resident_mib": watched, "growth_50_to_500": watched[500] / watched[50] - 1})
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ accumulates, and a random score? One draw of PyTorch-default weights (unless a p
 CIFAR-10 images for all architectures. To score a thousand architectures by all of them on two CPU cores in a session, the network has one
 cell a stage instead of five (--cells 5 is the published one), and the costly proxies see smaller batches than published (``BATCHES``).
 Architectures whose output cannot depend on the input rank last in every score but the random one; so do scores that are not finite.
-Command: python benchmarks/proxy_study.py --data FILE.npz [--first 1000] [--cells 1] [--proxy NAME,...]
+Command: python -m benchmarks.ranking.proxy_study --data FILE.npz [--first 1000] [--cells 1] [--proxy NAME,...]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
 About 90 minutes on two busy CPU cores, 0.1 to 0.4 s a score of a pass over the batch; an
-interrupted run goes on (results/proxy_study.sqlite, or --db). Writes results/proxy_study.json and prints the table. The same for the
+interrupted run goes on (proxy_study.sqlite, or --db). Writes proxy_study.json and prints the table. The same for the
 published network, and for the whole space by the cheap scores:
-    python benchmarks/proxy_study.py --data FILE.npz --first 200 --cells 5 --name proxy_study_published
-    python benchmarks/proxy_study.py --data FILE.npz --first 15625 --deduplicate --resamples 20 \
+    python -m benchmarks.ranking.proxy_study --data FILE.npz --first 200 --cells 5 --name proxy_study_published
+    python -m benchmarks.ranking.proxy_study --data FILE.npz --first 15625 --deduplicate --resamples 20 \
         --proxy meco,synflow,mgm_released_aliased --name proxy_study_whole
 """
 
@@ -20,9 +20,9 @@ import argparse
 import pathlib
 import statistics
 
-import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
 from jknas.proxies import NetworkProxy
 from jknas.ranking import aggregates, correlation
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--proxy", type=lambda text: text.split(","), default=list(proxies.names()))
-    parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "proxy_study.sqlite")
+    parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "ranking/proxy_study.sqlite")
     parser.add_argument(
         "--deduplicate", action="store_true", help="cells that compute the same function share one score (not their size, which differs)"
     )
@@ -114,7 +114,7 @@ def main() -> None:
         rows[target] = [described(row.name, row) for row in found]
     first = {name: listed[0] for name, listed in records.items()}
     measure.record(
-        options.name,
+        f"ranking/{options.name}",
         {
             "question": "how every training-free score ranks one pool of architectures by their trained accuracies",
             "settings": {

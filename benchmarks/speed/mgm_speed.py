@@ -6,7 +6,7 @@ Question: full NAS-Bench-201 network (16 channels, 5 cells a stage), batch 64 of
     mgm_code / step       exact MGM in the one program for the whole space          target 1.15
     released / mgm50      the released procedure (50 batch-one passes in PyTorch)
                           against exact MGM of the same 50 examples                 target 4
-Command: python benchmarks/mgm_speed.py [--repeats 7] [--threads 2]
+Command: python -m benchmarks.speed.mgm_speed [--repeats 7] [--threads 2]
 Needs: pip install -e ".[torch]". About ten minutes on two CPU cores, most of it compilation. Spread between runs about 10 %.
 """
 
@@ -15,11 +15,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import measure
 import numpy as np
 import torch
-import torch_reference
 
+from benchmarks import measure
+from benchmarks.speed import torch_reference
 from jknas.kernels.mgm import mgm
 from jknas.networks import CellNetwork, restrict
 from jknas.spaces.nasbench201.genotype import CellGenotype
@@ -106,7 +106,7 @@ def main() -> None:
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "batch": 64, "resolution": 32, "data": "standard normal, seed 0"}
     result = {"question": "training step and MGM beside PyTorch", "size": size, "repeats": options.repeats, "cells": cells}
-    measure.record("mgm_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
+    measure.record("speed/mgm_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
 
 
 if __name__ == "__main__":

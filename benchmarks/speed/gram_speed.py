@@ -9,7 +9,7 @@ Question: full NAS-Bench-201 network (16 channels, 5 cells a stage), N = 64 CIFA
     neural_tangents / gram  its implementation 1 (Jacobian contraction), if installed             target 3
 With --plain the same kernel of the same network written plainly (plain_network.py), without the reverse rules by which our layers keep
 per-example gradients cheap for everybody: the kernel of a user's own model. Its results go into the same file, under "plain".
-Command: python benchmarks/gram_speed.py [--repeats 5] [--threads 2] [--examples 64] [--cells all_3x3 ...] [--plain]
+Command: python -m benchmarks.speed.gram_speed [--repeats 5] [--threads 2] [--examples 64] [--cells all_3x3 ...] [--plain]
 Needs: pip install -e ".[torch]"; neural-tangents is measured where it can be imported. About twenty minutes on two CPU cores.
 """
 
@@ -20,13 +20,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import measure
 import numpy as np
 import torch
-import torch_reference
-from mgm_speed import CELLS, step_function
-from plain_network import plain_network
 
+from benchmarks import measure
+from benchmarks.speed import torch_reference
+from benchmarks.speed.mgm_speed import CELLS, step_function
+from benchmarks.speed.plain_network import plain_network
 from jknas.kernels.gram import gram
 from jknas.kernels.neural_tangents.empirical import neural_tangents_gram
 from jknas.networks import CellNetwork, restrict
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="measure the plainly written network instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    path = measure.RESULTS / "gram_speed.json"
+    path = measure.RESULTS / "speed/gram_speed.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     section = "plain" if options.plain else "cells"
     cells = known.get(section, {})
@@ -150,7 +150,7 @@ def main() -> None:
     if options.plain:  # its entries say themselves how they were measured
         result |= {name: known[name] for name in ("size", "repeats") if name in known}
     result[section] = cells
-    measure.record("gram_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
+    measure.record("speed/gram_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
 
 
 if __name__ == "__main__":

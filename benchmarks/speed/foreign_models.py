@@ -1,0 +1,177 @@
+"""How fast is the exact kernel of a model that other people wrote?
+
+Question: ``jknas.gram`` on unmodified models of Keras (JAX backend), Haiku and Flax packages, random weights, float32, normalisation in
+inference mode, medians of ratios of paired repetitions in one process per model:
+    gram / step        the N x N kernel against one training step (cross-entropy, gradient, SGD with momentum) on the same batch
+    vmap_grad / gram   jax.vmap(jax.grad) and one matrix product per parameter against the kernel
+and the largest difference between the two kernels, relative to the largest entry. Expected: gram / step between 0.6 and 1.5; vmap_grad /
+gram above 1, and largest for depthwise convolutions, whose per-example gradients XLA lowers badly; differences about 1e-6.
+A contender whose compiled program asks for more memory than --memory GB is not run: its result is what it asks for.
+Command: python -m benchmarks.speed.foreign_models [--models mobilenet_v2 ...] [--examples 16] [--repeats 5] [--memory 8]
+Needs: pip install -e . keras dm-haiku flaxmodels. About fifteen minutes on two CPU cores, most of it compilation. Results are added to
+foreign_models.json model by model.
+"""
+
+import argparse
+import functools
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import measure
+from jknas import gram
+
+CLASSES = 10
+Model = tuple[Callable[[Any, jax.Array], jax.Array], Any]
+"""``apply(params, x) -> logits`` and the parameters."""
+
+
+def keras_model(name: str, resolution: int) -> Model:
+    """Return a model of ``keras.applications``."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    keras.utils.set_random_seed(0)
+    options = {"weights": None, "classes": CLASSES, "classifier_activation": None}
+    model = getattr(keras.applications, name)(input_shape=(resolution, resolution, 3), **options)
+    state = [variable.value for variable in model.non_trainable_variables]
+
+    def apply(params: Any, x: jax.Array) -> jax.Array:
+        return model.stateless_call(params, state, x, training=False)[0]
+
+    return apply, [variable.value for variable in model.trainable_variables]
+
+
+def haiku_model(name: str, resolution: int) -> Model:
+    """Return a model of ``haiku.nets``."""
+    import haiku
+
+    network = haiku.without_apply_rng(haiku.transform_with_state(lambda x: getattr(haiku.nets, name)(CLASSES)(x, is_training=False)))
+    params, state = network.init(jax.random.key(0), jnp.zeros((1, resolution, resolution, 3)))
+    return lambda params, x: network.apply(params, state, x)[0], params
+
+
+def flax_model(name: str, resolution: int) -> Model:
+    """Return a model of the package ``flaxmodels`` (flax.linen)."""
+    import flaxmodels
+
+    model = getattr(flaxmodels, name)(output="logits", pretrained=None, num_classes=CLASSES, normalize=False)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, resolution, resolution, 3)), train=False)
+    state = {name: value for name, value in variables.items() if name != "params"}
+    return lambda params, x: model.apply({"params": params, **state}, x, train=False), variables["params"]
+
+
+MODELS = {
+    "mobilenet_v2": ("Keras MobileNetV2", functools.partial(keras_model, "MobileNetV2"), 32),
+    "efficientnet_b0": ("Keras EfficientNetB0", functools.partial(keras_model, "EfficientNetB0"), 32),
+    "convnext_tiny": ("Keras ConvNeXtTiny", functools.partial(keras_model, "ConvNeXtTiny"), 32),
+    "densenet121": ("Keras DenseNet121", functools.partial(keras_model, "DenseNet121"), 32),
+    "haiku_mobilenet": ("Haiku MobileNetV1", functools.partial(haiku_model, "MobileNetV1"), 64),
+    "haiku_resnet18": ("Haiku ResNet18", functools.partial(haiku_model, "ResNet18"), 64),
+    "flax_resnet18": ("Flax ResNet18 (flaxmodels)", functools.partial(flax_model, "ResNet18"), 64),
+}
+
+
+def vmap_grad(apply: Callable[[Any, jax.Array], jax.Array], params: Any, x: jax.Array) -> jax.Array:
+    """Return the kernel by per-example gradients and one matrix product per parameter."""
+    gradients = jax.vmap(jax.grad(lambda params, image: apply(params, image[None]).sum()), in_axes=(None, 0))(params, x)
+    rows = [leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(gradients)]
+    return sum(jnp.matmul(row, row.T, precision="highest") for row in rows)
+
+
+def training_step(apply: Callable[[Any, jax.Array], jax.Array], params: Any, momentum: Any, x: jax.Array, labels: jax.Array) -> Any:
+    """Return parameters and momentum after one step of SGD on the mean cross-entropy."""
+
+    def loss(params: Any) -> jax.Array:
+        return -jnp.take_along_axis(jax.nn.log_softmax(apply(params, x)), labels[:, None], 1).mean()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, gradient)
+    return jax.tree.map(lambda p, m: p - 0.1 * m, params, momentum), momentum, value
+
+
+def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[[], Any], dict[str, float]]:
+    """Return a compiled call, the seconds that compiling took and the GB of its temporary buffers."""
+    start = time.perf_counter()
+    program = jax.jit(function).lower(*arguments).compile()
+    facts = {"compile_seconds": time.perf_counter() - start, "temporary_gb": program.memory_analysis().temp_size_in_bytes / 1e9}
+    return functools.partial(program, *arguments), facts
+
+
+def measure_model(name: str, n: int, repeats: int, memory: float) -> dict[str, Any]:
+    """Time the kernel of one model, a training step and the rival."""
+    title, make, resolution = MODELS[name]
+    apply, params = make(resolution)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((n, resolution, resolution, 3), np.float32))
+    labels, momentum = jnp.arange(n) % CLASSES, jax.tree.map(jnp.zeros_like, params)
+    functions = {
+        "step": (functools.partial(training_step, apply), params, momentum, x, labels),
+        "gram": (lambda params, x: gram(apply, params, x, interaction="ignore").matrix, params, x),
+        "vmap_grad": (functools.partial(vmap_grad, apply), params, x),
+    }
+    contenders, programs = {}, {}
+    for label, (function, *arguments) in functions.items():
+        run, programs[label] = compiled(function, *arguments)
+        print(name, label, programs[label], flush=True)
+        if programs[label]["temporary_gb"] <= memory:
+            contenders[label] = run
+    taken = measure.seconds(contenders, repeats=repeats)
+    pairs = [("gram", "step"), ("vmap_grad", "gram")]
+    found = {
+        "model": title,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "resolution": resolution,
+        "examples": n,
+        "repeats": repeats,
+        "programs": programs,
+        "seconds": measure.medians(taken),
+        "ratios": {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken and to in taken},
+    }
+    if "vmap_grad" in contenders:
+        ours, theirs = (np.asarray(contenders[label](), np.float64) for label in ("gram", "vmap_grad"))
+        found["largest_relative_difference"] = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    return found
+
+
+def main() -> None:
+    """Measure every model in a process of its own, and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--examples", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory", type=float, default=8.0, help="GB of temporary buffers above which a contender is not run")
+    parser.add_argument("--one", help="measure one model in this process and print its result")
+    options = parser.parse_args()
+    sizes = (options.examples, options.repeats, options.memory)
+    if options.one:
+        print(json.dumps(measure_model(options.one, *sizes)))
+        return
+    path = measure.RESULTS / "speed/foreign_models.json"
+    known = json.loads(path.read_text())["models"] if path.exists() else {}
+    for name in options.models:
+        command = [sys.executable, "-m", "benchmarks.speed.foreign_models", "--one", name]
+        command += ["--examples", str(sizes[0]), "--repeats", str(sizes[1]), "--memory", str(sizes[2])]
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        known[name] = json.loads(run.stdout.splitlines()[-1]) | {"load": os.getloadavg()[0]}
+        print(name, {pair: round(value["median"], 2) for pair, value in known[name]["ratios"].items()}, flush=True)
+        models = {one: known[one] for one in MODELS if one in known}
+        packages = {package: importlib.metadata.version(package) for package in ("keras", "dm-haiku", "flaxmodels")}
+        note = "two cores shared with other work: load is the number of runnable processes; the ratios pair runs that follow each other"
+        measure.record(
+            "speed/foreign_models",
+            {"question": "the kernel of models that other people wrote", "note": note, "models": models, "gpu": "not measured"},
+            extra_versions=packages,
+        )
+
+
+if __name__ == "__main__":
+    main()
