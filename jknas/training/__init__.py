@@ -6,6 +6,7 @@ from jknas.training.loop import train
 from jknas.training.network import with_auxiliary
 from jknas.training.recipe import PRESETS, Recipe, preset
 from jknas.training.record import EpochRecord, Metrics, Training
+from jknas.training.weights import TrainedNetwork, load_weights, save_weights
 
 __all__ = [
     "PRESETS",
@@ -13,10 +14,13 @@ __all__ = [
     "EpochRecord",
     "Metrics",
     "Recipe",
+    "TrainedNetwork",
     "Training",
     "TrainingError",
     "evaluate",
+    "load_weights",
     "preset",
+    "save_weights",
     "train",
     "with_auxiliary",
 ]
