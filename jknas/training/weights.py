@@ -7,8 +7,9 @@
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,16 @@ class TrainedNetwork:
         return normalise(jnp.asarray(images), scale, shift)
 
     def classify(self, images: UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"]) -> Int[Array, " n"]:
-        """Return the class of each image, in evaluation mode."""
-        params, averages = self.variables["params"], self.variables["batch_stats"]
-        logits = self.network.apply(params, self.normalised(images), self.genotype, statistics="running", batch_stats=averages)
-        return jnp.argmax(logits, -1)
+        """Return the class of each image, in evaluation mode; compiles once per shape of ``images``."""
+        return jnp.argmax(self._logits(self.variables, jnp.asarray(images)), -1)
+
+    @functools.cached_property
+    def _logits(self) -> Callable[[Variables, Array], Float[Array, "n k"]]:
+        def logits(variables: Variables, images: Array) -> Float[Array, "n k"]:
+            params, averages = variables["params"], variables["batch_stats"]
+            return self.network.apply(params, self.normalised(images), self.genotype, statistics="running", batch_stats=averages)
+
+        return jax.jit(logits)
 
 
 def save_weights(folder: str | Path, network: Any, genotype: Any, variables: Mapping[str, Any], *, space: str, dataset: Dataset) -> Path:
