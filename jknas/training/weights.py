@@ -174,6 +174,7 @@ def _checked(restored: Any, network: Any, genotype: Any, path: Path) -> Variable
                 f"{path} holds {got.get(name, 'nothing')} at {name}, but {network} needs {wanted.get(name, 'nothing')}: they do not belong "
                 "together."
             )
-    if jax.tree.structure(restored) != jax.tree.structure(expected):
+    structures = [str(jax.tree.structure(tree)) for tree in (restored, expected)]
+    if structures[0] != structures[1]:
         raise TrainingError(f"{path} has another structure than the variables of {type(network).__name__}: they do not belong together.")
     return jax.tree.map(jnp.asarray, restored)
