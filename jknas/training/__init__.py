@@ -1,4 +1,4 @@
-"""Short training of candidate cells: published recipes, one compiled program an epoch, curves as data, checkpoint and resume."""
+"""Short training of architectures: published recipes, one compiled program per epoch, curves as data, checkpoints, weights."""
 
 from jknas.errors import CheckpointError, TrainingError
 from jknas.training.evaluation import evaluate

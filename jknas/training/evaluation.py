@@ -20,7 +20,7 @@ from jknas.xla.programs import PROGRAMS
 __all__ = ["EVALUATION_BATCH", "evaluate", "metrics", "resident"]
 
 EVALUATION_BATCH = 256
-"""Images a step of :func:`evaluate`; the numbers depend on it by rounding only."""
+"""Images per step of :func:`evaluate`; the numbers depend on it by rounding only."""
 
 
 def evaluate(
