@@ -14,7 +14,7 @@ from jknas.errors import CommandError
 def command(
     *,
     arch: Annotated[str, typer.Option("--arch", help="architecture string, index ('#1462') or name (resnet)")],
-    out: Annotated[Path, typer.Option("--out", help="folder for result.json and the checkpoint")],
+    out: Annotated[Path, typer.Option("--out", help="folder for result.json, weights.msgpack and the checkpoint")],
     space: options.Space = "nasbench201",
     recipe: options.Recipe = None,
     data: options.Data = "digits",
@@ -37,11 +37,11 @@ def command(
     compile_cache: options.CompileCache = None,
     json: options.Json = False,
 ) -> None:
-    """Train one cell; write DIR/result.json with its curves. Test accuracy is that after the last epoch."""
+    """Train one cell; write DIR/result.json with its curves, and DIR/weights.msgpack. Test accuracy is that of the last epoch."""
     options.use_compile_cache(compile_cache)
     from jknas import spaces
     from jknas.scoring.environment import device, versions
-    from jknas.training import evaluate, with_auxiliary
+    from jknas.training import evaluate, save_weights, with_auxiliary
     from jknas.training import train as run_training
 
     chosen = spaces.get(space)
@@ -100,6 +100,7 @@ def command(
         "device": device(),
         "versions": versions(),
     }
+    weights = save_weights(place, network, genotype, training.variables, space=space, dataset=dataset)
     write_json_file(place / "result.json", result)
     if json:
         print_json(result)
@@ -111,5 +112,6 @@ def command(
         "test accuracy": f"{result['test_accuracy']:.4f}",
         "seconds": f"{training.compile_seconds:.1f} compiling, {training.run_seconds:.1f} training",
         "result": place / "result.json",
+        "weights": weights,
     }
     show(table(f"{plan.epochs} epochs on {dataset.name}", rows))

@@ -1,4 +1,4 @@
-"""Networks of genotypes as pure functions, and as Flax modules; the only room that imports Flax."""
+"""Networks of genotypes as pure functions, and as Flax modules."""
 
 from jknas.networks.nasbench201.network import CellNetwork, restrict
 from jknas.networks.parameters import Variables

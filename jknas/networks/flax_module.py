@@ -12,7 +12,7 @@ from jknas.networks.layers.initialisation import Scheme
 _COLLECTIONS = ("params", "batch_stats")
 
 
-class _Arrays(nn.Module):
+class Arrays(nn.Module):
     """Declare the arrays of one dictionary of variables, and those of the dictionaries in it as modules of their own.
 
     Attributes:
@@ -32,7 +32,10 @@ def declare(module: nn.Module, trees: dict[str, Any]) -> None:
     for name in dict.fromkeys(name for tree in trees.values() for name in tree):
         parts = {collection: tree[name] for collection, tree in trees.items() if name in tree}
         if any(isinstance(part, dict) for part in parts.values()):
-            _Arrays(lambda parts=parts: parts, name=name)()
+            Arrays(lambda parts=parts: parts, name=name)()
+            for collection in (collection for collection, part in parts.items() if not part):  # Flax leaves out what is empty
+                if module.is_mutable_collection(collection):
+                    module.put_variable(collection, name, {})
             continue
         for collection, leaf in parts.items():
             value = leaf if isinstance(leaf, jax.Array) else jnp.zeros(leaf.shape, leaf.dtype)
@@ -42,6 +45,11 @@ def declare(module: nn.Module, trees: dict[str, Any]) -> None:
                 module.variable(collection, name, lambda value=value: value)
 
 
+def _values(tree: Any, variables: Any) -> Any:
+    """Return a module's variables in the structure of ``tree``, with its empty dictionaries."""
+    return {name: _values(part, variables.get(name, {})) if isinstance(part, dict) else variables[name] for name, part in tree.items()}
+
+
 class NetworkModule(nn.Module):
     """A network of jknas, wired by one genotype, for code that expects Flax.
 
@@ -49,9 +57,9 @@ class NetworkModule(nn.Module):
     scored and searched is what runs here. ``nn.tabulate`` lists the layers.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jknas import spaces
     >>> from jknas.networks import CellNetwork
-    >>> module = CellNetwork(channels=4, cells=1).module(spaces.get("nasbench201").parse("#1462"))
+    >>> from jknas.spaces.nasbench201.index import genotype_at
+    >>> module = CellNetwork(channels=4, cells=1).module(genotype_at(1462))
     >>> variables = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     >>> module.apply(variables, jnp.zeros((2, 8, 8, 3))).shape
     (2, 10)
@@ -75,7 +83,7 @@ class NetworkModule(nn.Module):
         Args:
             x: images, channels last, normalised as in training.
             train: normalise over the batch and move the running averages, which needs ``mutable=["batch_stats"]``; otherwise use them.
-                The logits of an auxiliary classifier are sown as ``intermediates/auxiliary``.
+                The logits of an auxiliary classifier are sown as ``intermediates/auxiliary_logits``.
         """
 
         def draw(key: jax.Array) -> Any:
@@ -83,13 +91,13 @@ class NetworkModule(nn.Module):
 
         drawn = draw(self.make_rng("params")) if self.is_initializing() else jax.eval_shape(draw, jax.random.key(0))
         declare(self, drawn)
-        params, averages = (self.variables.get(collection, {}) for collection in _COLLECTIONS)
+        params, averages = (_values(drawn[collection], self.variables.get(collection, {})) for collection in _COLLECTIONS)
         if not train or self.is_initializing():
             return self.network.apply(params, x, self.genotype, statistics="running", batch_stats=averages)
         dropping = {"key": self.make_rng("dropout"), "drop_path": self.drop_path} if self.drop_path else {}
         logits, auxiliary, moved = self.network.train_apply(params, averages, x, self.genotype, **dropping)
         if auxiliary is not None:
-            self.sow("intermediates", "auxiliary", auxiliary)
+            self.sow("intermediates", "auxiliary_logits", auxiliary)
         for name, tree in moved.items():
             self.put_variable("batch_stats", name, tree)
         return logits

@@ -1,4 +1,4 @@
-"""Trees of a network's arrays: their shapes, running averages beside parameters, and both joined into what layers compute with."""
+"""Trees of a network's arrays: shapes, running averages, and parameters joined with averages, which layers compute with."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Short training of candidate cells: published recipes, one compiled program an epoch, curves as data, checkpoint and resume."""
+"""Short training of architectures: published recipes, one compiled program per epoch, curves as data, checkpoints, weights."""
 
 from jknas.errors import CheckpointError, TrainingError
 from jknas.training.evaluation import evaluate
@@ -6,6 +6,7 @@ from jknas.training.loop import train
 from jknas.training.network import with_auxiliary
 from jknas.training.recipe import PRESETS, Recipe, preset
 from jknas.training.record import EpochRecord, Metrics, Training
+from jknas.training.weights import TrainedNetwork, load_weights, save_weights
 
 __all__ = [
     "PRESETS",
@@ -13,10 +14,13 @@ __all__ = [
     "EpochRecord",
     "Metrics",
     "Recipe",
+    "TrainedNetwork",
     "Training",
     "TrainingError",
     "evaluate",
+    "load_weights",
     "preset",
+    "save_weights",
     "train",
     "with_auxiliary",
 ]

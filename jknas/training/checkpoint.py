@@ -1,4 +1,4 @@
-"""Progress of a training run on disk: one Orbax checkpoint after each epoch, written beside the old one and then renamed.
+"""Progress of a training run on disk: one Orbax checkpoint per epoch, written to a temporary folder and then renamed.
 
 A checkpoint holds the training state, the curves, an identity (everything that the numbers depend on) and a SHA-256 of all of it. What was
 read is compared with the digest, so that a damaged file cannot go on as a slightly different training.

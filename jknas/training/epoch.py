@@ -103,7 +103,7 @@ class EvaluationSettings:
 def initial_state(key: jax.Array, *, settings: EpochSettings, scheme: Scheme) -> TrainState:
     """Draw parameters, with unit running averages and a zero momentum buffer."""
     variables = settings.network.init(key, settings.genotype, scheme=scheme)
-    return TrainState(variables["params"], variables["batch_stats"], settings.recipe.optimiser(0.0).init(variables["params"]))
+    return TrainState(variables["params"], variables.get("batch_stats", {}), settings.recipe.optimiser(0.0).init(variables["params"]))
 
 
 def train_epoch(

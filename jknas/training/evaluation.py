@@ -11,7 +11,7 @@ from jknas.errors import TrainingError
 from jknas.networks.network import Network
 from jknas.training.augmentation import pixel_constants
 from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
-from jknas.training.network import trainable
+from jknas.training.network import code_of, part_of, trainable
 from jknas.training.plan import check_pair, check_splits
 from jknas.training.recipe import Precision
 from jknas.training.record import Metrics
@@ -20,7 +20,7 @@ from jknas.xla.programs import PROGRAMS
 __all__ = ["EVALUATION_BATCH", "evaluate", "metrics", "resident"]
 
 EVALUATION_BATCH = 256
-"""Images a step of :func:`evaluate`; the numbers depend on it by rounding only."""
+"""Images per step of :func:`evaluate`; the numbers depend on it by rounding only."""
 
 
 def evaluate(
@@ -58,8 +58,8 @@ def evaluate(
     if not isinstance(variables, Mapping) or not {"params", "batch_stats"} <= variables.keys():
         raise TrainingError('variables must be {"params": ..., "batch_stats": ...}, as Training.variables and network.init give them.')
     pixels = resident(dataset, split)
-    weights = (jax.tree.map(jnp.asarray, model.restrict(variables[name], genotype)) for name in ("params", "batch_stats"))
-    arguments = (*weights, pixels, jnp.asarray(genotype.code, jnp.int32))
+    weights = jax.tree.map(jnp.asarray, part_of(model, variables, genotype))
+    arguments = (weights["params"], weights["batch_stats"], pixels, code_of(genotype))
     settings = EvaluationSettings(model, genotype, EVALUATION_BATCH, precision)
     program, _ = PROGRAMS.compiled(evaluate_split, *arguments, fixed={"settings": settings})
     return metrics(jax.device_get(program(*arguments)), pixels)

@@ -25,7 +25,7 @@ from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
 from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState
 from jknas.training.evaluation import metrics, resident
-from jknas.training.network import trainable
+from jknas.training.network import code_of, part_of, trainable
 from jknas.training.plan import Plan, WiringKind, check_splits
 from jknas.training.recipe import Recipe
 from jknas.training.record import EpochRecord, Training
@@ -56,7 +56,7 @@ def train(
     genotypes, each genotype compiles, once for all its epochs.
 
     Args:
-        network: the network's size: a `CellNetwork`, or a `DartsNetwork`, with an auxiliary classifier if the recipe weighs one.
+        network: any network with ``train_apply``; one with an auxiliary classifier if the recipe gives it a weight.
         genotype: the cell, or pair of cells, of the network's space.
         dataset: its training split is trained on, augmented as it says.
         recipe: how; see :func:`~jknas.training.recipe.preset`.
@@ -104,7 +104,7 @@ class _Run:
         self._training = EpochSettings(plan.network, plan.chosen, recipe.step_part(), data.crop_padding, data.horizontal_flip)
         self._scoring = EvaluationSettings(plan.network, plan.chosen, recipe.batch_size, recipe.precision)
         self._pixels = {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
-        self._code = jnp.asarray(plan.genotype.code, jnp.int32)
+        self._code = code_of(plan.genotype)
         self._weights_key, self._epochs_key = (jax.random.fold_in(jax.random.key(plan.seed), stream) for stream in (0, 1))
 
     def _program(self, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = (), **fixed: Any) -> Callable[..., Any]:
@@ -152,5 +152,5 @@ def _finish(run: _Run, checkpoints: Checkpoints | None, on_epoch: Callable[[Epoc
         if on_epoch is not None:
             on_epoch(record)
     trained = {"params": progress.state.params, "batch_stats": progress.state.batch_stats}
-    variables = {name: plan.network.restrict(tree, plan.genotype) for name, tree in trained.items()}
+    variables = part_of(plan.network, trained, plan.genotype)
     return Training(plan.genotype, plan.recipe, plan.seed, progress.status, progress.curves, variables, run.compile_seconds)

@@ -1,35 +1,38 @@
-"""What training asks of a network, besides what scoring does."""
+"""What training asks of a network, in addition to what scoring asks."""
 
 import dataclasses
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import jax
-from jaxtyping import Array, Float, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import TrainingError
+from jknas.networks.families import require
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
 
-__all__ = ["TrainableNetwork", "can_have_auxiliary", "trainable", "with_auxiliary"]
+__all__ = [
+    "TrainableNetwork",
+    "can_have_auxiliary",
+    "code_of",
+    "genotypes_of",
+    "has_auxiliary",
+    "part_of",
+    "trainable",
+    "with_auxiliary",
+]
 
 
-@runtime_checkable
 class TrainableNetwork(Network, Protocol):
-    """A network whose training step is the same program text for every search space.
+    """A network that can be trained. Only the methods are required.
 
-    Attributes:
-        genotypes: type of the genotypes that it takes as static wirings.
-        has_drop_path: whether :meth:`train_apply` can drop paths, those of a genotype as static wiring.
+    A network may also have ``genotypes`` (the type of its genotypes), ``restrict(tree, genotype)`` (the part of all candidates' arrays that
+    a genotype uses), ``has_drop_path`` (whether :meth:`train_apply` drops paths) and ``auxiliary`` (whether it returns the logits of an
+    auxiliary classifier).
     """
-
-    genotypes: ClassVar[type]
-    has_drop_path: ClassVar[bool]
-
-    @property
-    def auxiliary(self) -> bool:
-        """Whether :meth:`train_apply` runs an auxiliary classifier."""
-        ...
 
     def init(self, key: jax.Array, genotype: Any = None, *, scheme: Scheme = "pytorch") -> dict[str, Any]:
         """Draw ``{"params", "batch_stats"}`` of one genotype, or of every candidate operation."""
@@ -58,16 +61,32 @@ class TrainableNetwork(Network, Protocol):
         """Return the logits in training mode, those of the auxiliary classifier (None without one), and the moved running averages."""
         ...
 
-    def restrict(self, tree: PyTree, genotype: Any) -> PyTree:
-        """Return the part of ``params`` or ``batch_stats`` that a genotype uses."""
-        ...
-
 
 def trainable(network: Network) -> TrainableNetwork:
     """Return the network, or raise TrainingError when it is made for scores alone."""
-    if not isinstance(network, TrainableNetwork):
-        raise TrainingError(f"network is a {type(network).__name__}, which cannot be trained; expected a CellNetwork or a DartsNetwork.")
-    return network
+    require(network, "trainable", "training", error=TrainingError)
+    return cast(TrainableNetwork, network)
+
+
+def genotypes_of(network: Network) -> type:
+    """Return the type of a network's genotypes; ``object`` where it does not say."""
+    return getattr(network, "genotypes", object)
+
+
+def has_auxiliary(network: Network) -> bool:
+    """Return whether a network trains an auxiliary classifier."""
+    return getattr(network, "auxiliary", False)
+
+
+def part_of(network: Network, variables: Mapping[str, Any], genotype: Any) -> dict[str, PyTree]:
+    """Return the parameters and running averages that a genotype uses; all of them where a network has no ``restrict``."""
+    trees = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
+    return {name: network.restrict(tree, genotype) for name, tree in trees.items()} if hasattr(network, "restrict") else trees
+
+
+def code_of(genotype: Any) -> Int[Array, " edges"]:
+    """Return a genotype's code as an array; empty where it has none, which is enough for static wirings."""
+    return jnp.asarray(getattr(genotype, "code", ()), jnp.int32)
 
 
 def can_have_auxiliary(network: Network) -> bool:

@@ -9,7 +9,7 @@ from jknas.data import SPLITS, Dataset
 from jknas.errors import TrainingError
 from jknas.networks.families import check_fit
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.training.network import TrainableNetwork, can_have_auxiliary
+from jknas.training.network import TrainableNetwork, can_have_auxiliary, genotypes_of, has_auxiliary
 from jknas.training.recipe import Recipe
 
 __all__ = ["Plan", "WiringKind", "check_pair", "check_splits"]
@@ -54,12 +54,12 @@ class Plan:
     def _check_regularisers(self) -> None:
         """Refuse a recipe that the network cannot be trained by, or not fully."""
         network, weight, drop = type(self.network).__name__, self.recipe.auxiliary_weight, self.recipe.drop_path
-        if weight and not self.network.auxiliary:
+        if weight and not has_auxiliary(self.network):
             build = "build it with auxiliary=True, or " if can_have_auxiliary(self.network) else ""
             raise TrainingError(
                 f"the recipe has auxiliary_weight={weight}, but the {network} has no auxiliary classifier: {build}set auxiliary_weight=0."
             )
-        if self.network.auxiliary and not weight:
+        if has_auxiliary(self.network) and not weight:
             raise TrainingError(
                 f"the {network} has an auxiliary classifier, but the recipe has auxiliary_weight=0: set a weight (DARTS takes 0.4), or "
                 "build the network with auxiliary=False."
@@ -71,8 +71,10 @@ class Plan:
             except ValueError as error:
                 size = f"{self.dataset.resolution}x{self.dataset.resolution}"
                 raise TrainingError(f"{self.dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
-        if drop and not self.network.has_drop_path:
+        if drop and not getattr(self.network, "has_drop_path", False):
             raise TrainingError(f"the recipe has drop_path={drop}, but the {network} has no drop path: set drop_path=0.")
+        if self.wiring == "code" and not hasattr(self.genotype, "code"):
+            raise TrainingError(f"a {type(self.genotype).__name__} has no code: train with wiring='static'.")
         if drop and self.wiring != "static":
             raise TrainingError(f"the recipe has drop_path={drop}, which drops the edges of a genotype: train with wiring='static'.")
 
@@ -89,8 +91,8 @@ class Plan:
 
 def check_pair(network: TrainableNetwork, genotype: Any, dataset: Dataset) -> None:
     """Raise TrainingError unless the network can be given this cell and these images."""
-    if not isinstance(genotype, network.genotypes):
-        wanted = network.genotypes.__name__
+    if not isinstance(genotype, genotypes_of(network)):
+        wanted = genotypes_of(network).__name__
         hint = f"; parse it first: {wanted}.parse(text)" if isinstance(genotype, str) else f" for a {type(network).__name__}"
         raise TrainingError(f"genotype is a {type(genotype).__name__}; expected a {wanted}{hint}.")
     check_fit(network, dataset, error=TrainingError)

@@ -25,7 +25,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
-    """Stochastic gradient descent with momentum, a cosine schedule that is stepped once an epoch, and what DARTS regularises with.
+    """Stochastic gradient descent with momentum, a cosine schedule that steps once per epoch, and what DARTS regularises with.
 
     The loss of a batch is the mean of H(logits) + auxiliary_weight H(auxiliary logits). Without label smoothing s, H is the cross-entropy;
     with it, (1 - s) of the cross-entropy and s of the mean of -log p_k over all K classes, the true one included.
@@ -41,7 +41,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training split, E.
-        batch_size: images a step; the last, smaller batch of an epoch is kept.
+        batch_size: images per step; the last, smaller batch of an epoch is kept.
         learning_rate: of epoch 0.
         momentum: 0 to below 1.
         nesterov: Nesterov's form of the momentum step.

@@ -72,7 +72,7 @@ class Training:
         recipe: how it was trained.
         seed: from which weights and data order follow.
         status: see :data:`Status`.
-        curves: one record an epoch.
+        curves: one record per epoch.
         variables: ``{"params", "batch_stats"}`` of this genotype alone, whatever the wiring was.
         compile_seconds: spent on compilation by this call; near zero when the programs were there already.
     """

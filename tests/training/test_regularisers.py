@@ -229,7 +229,7 @@ class TestTeaching:
                 TenasDartsNetwork(4, 3),
                 PAIR,
                 {},
-                r"network is a TenasDartsNetwork, which cannot be trained; expected a CellNetwork or a Darts",
+                r"training needs the capability 'trainable', which TenasDartsNetwork lacks: give the class the method train_apply",
             ),
         ],
     )

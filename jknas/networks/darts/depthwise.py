@@ -2,8 +2,8 @@
 
 XLA's CPU backend has no fast path for grouped convolutions. Two other forms are used there:
 
-* *shifts*: one multiply-add a tap over a padded copy, one pass over memory; so is the input gradient. The kernel's gradient is one sum over
-  all pixels a tap; the sum over the rows is kept apart from the rest, because one sum over all axes but the channels is neither vectorised
+* *shifts*: one multiply-add per tap over a padded copy, one pass over memory; so is the input gradient. The kernel's gradient is one sum
+  over all pixels per tap; the sum over the rows is separate, because one sum over all axes but the channels is neither vectorised
   nor spread over the cores;
 * *bands*, where the channels are too few to fill a vector register: the shifts along the width become a banded matrix, so that value and
   gradients are matrix products, of more multiplications but few and fast ones, which also compile fast.

@@ -4,7 +4,7 @@
     cells; those with index floor(L / 3) and floor(2 L / 3) are reduction cells, which halve the resolution and double the channels
     global average, linear classifier; for training, an auxiliary classifier behind the second reduction
 
-The wiring is an argument of ``apply``, in one of the three kinds of :mod:`jknas.networks.darts.wiring`.
+The *wiring*, an argument of ``apply``, says which operations the cells hold (see :mod:`jknas.networks.darts.wiring`).
 
 References:
     Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", arXiv:1806.09055, section 3 and appendix A, and its released code,
@@ -295,7 +295,7 @@ def _run_cells(  # noqa: PLR0917
 
 
 def _drop(key: jax.Array, probability: Any) -> Drop:
-    """Return drop path with one key a cell."""
+    """Return drop path with one key per cell."""
     keys = jax.random.split(key, _EDGES_OF_A_CELL)
 
     def drop(place: int, y: jax.Array) -> jax.Array:

@@ -120,7 +120,7 @@ def run_shapes(run: CellRun) -> Shapes:
 
 
 def chosen_edges(genotype: DartsGenotype, *, reduction: bool) -> list[tuple[int, int, str]]:
-    """List a cell's edges as (node, source, operation), two a node."""
+    """List a cell's edges as (node, source, operation), two per node."""
     pairs = genotype.reduce if reduction else genotype.normal
     return [(NODES[place // 2], source, name) for place, (name, source) in enumerate(pairs)]
 

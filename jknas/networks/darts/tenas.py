@@ -128,9 +128,8 @@ class TenasDartsNetwork:
 
         Args:
             key: a JAX random key.
-            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal_out"`` and, its option being
-            misspelt,
-                uses ``"pytorch"``.
+            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal_out"`` but misspells its option,
+                and so uses ``"pytorch"``.
 
         Returns:
             ``{"stem", "cells", "last_norm", "classifier", "classifier_bias"}``.

@@ -7,7 +7,7 @@ References:
     arXiv:2102.11535, section 3.1.2, and its released code, github.com/VITA-Group/TENAS (``lib/procedures``).
 
 Deviations:
-    The released code hooks one ReLU a convolution. Those that leave one node read the same signs, so that here a node counts once: the same
+    The released code hooks one ReLU per convolution. Convolutions of one node read the same signs, so each node counts once here: the same
     number of distinct patterns from fewer bits. :meth:`TenasDartsThinNetwork.relu_units` gives the released count. See also
     :mod:`~jknas.networks.darts.tenas`.
 """
@@ -60,9 +60,8 @@ class TenasDartsThinNetwork:
 
         Args:
             key: a JAX random key.
-            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal"`` and, its option being
-            misspelt, uses
-                ``"pytorch"``.
+            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal"`` but misspells its option, and
+                so uses ``"pytorch"``.
 
         Returns:
             ``{"cells", "last_norm", "classifier", "classifier_bias"}``.
@@ -115,7 +114,7 @@ class TenasDartsThinNetwork:
         return (*found, run.last)
 
     def relu_units(self, wiring: Wiring, *, height: int = 3, width: int = 3) -> Int[Array, ""]:
-        """Return the units that the released code hooks, for inputs of this size: those of one ReLU an executed convolution."""
+        """Return the units that the released code hooks, for inputs of this size: those of one ReLU per executed convolution."""
         pixels, fewer = height * width, _halved(height) * _halved(width)
         # What one executed operation costs at stride 1, and at stride 2 on the inputs and behind.
         blocks = np.array([len(BLOCKS.get(name, ())) for name in OPERATIONS])

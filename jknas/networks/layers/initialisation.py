@@ -42,7 +42,7 @@ def _spread(path: tuple[Any, ...], shapes: PyTree, shape: tuple[int, ...], schem
         return 1 / math.sqrt(shapes["classifier"].shape[0]) if scheme == "pytorch" else 0.0
     if scheme == "normal":
         return 1.0
-    one = shape[-4:]  # the kernels of a stage are stacked along a leading axis, which is no part of a fan
+    one = shape[-4:]  # the kernels of a stage are stacked along a leading axis, which is not part of a fan
     receptive, inputs, outputs = math.prod(one[:-2]), one[-2], one[-1]
     if scheme == "pytorch":
         return 1 / math.sqrt(receptive * inputs)
@@ -52,7 +52,8 @@ def _spread(path: tuple[Any, ...], shapes: PyTree, shape: tuple[int, ...], schem
 def draw_parameters(key: PRNGKeyArray, shapes: PyTree, scheme: Scheme) -> PyTree:
     """Draw the parameters of a cell network.
 
-    All random numbers come from one draw that is cut into leaves: a draw a leaf would cost a compilation a leaf, minutes for a network.
+    All random numbers come from one draw that is cut into leaves: one draw per leaf would cost one compilation per leaf, minutes for a
+    network.
 
     Args:
         key: a JAX random key.

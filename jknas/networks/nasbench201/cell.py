@@ -173,7 +173,7 @@ def _mixed_nodes(x: jax.Array, weights: list[EdgeWeights], mixture: jax.Array, l
 
 
 def _skips(code: jax.Array, values: Incoming) -> jax.Array:
-    """Sum the values whose edge is a skip: one pass over memory for all edges of a node, where adding them one by one takes one each."""
+    """Sum the values whose edge is a skip: one pass over memory for all edges of a node, adding them one by one takes one per edge."""
     return functools.reduce(jnp.add, (jnp.where(code[edge] == _SKIP, value, jnp.zeros_like(value)) for edge, value in values))
 
 

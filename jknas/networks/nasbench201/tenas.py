@@ -3,16 +3,15 @@
     input [n, 3, 3, 1], cell, batch normalisation, ReLU, global average, linear classifier
 
 Batch normalisation is in training mode: over the batch, whose examples therefore depend on each other. The wiring is one of the three
-kinds of :mod:`jknas.networks.nasbench201.network`. An edge is the weighted sum of its *live* operations, those of weight above 0.01; the
-others
-are not executed: they add nothing, and their ReLUs do not count. A genotype and a code give their operation weight one.
+kinds of :mod:`jknas.networks.wiring`. An edge is the weighted sum of its *live* operations, those of weight above 0.01; the others are not
+executed: they add nothing, and their ReLUs do not count. A genotype and a code give their operation weight one.
 
 References:
     Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
     arXiv:2102.11535, section 3.1.2, and its released code, github.com/VITA-Group/TENAS (``lib/procedures``).
 
 Deviations:
-    The released code hooks one ReLU a convolution. Convolutions that leave one node read the same signs, so that here a node counts once:
+    The released code hooks one ReLU per convolution. Convolutions of one node read the same signs, so each node counts once here:
     the same number of distinct patterns from at most 36 bits instead of 117. :meth:`ThinCellNetwork.relu_units` gives the released count.
     The released network also holds a stem, which it never runs; here there is none.
 """
@@ -84,11 +83,10 @@ class ThinCellNetwork:
 
         Args:
             key: a JAX random key.
-            genotype: draw only this cell's parameters; None draws those of every candidate, for code and mixture wirings. The full set is
-                drawn all the same and cut.
-            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal"`` and, its option being
-            misspelt, uses
-                ``"pytorch"``.
+            genotype: draw only this cell's parameters; None draws those of every candidate, for codes and mixture weights. The full set is
+                drawn in both cases and then cut.
+            scheme: see :mod:`jknas.networks.layers.initialisation`. The released code means ``"he_normal"`` but misspells its option, and
+                so uses ``"pytorch"``.
 
         Returns:
             ``{"cell": {edge and operation: {"kernel", "norm": {"scale", "bias"}}}, "last_norm", "classifier", "classifier_bias"}``.
@@ -142,7 +140,7 @@ class ThinCellNetwork:
         return (*(jnp.where(counts, value, jnp.zeros_like(value)) for value, counts in read), last)
 
     def relu_units(self, wiring: Wiring, *, pixels: int = 9) -> Int[Array, ""] | int:
-        """Return the units that the released code hooks: those of one ReLU an executed convolution, and of the last ReLU."""
+        """Return the units that the released code hooks: those of one ReLU per executed convolution, and of the last ReLU."""
         return (live_operations(wiring)[:, _CONVOLUTIONS].sum() + 1) * pixels * self.channels
 
     def _run(self, params: PyTree, x: jax.Array, wiring: Wiring) -> tuple[Seen, jax.Array]:

@@ -53,7 +53,7 @@ def _presence(listed: list[Tensor], wiring: Wiring) -> Float[Array, " m"]:
     """Return 1 for every listed tensor that the wiring uses, 0 for the candidates it does not."""
     if isinstance(wiring, CellGenotype):
         return jnp.ones((len(listed),))
-    # The extra column is 1: it stands for the tensors that belong to no edge.
+    # The extra row and column are 1, for the tensors that belong to no edge.
     one_hot = jax.nn.one_hot(jnp.asarray(wiring), len(OPERATIONS), dtype=jnp.result_type(float))
     chosen = jnp.ones((len(EDGES) + 1, len(OPERATIONS) + 1)).at[:-1, :-1].set(one_hot)
     edges = np.array([len(EDGES) if tensor.edge is None else tensor.edge for tensor in listed])
