@@ -41,7 +41,7 @@ class _Compiled(NamedTuple):
     seconds: float
 
 
-def run(  # noqa: PLR0917
+def run(
     params: Any, data: Batch, key: jax.Array, code: jax.Array, *, measure: Any, network: Network, settings: tuple[tuple[str, Setting], ...]
 ) -> Any:
     """Compute the device part of a proxy: what is compiled once for a space."""
