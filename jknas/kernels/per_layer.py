@@ -1,7 +1,7 @@
-"""The layers that a score sums over: which arrays of a parameter tree are kernels, and how to sum over them.
+"""The layers that a score sums over: which arrays of a parameter tree are weights of layers, and how to sum over them.
 
-A *cut* (:data:`jknas.kernels.mgm.Layers`) takes a tree of parameters or of their gradients apart into stacks of equal layers,
-``(stack [l, ...], used [l])``; a layer whose ``used`` is 0 does not exist in the architecture and must not count.
+A *cut* (:data:`jknas.kernels.mgm.Layers`) divides a tree of parameters, or of their gradients, into stacks of equal layers,
+``(stack [l, ...], used [l])``. A layer whose ``used`` is 0 does not exist in the architecture and must not count.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Stack(NamedTuple):
     """Equal layers, flattened.
 
     Attributes:
-        entries: one row a layer, at least float32.
+        entries: one row per layer, at least float32.
         used: 1 for the layers that exist, 0 for the others.
     """
 
@@ -37,7 +37,7 @@ def stacks(layers: Layers, tree: PyTree) -> list[Stack]:
     """Cut a tree and flatten the layers.
 
     Raises:
-        ValueError: if there is no layer.
+        KernelError: there is no layer.
     """
     found = []
     for stack, used in layers(tree):
@@ -49,11 +49,11 @@ def stacks(layers: Layers, tree: PyTree) -> list[Stack]:
 
 
 def wide(values: jax.Array) -> jax.Array:
-    """Widen half-precision numbers, whose sums would lose their digits; leave others alone."""
+    """Widen half-precision numbers, whose sums would lose digits, to float32; return others unchanged."""
     return values if values.dtype.itemsize >= 4 else values.astype(jnp.float32)
 
 
 def sum_over_layers(values: Sequence[jax.Array], cut: Sequence[Stack]) -> Float[Array, ""]:
-    """Return the sum of one number a layer, ``[l]`` for every stack, over the layers that exist."""
+    """Return the sum of one number per layer, given as ``[l]`` for every stack, over the layers that exist."""
     parts = [jnp.sum(jnp.where(stack.used > 0, value, jnp.zeros_like(value))) for value, stack in zip(values, cut, strict=True)]
     return jnp.sum(jnp.stack(parts))

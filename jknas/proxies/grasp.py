@@ -21,20 +21,15 @@ Deviations:
     temperature. The network and the batch differ from zero-cost-nas as :mod:`jknas.proxies.measurements.batch_gradient` says.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply, Objective
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
-from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network, layers_of
-from jknas.proxies.measurements.forward import model
+from jknas.proxies.measurements.forward import on_networks
 from jknas.proxies.proxy import NetworkProxy
-from jknas.proxies.setup import Batch
 
 
 def grasp(
@@ -86,17 +81,9 @@ def grasp(
     return -inner_product(params, curved)
 
 
-def measure(
-    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, statistics: Statistics = "batch"
-) -> Float[Array, ""]:
-    """Return the score of a network; the key is not used."""
-    del key
-    return grasp(model(network, wiring, statistics), params, batch.x, batch.labels, layers=layers_of(network, wiring))
-
-
 PROXY = NetworkProxy(
     name="grasp",
-    measure=measure,
+    measure=on_networks(grasp),
     summary="-sum of weight x (Hessian x gradient): how the gradient's norm would change without each weight",
     reference="Wang et al., GraSP, ICLR 2020, arXiv:2002.07376, Eq. (8); as a score: Abdelfattah et al., ICLR 2021, arXiv:2101.08134",
     cost="1 backward pass, and 1 through a backward pass",

@@ -25,21 +25,16 @@ Deviations:
     does not choose have no gradient and are left out, where the released code raises an error.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply, Objective
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
-from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network, layers_of
-from jknas.proxies.measurements.forward import model
+from jknas.proxies.measurements.forward import on_networks
 from jknas.proxies.proxy import NetworkProxy
-from jknas.proxies.setup import Batch
 
 
 def zico(
@@ -94,25 +89,9 @@ def zico(
     return sum_over_layers([score(gradients) for gradients in jax.lax.map(entries, parts)], cut)
 
 
-def measure(
-    network: Network,
-    params: PyTree,
-    wiring: Any,
-    batch: Batch,
-    key: PRNGKeyArray,
-    *,
-    batches: int = 2,
-    statistics: Statistics = "batch",
-) -> Float[Array, ""]:
-    """Return the score of a network; the key is not used."""
-    del key
-    apply, layers = model(network, wiring, statistics), layers_of(network, wiring)
-    return zico(apply, params, batch.x, batch.labels, batches=batches, layers=layers)
-
-
 PROXY = NetworkProxy(
     name="zico",
-    measure=measure,
+    measure=on_networks(zico),
     summary="sum over the layers of the log of mean |gradient| over its standard deviation between mini-batches",
     reference="Li et al., ZiCo, ICLR 2023, arXiv:2301.11300",
     cost="1 backward pass of each of 2 mini-batches",

@@ -17,7 +17,7 @@ from jknas.networks import CellNetwork
 from jknas.networks.nasbench201.network import restrict
 from jknas.networks.nasbench201.torch_order import kernel_layers, tensors
 from jknas.proxies import Batch
-from jknas.proxies.measurements.batch_gradient import Saliency, measure, saliency
+from jknas.proxies.measurements.batch_gradient import Saliency, saliency
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 NAMES = {
@@ -29,6 +29,7 @@ NAMES = {
 }
 MIXED = CellGenotype(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "none", "avg_pool_3x3"))
 NETWORK = CellNetwork(2, 2, 4)
+measure = proxies.get("snip").measure
 
 
 def tiny_batch(n=4, classes=4, seed=0):

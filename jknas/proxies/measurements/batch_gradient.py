@@ -25,19 +25,16 @@ Deviations:
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply, Objective
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
-from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network, layers_of
-from jknas.proxies.measurements.forward import model
+from jknas.proxies.measurements.forward import on_networks
 from jknas.proxies.proxy import NetworkProxy
-from jknas.proxies.setup import Batch
 
 ZERO_COST = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021, arXiv:2101.08134"
 
@@ -97,13 +94,5 @@ def saliency(
     )
 
 
-def measure(
-    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, statistics: Statistics = "batch"
-) -> Saliency:
-    """Return the five sums of a network; the device part of the proxies. The key is not used."""
-    del key
-    return saliency(model(network, wiring, statistics), params, batch.x, batch.labels, layers=layers_of(network, wiring))
-
-
-row = functools.partial(NetworkProxy, measure=measure, cost="1 backward pass", settings={"statistics": "batch"})
+row = functools.partial(NetworkProxy, measure=on_networks(saliency), cost="1 backward pass", settings={"statistics": "batch"})
 """The row of a proxy that reads one of the five sums."""

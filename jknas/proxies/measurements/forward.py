@@ -8,8 +8,10 @@ from jaxtyping import Array, Float, PyTree
 from jknas.errors import ProxyError, choose
 from jknas.networks.families import require
 from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network
+from jknas.networks.network import Network, layers_of
 from jknas.networks.observation import ObservableNetwork
+from jknas.proxies.proxy import Setting
+from jknas.proxies.setup import Batch
 
 Model = Callable[[PyTree, Float[Array, "n h w c"]], Float[Array, "n k"]]
 
@@ -22,6 +24,24 @@ def model(network: Network, wiring: Any, statistics: Statistics) -> Model:
     """
     choose("statistics", statistics, ("example", "batch"), error=ProxyError)
     return lambda params, x: network.apply(params, x, wiring, statistics=statistics)
+
+
+def on_networks(score: Callable[..., PyTree], *, statistics: Statistics = "batch") -> Callable[..., PyTree]:
+    """Return the device part of a proxy from a score of any model.
+
+    Args:
+        score: ``score(apply, params, x, labels, *, layers, **settings)``.
+        statistics: default of the setting ``statistics``, see :func:`model`.
+    """
+
+    def measure(
+        network: Network, params: PyTree, wiring: Any, batch: Batch, key: Any, *, statistics: Statistics = statistics, **settings: Setting
+    ) -> PyTree:
+        del key
+        apply, layers = model(network, wiring, statistics), layers_of(network, wiring)
+        return score(apply, params, batch.x, batch.labels, layers=layers, **settings)
+
+    return measure
 
 
 def observable(network: Network, asked_by: str) -> ObservableNetwork:
