@@ -40,6 +40,8 @@ def test_parts(tmp_path):
     found = {"mgm": rng.uniform(0.4, 0.6, 50), "none_at_all": np.full(50, np.nan), "some": np.array([0.1, np.nan])}
     draw_subsamples({"cifar10": found, "cifar100": found}, tmp_path / "parts.png", tmp_path / "parts.svg", title="parts")
     assert {path.name for path in tmp_path.iterdir()} == {"parts.png", "parts.svg"}
+    assert (tmp_path / "parts.png").read_bytes()[:4] == b"\x89PNG"
+    assert all(word in (tmp_path / "parts.svg").read_text() for word in ("cifar10", "cifar100", "mgm", "none_at_all", "parts"))
 
 
 def test_refusals(tmp_path):

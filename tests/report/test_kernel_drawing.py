@@ -18,6 +18,10 @@ def test_is_written_with_the_spectrum_it_shows(tmp_path, suffix):
     path = tmp_path / f"kernel{suffix}"
     found = draw_kernel(kernel(6), path, title="six examples")
     assert path.stat().st_size > 1000
+    starts = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+    assert path.read_bytes().startswith(starts[suffix])
+    if suffix == ".svg":
+        assert "six examples" in path.read_text()
     np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(kernel(6)))
 
 
@@ -41,7 +45,10 @@ def test_the_order_rearranges_the_picture(tmp_path):
 def test_a_kernel_without_positive_eigenvalues_is_drawn_too(tmp_path, matrix):
     found = draw_kernel(matrix, tmp_path / "kernel.png")
     assert found.status in {"dead", "non_finite", "negative"}
-    assert (tmp_path / "kernel.png").exists()
+    draw_kernel(kernel(3), tmp_path / "usual.png")
+    page, usual = (np.asarray(Image.open(tmp_path / name).convert("L")) for name in ("kernel.png", "usual.png"))
+    assert (page < 128).sum() > 500  # axes and words
+    assert page.shape != usual.shape or (page != usual).any()
 
 
 def test_an_unknown_file_type_is_refused(tmp_path):
