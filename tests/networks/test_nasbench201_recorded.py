@@ -158,7 +158,8 @@ def both_grams(network, params, examples, genotype):
     }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "A_g01_allskip" else pytest.mark.slow) for name in SMALL + WIDE])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL + WIDE)
 def test_the_gram_matrix_of_fifty_examples_matches(fixtures_folder, float64, name):
     """What Eq. (15) averages, entry by entry: PyTorch recorded the gradients of batch-one passes."""
     recorded = recording(fixtures_folder, name)
