@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 from jknas import cli, data, proxies, spaces, tabular
@@ -158,7 +159,9 @@ class TestMadeUpScores:
         (parts,) = result(tmp_path)["parts"]
         assert (parts["repetitions"], parts["size"], len(parts["spearman"]["quick"])) == (50, size, 50)
         assert len(set(parts["spearman"]["quick"])) > 1
-        assert (tmp_path / "out" / "figures" / "parts.png").is_file()
+        page = np.asarray(Image.open(tmp_path / "out" / "figures" / "parts.png").convert("RGB"))
+        assert len(np.unique(page.reshape(-1, 3), axis=0)) > 3  # background, words and at least one curve
+        assert 0.005 < (page < 250).any(-1).mean() < 0.5
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

@@ -10,7 +10,7 @@ from compiling import quick_jit
 from golden import golden_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import SMALL, load, recording
+from recordings import SMALL, WIDE, load, recording
 from supernet import golden_supernet, mixture, recorded_supernet
 from tolerances import relative_error
 
@@ -226,7 +226,7 @@ def compare(recorded, kernels):
             assert found.status == "saturated", name
 
 
-CELLS = [name if name == "A_g06_mix5ops" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+CELLS = [name if name == "A_g06_mix5ops" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL + WIDE]
 
 
 @pytest.mark.usefixtures("float64")

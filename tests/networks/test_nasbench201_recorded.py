@@ -6,15 +6,18 @@ the same. The weights of the operations that a cell does not choose are random h
 
 import contextlib
 import functools
+import hashlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 from random_variables import completed
-from recordings import SMALL, WIDE, fifty_examples, recording
+from recordings import SMALL, WIDE, fifty_examples, load, recording
 from tolerances import assert_close, relative_error, tolerances
 
+from jknas.kernels import gram
 from jknas.networks.nasbench201.network import restrict
 from jknas.networks.nasbench201.torch_order import tensors
 from jknas.networks.torch_state import to_state_dict
@@ -59,6 +62,18 @@ def mean_gradient(network, params, examples, wiring, weight):
 def prepared(recorded):
     code = jnp.asarray(recorded.genotype.code, jnp.int32)
     return completed(recorded.network, recorded.variables()), code
+
+
+SEEDED = (*SMALL, *WIDE, "Z_zcnas_own_g00_allconv3", "Z_zcnas_own_g06_mix5ops", "_tenas_supernet_C3N1")
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_the_seeds_give_the_weights_that_were_recorded(fixtures_folder, name):
+    """The files hold a seed and a digest in place of weights drawn by PyTorch."""
+    arrays = load(fixtures_folder, name)
+    names = [str(line).rsplit(" ", 1)[0] for line in arrays["sd_shapes"]]
+    assert hashlib.sha256(b"".join(arrays[f"sd/{key}"].tobytes() for key in names)).hexdigest() == str(arrays["sd_sha256"])
+    assert all(arrays[f"sd/{key}"].dtype == np.float32 for key in names)
 
 
 @pytest.mark.parametrize("name", SMALL + WIDE)
@@ -128,6 +143,34 @@ def test_the_mean_gram_entry_is_the_squared_norm_of_the_mean_gradient(fixtures_f
             chosen = restrict(gradient, recorded.genotype)
             total = sum(float(np.square(np.asarray(leaf, np.float64)).sum()) for leaf in jax.tree.leaves(gradient))
             assert total == pytest.approx(sum(float(np.square(np.asarray(leaf, np.float64)).sum()) for leaf in jax.tree.leaves(chosen)))
+
+
+@functools.partial(quick_jit, static_argnums=(0, 3))
+def both_grams(network, params, examples, genotype):
+    """Return the kernels of the loss and of the sum of logits, ``[50, 50]``."""
+
+    def apply(params, x):
+        return network.apply(params, x, genotype, statistics="example")
+
+    x, y = examples
+    return {
+        "eq15_ce": gram(apply, params, x, objective="loss", labels=y).matrix,
+        "eq15_sum": gram(apply, params, x, objective="logits").matrix,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL + WIDE)
+def test_the_gram_matrix_of_fifty_examples_matches(fixtures_folder, float64, name):
+    """What Eq. (15) averages, entry by entry: PyTorch recorded the gradients of batch-one passes."""
+    recorded = recording(fixtures_folder, name)
+    found = both_grams(recorded.network, recorded.variables()["params"], fifty_examples(fixtures_folder), recorded.genotype)
+    for key, matrix in found.items():
+        assert relative_error(matrix, recorded.arrays[f"{key}/gram_f64"]) < tolerances().kernel, key
+        off_diagonal = (matrix.sum() - jnp.trace(matrix)) / (50 * 49)
+        mean = float(recorded.arrays[f"{key}/mean"])
+        assert float(off_diagonal) == pytest.approx(float(recorded.arrays[f"{key}/offdiag_mean"]), abs=tolerances().kernel * mean), key
+        assert float(matrix.mean()) == pytest.approx(mean, rel=tolerances().kernel), key
 
 
 @pytest.mark.slow

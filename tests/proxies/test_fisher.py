@@ -9,7 +9,7 @@ import pytest
 from compiling import quick_jit
 from golden import golden_images, golden_labels, golden_variables
 from random_variables import completed, random_variables
-from recordings import SMALL, recording
+from recordings import SMALL, WIDE, recording
 
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
@@ -85,7 +85,7 @@ def test_the_definition_layer_by_layer(rng, wiring):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL + WIDE)
 def test_the_recorded_values(fixtures_folder, name):
     recorded = recording(fixtures_folder, name)
     params = completed(recorded.network, recorded.variables())["params"]
