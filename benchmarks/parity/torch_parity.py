@@ -1,6 +1,6 @@
 """Does jknas compute what PyTorch computes, and at what cost?
 
-Question: the same weights (:mod:`jknas.networks.nasbench201.torch_weights`) and the same images in both libraries, one process. For each
+Question: the same weights (:mod:`jknas.networks.torch_state`) and the same images in both libraries, one process. For each
 cell, in float32 and float64: the largest absolute difference, the largest difference relative to the largest entry, and the seconds of
 both sides. The quantities:
     logits, loss, gradient      one training-mode forward and backward pass of the batch
@@ -10,7 +10,7 @@ both sides. The quantities:
     regions                     TE-NAS's count for its thin network on 3,000 patches, by the released formula
 Expected: relative differences below 1e-12 in float64 (condition number 1e-10) and below 1e-3 in float32, where a ReLU near zero may switch;
 equal region counts in float64.
-Command: python benchmarks/torch_parity.py [--channels 16] [--cells 1] [--batch 8] [--repeats 3] [--threads 1]
+Command: python -m benchmarks.parity.torch_parity [--channels 16] [--cells 1] [--batch 8] [--repeats 3] [--threads 1]
 Needs: pip install -e ".[torch]". About six minutes on one CPU core, most of it compilation; no accelerator. Both libraries are pinned to
 --threads cores (Linux). Read the ratios: they vary by 10 %, seconds by more.
 """
@@ -23,17 +23,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import measure
 import numpy as np
 import torch
-import torch_reference
-from jknas.networks.nasbench201.torch_weights import tensors, to_state_dict
 from torch.nn import functional
 
+from benchmarks import measure
+from benchmarks.speed import torch_reference
 from jknas.kernels import linear_regions, mgm, ntk_coupled, spectrum
 from jknas.networks import CellNetwork
 from jknas.networks.nasbench201.cell import edge_name
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
+from jknas.networks.nasbench201.torch_order import tensors
+from jknas.networks.torch_state import to_state_dict
 from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 from jknas.spaces.nasbench201.index import genotype_at
 
@@ -238,7 +239,7 @@ def main() -> None:
                 found = measured(made(network, genotype, chosen.batch, dtype), chosen.repeats)
                 rows += [{"cell": cell, "genotype": str(genotype), "dtype": dtype, **row} for row in found]
                 print(table(rows[-len(found) :]), flush=True)
-        measure.record("torch_parity", {"seed": SEED, **vars(chosen), "rows": rows}, extra_versions={"torch": torch.__version__})
+        measure.record("parity/torch_parity", {"seed": SEED, **vars(chosen), "rows": rows}, extra_versions={"torch": torch.__version__})
     print(table(rows))
 
 
