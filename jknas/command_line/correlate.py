@@ -251,7 +251,7 @@ def _pairs(data: list[str], target: list[str] | None, benchmark: "TabularBenchma
     if not images:
         raise CommandError("--data names no data set; see `jknas data list`.")
     if isinstance(benchmark, AccuracyTable):
-        columns = [_Against(benchmark.target(name)) for name in named or [None]]
+        columns = [_Against(benchmark.target(name)) for name in named] or [_Against(benchmark.target(None))]
         return dict.fromkeys(images, columns)
     for name in named:
         choose("data set of --target", name, tuple(PROTOCOLS), error=TabularError)
