@@ -193,7 +193,7 @@ def convolved(kind: str, x: Array, weights: Weights) -> Array:
         return x
     kernel = lax.stop_gradient(weights.kernel.astype(x.dtype))
     if kind == "classifier":
-        return x @ kernel + lax.stop_gradient(weights.bias.astype(x.dtype))  # type: ignore[union-attr]
+        return x @ kernel + lax.broadcast_to_rank(lax.stop_gradient(weights.bias.astype(x.dtype)), 2)  # type: ignore[union-attr]
     if kind == "downsample":
         x = average_pool_2x2(x)
     elif kind != "stem":

@@ -23,6 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import NetworkError
@@ -71,7 +72,7 @@ class _Macro(nn.Module):
         pooled = jax.nn.relu(x).mean((1, 2))
         weights = declare(self, "classifier", 4 * self.channels, self.classes)
         bias = declare(self, "classifier_bias", self.classes)
-        return pooled @ weights.astype(x.dtype) + bias.astype(x.dtype)
+        return pooled @ weights.astype(x.dtype) + lax.broadcast_to_rank(bias.astype(x.dtype), 2)
 
 
 @dataclass(frozen=True)
