@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
 __all__ = ["augment", "cut_out", "draw_centres", "draw_words", "normalise", "pixel_constants", "shuffled"]
@@ -29,7 +30,7 @@ def draw_words(key: jax.Array, count: int) -> Words:
 def draw_centres(key: jax.Array, images: Any) -> Int[Array, "n 2"]:
     """Draw the row and column around which :func:`cut_out` cuts each of the images ``[n, h, w, c]``; every pixel is equally likely."""
     count, *extents, _ = images.shape
-    return (jax.random.bits(key, (count, 2), jnp.uint32) % jnp.asarray(extents, jnp.uint32)).astype(jnp.int32)
+    return (jax.random.bits(key, (count, 2), jnp.uint32) % jnp.asarray([extents], jnp.uint32)).astype(jnp.int32)
 
 
 def shuffled(words: Words) -> Int[Array, " n"]:
@@ -69,7 +70,7 @@ def pixel_constants(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def normalise(images: UInt8[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"]) -> Float[Array, "n h w c"]:
     """Normalise pixels with :func:`pixel_constants`."""
-    return images.astype(scale.dtype) * scale - shift
+    return images.astype(scale.dtype) * lax.broadcast_to_rank(scale, 4) - lax.broadcast_to_rank(shift, 4)
 
 
 def cut_out(x: Float[Array, "n h w c"], centres: Int[Array, "n 2"], *, side: int) -> Float[Array, "n h w c"]:

@@ -6,6 +6,7 @@ The pooling has stride 3 for the CIFAR networks and 2 for the ImageNet ones, whi
 """
 
 import jax
+from jax import lax
 
 from jknas.errors import NetworkError
 from jknas.networks.darts.operations import pointwise
@@ -54,4 +55,4 @@ def run_auxiliary(stem: Stem, weights: WeightTree, x: jax.Array) -> tuple[jax.Ar
         y, moments = batch_norm(y, weights["second"]["norm"], "batch")
         averages["second"] = {"norm": moved(weights["second"]["norm"], moments)}
     y = jax.nn.relu(y)[:, 0, 0]
-    return y @ weights["classifier"].astype(x.dtype) + weights["classifier_bias"].astype(x.dtype), averages
+    return y @ weights["classifier"].astype(x.dtype) + lax.broadcast_to_rank(weights["classifier_bias"].astype(x.dtype), 2), averages

@@ -39,7 +39,7 @@ def _correlate(padded: jax.Array, kernel: jax.Array, stride: int, dilation: int,
     weights = kernel.reshape(-1, kernel.shape[-1])
     taps = window_taps(padded, len(kernel), stride, dilation, extents)
     # In a buffer of its own: what comes behind would compute the sum once a use.
-    return lax.optimization_barrier(functools.reduce(jnp.add, (tap * weights[at] for at, tap in enumerate(taps))))
+    return lax.optimization_barrier(functools.reduce(jnp.add, (tap * lax.broadcast_to_rank(weights[at], 4) for at, tap in enumerate(taps))))
 
 
 def pad(x: jax.Array, padding: int, fill: float = 0.0) -> jax.Array:

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
@@ -235,7 +236,8 @@ class DartsNetwork(MacroNetwork):
             averages["cells"][run.name] = found
             if auxiliary and run.last == self.reductions[-1]:
                 side, averages["auxiliary"] = run_auxiliary(self.stem, weights["auxiliary"], last)
-        logits = last.mean((1, 2)) @ params["classifier"].astype(x.dtype) + params["classifier_bias"].astype(x.dtype)
+        bias = lax.broadcast_to_rank(params["classifier_bias"].astype(x.dtype), 2)
+        logits = last.mean((1, 2)) @ params["classifier"].astype(x.dtype) + bias
         return logits, side, {**batch_stats, **averages}
 
     # ---- checks

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
@@ -87,7 +88,7 @@ def run_cells(weights: Mapping[str, Any], x: jax.Array, mixture: jax.Array, stat
 def logits_of(params: Mapping[str, Any], last: jax.Array) -> jax.Array:
     """Return the logits from what the last ReLU reads."""
     pooled = jax.nn.relu(last).mean((1, 2))
-    return pooled @ params["classifier"].astype(last.dtype) + params["classifier_bias"].astype(last.dtype)
+    return pooled @ params["classifier"].astype(last.dtype) + lax.broadcast_to_rank(params["classifier_bias"].astype(last.dtype), 2)
 
 
 def check_params(params: Mapping[str, Any]) -> None:

@@ -88,7 +88,7 @@ def normalise_forward(
     inverse = lax.rsqrt(variance + EPSILON)
     folded = _folded(x)
     centred = folded - _per_column(mean, folded)
-    y = centred * _per_column(inverse * scale, folded) + _per_column(shift, folded)
+    y = centred * _per_column(inverse * lax.broadcast_to_rank(scale, 4), folded) + lax.broadcast_to_rank(_per_column(shift, folded), 4)
     return (y.reshape(x.shape), mean, variance), (x, scale, mean, inverse)
 
 
@@ -103,7 +103,7 @@ def normalise_backward(
     total = _sum(cotangent, axes, channels)
     along = _sum(cotangent * centred, axes, channels) * inverse
     slope = _per_column(inverse * along / count, folded)
-    dx = _per_column(inverse * scale, folded) * (cotangent - _per_column(total / count, folded) - centred * slope)
+    dx = _per_column(inverse * lax.broadcast_to_rank(scale, 4), folded) * (cotangent - _per_column(total / count, folded) - centred * slope)
     return dx.reshape(x.shape), jnp.sum(along, (0, 1, 2)), jnp.sum(total, (0, 1, 2))
 
 
@@ -115,4 +115,4 @@ def normalise_running(
 ) -> Float[Array, "n h w c"]:
     """Normalise with stored averages (evaluation mode)."""
     gain = scale * lax.rsqrt(variance + EPSILON)
-    return x * gain + (shift - mean * gain)
+    return x * lax.broadcast_to_rank(gain, 4) + lax.broadcast_to_rank(shift - mean * gain, 4)

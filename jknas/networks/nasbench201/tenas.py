@@ -22,6 +22,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
@@ -123,7 +124,7 @@ class ThinCellNetwork:
             TypeError: if the wiring is a string.
         """
         pooled = jax.nn.relu(self._run(params, x, wiring)[1]).mean((1, 2))
-        return pooled @ params["classifier"].astype(x.dtype) + params["classifier_bias"].astype(x.dtype)
+        return pooled @ params["classifier"].astype(x.dtype) + lax.broadcast_to_rank(params["classifier_bias"].astype(x.dtype), 2)
 
     def activations(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> tuple[Float[Array, "n h w c"], ...]:
         """Return the inputs of the ReLUs of all executed operations, each node once, and that of the last ReLU.
