@@ -18,7 +18,7 @@ import pathlib
 import numpy as np
 
 from benchmarks import measure
-from jknas import tabular
+from jknas import spaces, tabular
 from jknas.ranking import metrics
 from jknas.scoring.store import Store
 from jknas.search import scored_pool
@@ -53,7 +53,7 @@ def main() -> None:
         parser.error(f"{options.db}: no such file; score architectures with `jknas score --db` first")
     table = tabular.load()
     with Store(options.db) as store:
-        scores = scored_pool(store, proxy="mgm", dataset=options.images)
+        scores = scored_pool(store, space=spaces.get("nasbench201"), proxy="mgm", dataset=options.images)
     cells = [genotype for genotype in table.genotypes()[:1000] if genotype in scores]
     if len(cells) < options.sample:
         parser.error(f"{len(cells)} of the first 1,000 architectures are scored; {options.sample} are wanted")

@@ -20,7 +20,8 @@ from benchmarks import measure
 from benchmarks.ranking.mgm_correlation import accuracies
 from jknas import data, spaces
 from jknas.ranking import metrics
-from jknas.search.pruning.measuring import Measure, Measurer
+from jknas.search.pruning.measure import Measure
+from jknas.search.pruning.measuring import Measurer
 from jknas.search.pruning.supernets import supernet
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     space, dataset = spaces.get("nasbench201"), data.load(options.data, limit=(10_000, 1))
     drawn = space.sample(np.random.default_rng(options.seed), 2 * options.sample, unique=True)
     genotypes = [genotype for genotype in drawn if not space.is_dead(genotype)][: options.sample]
-    net = supernet("nasbench201", classes=10, input_channels=3)
+    net = supernet(space, classes=10, input_channels=3)
     found: dict[str, list[list[float]]] = {}
     seconds: dict[str, float] = {}
     for statistics in ("example", "batch"):

@@ -34,6 +34,10 @@ from benchmarks import measure
 from jknas import search, tabular
 from jknas.report.anytime_drawing import draw_anytime
 from jknas.search.anytime import Band, Curve, band, curve_of
+from jknas.search.methods.bohb import Bohb
+from jknas.search.methods.evolution import Evolution
+from jknas.search.methods.random import RandomSearch
+from jknas.search.methods.reinforce import Reinforce
 
 PUBLISHED: Mapping[str, Mapping[str, list[float]]] = {
     "random": {"cifar10": [93.70, 0.36], "cifar100": [71.04, 1.07], "imagenet16-120": [44.57, 1.25]},
@@ -48,15 +52,15 @@ SLOW = ("reinforce, learning rate 0.01", "reinforce, learning rate 0.5", "bohb")
 CAP = 400  # more architectures than fit into 12,000 s: the cheapest takes about 55
 
 
-def methods(budget: float) -> dict[str, search.Method]:
+def methods(budget: float) -> dict[str, search.SearchMethod]:
     """Return the rivals by name."""
     spent: dict[str, Any] = {"seconds": budget, "overflow": "discard"}
     return {
-        "random": search.random_search(topk=max(CAP, int(budget / 30)), **spent),
-        "evolution": search.evolution(evaluations=None, **spent),
-        "reinforce, learning rate 0.01": search.reinforce(learning_rate=0.01, evaluations=None, **spent),
-        "reinforce, learning rate 0.5": search.reinforce(learning_rate=0.5, evaluations=None, **spent),
-        "bohb": search.bohb(evaluations=None, **spent),
+        "random": RandomSearch(topk=max(CAP, int(budget / 30)), **spent),
+        "evolution": Evolution(evaluations=None, **spent),
+        "reinforce, learning rate 0.01": Reinforce(learning_rate=0.01, evaluations=None, **spent),
+        "reinforce, learning rate 0.5": Reinforce(learning_rate=0.5, evaluations=None, **spent),
+        "bohb": Bohb(evaluations=None, **spent),
     }
 
 
@@ -75,22 +79,21 @@ def best_of(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_000) 
     return spread(list(tested[drawn[np.arange(draws), judged[drawn].argmax(1)]]))
 
 
-def rival(method: search.Method, table: tabular.Table, dataset: str, seeds: int) -> tuple[dict[str, Any], list[Curve]]:
+def rival(method: search.SearchMethod, table: tabular.Table, dataset: str, seeds: int) -> tuple[dict[str, Any], list[Curve]]:
     """Run one rival on one data set over many seeds, and look what it finds up for all."""
-    parse = search.TableProblem(table=table, dataset=dataset, seed=0).space.parse
 
-    def tested(text: str, on: str = dataset) -> float:
-        return table.accuracy(parse(text), dataset=tabular.PROTOCOLS[on].reports.dataset, split="test", epochs=200, seeds="mean").mean / 100
+    def tested(genotype: Any, on: str = dataset) -> float:
+        return table.accuracy(genotype, dataset=tabular.PROTOCOLS[on].reports.dataset, split="test", epochs=200, seeds="mean").mean / 100
 
     start, validations, evaluations, curves = time.perf_counter(), [], [], []
     tests: dict[str, list[float]] = {name: [] for name in tabular.PROTOCOLS}
     for seed in range(seeds):
-        state = search.run(method, search.TableProblem(table=table, dataset=dataset, seed=seed)).state
-        winner = state["candidates"][state["winner"]]
+        result = search.run(method, search.TableProblem(table=table, dataset=dataset, seed=seed))
+        state, winner = result.state, result.winner
         for name, values in tests.items():
-            values.append(100 * tested(winner["genotype"], name))
-        validations.append(100 * winner["training"]["validation_accuracy"])
-        evaluations.append(len(state["chosen"]))
+            values.append(100 * tested(winner.genotype, name))
+        validations.append(100 * winner.training.validation_accuracy)
+        evaluations.append(len(state.chosen))
         curves.append(curve_of(state, tested))
     row = {
         "test": {name: spread(values) for name, values in tests.items()},

@@ -34,6 +34,12 @@ from benchmarks import measure, readme_tables
 from jknas import proxies, search, spaces, tabular
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.search import scored_pool
+from jknas.search.methods.best_by_proxy import BestByProxy
+from jknas.search.methods.bohb import Bohb
+from jknas.search.methods.evolution import Evolution
+from jknas.search.methods.knas import Knas
+from jknas.search.methods.random import RandomSearch
+from jknas.search.methods.reinforce import Reinforce
 from jknas.tabular.accounting import ACCOUNTINGS
 
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
@@ -60,16 +66,16 @@ NATURE = {"NASWOT": 1, "KNAS k=20": 20, "KNAS k=40": 40}
 Scores = Mapping[Any, ScoreRecord]
 
 
-def methods() -> dict[str, tuple[search.Method, str | None]]:
+def methods() -> dict[str, tuple[search.SearchMethod, str | None]]:
     """Return the rows that are searches, each with the proxy whose scores it needs."""
     return {
-        "RS": (search.random_search(topk=100), None),
-        "RL": (search.reinforce(evaluations=100), None),
-        "REA": (search.evolution(evaluations=100), None),
-        "BOHB": (search.bohb(evaluations=100), None),
-        "NASWOT": (search.best_by_proxy(samples=100, train=True), "naswot"),
-        "KNAS k=20": (search.knas(samples=100, topk=20), "mgm"),
-        "KNAS k=40": (search.knas(samples=100, topk=40), "mgm"),
+        "RS": (RandomSearch(topk=100), None),
+        "RL": (Reinforce(evaluations=100), None),
+        "REA": (Evolution(evaluations=100), None),
+        "BOHB": (Bohb(evaluations=100), None),
+        "NASWOT": (BestByProxy(samples=100, train=True), "naswot"),
+        "KNAS k=20": (Knas(samples=100, topk=20), "mgm"),
+        "KNAS k=40": (Knas(samples=100, topk=40), "mgm"),
     }
 
 
@@ -78,13 +84,13 @@ def spread(values: list[float]) -> list[float]:
     return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
 
 
-def searched(make: Callable[[int], search.TableProblem], method: search.Method, runs: int) -> dict[str, Any]:
+def searched(make: Callable[[int], search.TableProblem], method: search.SearchMethod, runs: int) -> dict[str, Any]:
     """Run a search for many seeds: accuracy, and time in both accountings."""
     accuracies, seconds = [], {name: [] for name in ACCOUNTINGS}
     for seed in range(runs):
         problem = make(seed)
         state = search.run(method, problem).state
-        accuracies.append(100 * state["test"]["accuracy"])
+        accuracies.append(100 * state.test.accuracy)
         for name, accounting in ACCOUNTINGS.items():
             seconds[name].append(cost(problem, state, accounting, of_candidates=method.name == "knas"))
     return {
@@ -98,7 +104,7 @@ def searched(make: Callable[[int], search.TableProblem], method: search.Method, 
 def cost(problem: search.TableProblem, state: Any, accounting: Any, *, of_candidates: bool) -> float:
     """Return what the evaluations of a search cost; KNAS trains its candidates for 20 epochs. Scores are not in it."""
     seconds = accounting.candidate_seconds if of_candidates else accounting.seconds
-    cells = (problem.space.parse(state["candidates"][place]["genotype"]) for place in state["chosen"])
+    cells = (state.candidates[place].genotype for place in state.chosen)
     return sum(seconds(problem.table, cell, problem.dataset) for cell in cells)
 
 
@@ -109,7 +115,7 @@ def scores_of(store: Store, dataset: str, options: argparse.Namespace) -> dict[s
     for proxy in ("mgm", "naswot"):
         held = {record.key.dataset.partition("@")[0] for record in store.records(proxy=proxy)}
         named = next((name for name in wanted if name in held), None)
-        found[proxy] = None if named is None else scored_pool(store, proxy=proxy, dataset=named)
+        found[proxy] = None if named is None else scored_pool(store, space=spaces.get("nasbench201"), proxy=proxy, dataset=named)
     return found
 
 

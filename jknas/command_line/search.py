@@ -11,7 +11,7 @@ from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_table import draw_course, table_problem
-from jknas.errors import CommandError
+from jknas.errors import CommandError, DrawingError
 
 
 def command(
@@ -51,7 +51,7 @@ def command(
     json: options.Json = False,
     **given: Any,
 ) -> None:
-    """Search for an architecture; write DIR/result.json, DIR/cell.svg, DIR/cell.png and DIR/scores.sqlite; with --table a curve."""
+    """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve."""
     options.use_compile_cache(compile_cache)
     from jknas import search, spaces
 
@@ -106,19 +106,32 @@ def command(
         watch = _watcher(bars, epochs)
         result = search.run(made, problem, checkpoint=place / "checkpoint", resume=resume, budget=budget, on_event=watch)
         record = search.as_record(result)
+        if parts and result.complete:
+            _save_weights(result, problem, place)
     write_json_file(place / "result.json", record)
-    _draw(record, place, chosen)
+    try:
+        _draw(record, place, chosen)
+    except DrawingError as error:  # a space whose cells are no graphs
+        bars.note(f"nothing is drawn: {error}")
     if table_of is not None:
         draw_course(result, place, title=_title(record))
     if json:
         print_json(record)
     else:
-        _report(record, place)
-        if not result.complete:
-            show(f"the budget was spent before the search was complete; {advice}")
+        _report(record, place, "" if result.complete else f"the budget was spent before the search was complete; {advice}")
 
 
 with_hyper_parameters(command)
+
+
+def _save_weights(result: Any, problem: Any, place: Path) -> None:
+    """Write the weights of a trained winner beside the result."""
+    winner = result.winner
+    if winner is None or winner.training is None or (variables := result.evaluator.variables(winner.genotype)) is None:
+        return
+    from jknas.training.weights import save_weights
+
+    save_weights(place, problem.network, winner.genotype, variables, space=problem.space.name, dataset=problem.dataset)
 
 
 def _trainable(network: Any, recipe: Any) -> Any:
@@ -177,7 +190,7 @@ def _title(record: dict[str, Any]) -> str:
     return f"{record['method']} on {record['dataset']['name']}{tested}"
 
 
-def _report(record: dict[str, Any], place: Path) -> None:
+def _report(record: dict[str, Any], place: Path, note: str) -> None:
     from jknas.scoring.record import STATUSES
 
     counts, null, timing = record["counts"], record["null_model"], record["timing"]
@@ -201,3 +214,5 @@ def _report(record: dict[str, Any], place: Path) -> None:
     rows["seconds"] = f"{record['seconds']:.1f}: " + ", ".join(f"{name} {value:.1f}" for name, value in timing.items())
     rows["files"] = place / "result.json"
     show(table(f"{record['method']} on {record['dataset']['name']}", rows))
+    if note:
+        show(note)

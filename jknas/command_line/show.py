@@ -12,15 +12,10 @@ from jknas.command_line.output import print_json, show, table
 def describe(space: Any, genotype: Any, *, channels: int, cells: int, classes: int, resolution: int) -> dict[str, Any]:
     """Return the facts about a genotype, as plain data."""
     size = {"channels": channels, "cells": cells, "classes": classes}
-    index = {}
-    if space.name == "nasbench201":
-        from jknas.spaces.nasbench201.index import index_of
-
-        index = {"index": index_of(genotype)}
     return {
         "genotype": str(genotype),
         "space": space.name,
-        **index,
+        **({} if space.index is None else {"index": space.index.of(genotype)}),
         "code": list(genotype.code),
         "canonical": str(space.canonical(genotype)),
         "dead": space.is_dead(genotype),
@@ -38,14 +33,12 @@ def command(
     space: options.Space = "nasbench201",
     out: Annotated[Path | None, typer.Option("--out", help="draw the cell into this file, .svg or .png")] = None,
     channels: options.Channels = 16,
-    cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells in each stage (5 by default); of darts, in all (8)")] = None,
+    cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells of the network (as usual in the space)")] = None,
     classes: Annotated[int, typer.Option("--classes", min=1, help="classes of the classifier")] = 10,
     resolution: Annotated[int, typer.Option("--resolution", min=1, help="height and width of the images, for the MACs")] = 32,
-    seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
     """Print parameters, MACs, canonical form and published index of a cell, and draw it."""
-    del seed  # nothing is drawn at random; taken so that every command takes it
     from jknas import spaces
 
     chosen = spaces.get(space)
@@ -66,13 +59,13 @@ def command(
         "dead": "yes: the output does not depend on the input" if facts["dead"] else "no",
         "parameters": f"{facts['parameters']:,}",
         "MACs": f"{facts['macs']:,} at {resolution}x{resolution}",
-        "network": f"{channels} channels, {depth} cells{' a stage' if 'index' in facts else ''}, {classes} classes",
+        "network": f"{channels} channels, {depth} {chosen.cells_unit}, {classes} classes",
     }
     show(table(space, rows | ({"drawing": facts["drawing"]} if out is not None else {})))
 
 
 def _title(arch: str, facts: dict[str, Any]) -> str:
-    """The published index; without one, the name under which the genotype was asked for."""
+    """Return the published index; without one, the name under which the genotype was asked for."""
     if "index" in facts:
         return f"#{facts['index']}"
     return arch.strip() if arch.strip().isidentifier() else facts["space"]
