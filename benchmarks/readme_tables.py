@@ -206,7 +206,8 @@ def darts_correlation() -> str:
     """Return how scores rank trained DARTS architectures."""
     found = result("ranking/darts_correlation")["correlation"]
     return lined(
-        ["score", "Spearman", "tau"], [[named(name), interval(row["spearman"]), interval(row["kendall_tau_b"])] for name, row in found.items()]
+        ["score", "Spearman", "tau"],
+        [[named(name), interval(row["spearman"]), interval(row["kendall_tau_b"])] for name, row in found.items()],
     )
 
 

@@ -20,9 +20,9 @@ import pathlib
 from collections import Counter
 from typing import Any
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces
 from jknas.errors import ProxyError
 from jknas.proxies import Proxy

@@ -11,7 +11,21 @@ from matplotlib import pyplot as plt
 
 HERE = pathlib.Path(__file__).parent
 NULL = "params"
-SHOWN = ("az_nas", "meco", "tenas_rank_sum", "swap", "zico", "naswot", NULL, "ntk_condition", "synflow", "jacob_cov", "mgm", "snip", "random")
+SHOWN = (
+    "az_nas",
+    "meco",
+    "tenas_rank_sum",
+    "swap",
+    "zico",
+    "naswot",
+    NULL,
+    "ntk_condition",
+    "synflow",
+    "jacob_cov",
+    "mgm",
+    "snip",
+    "random",
+)
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ import argparse
 import os
 import pathlib
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import tabular
 from jknas.ranking import metrics
 from jknas.scoring.store import Store
@@ -84,7 +84,9 @@ def main() -> None:
     settings = {"images": key.dataset, "settings": key.settings, "seed": key.seed, "scored": len(cells)}
     settings |= {"repetitions": options.repetitions, "sample": options.sample, "dead": int(np.isnan(mgm).sum())}
     published = {"validation accuracy": [0.55, 0.56], "negative training loss": 0.53}
-    measure.record("ranking/figure2", {"question": "Spearman correlation over repetitions", **settings, "published": published, "spearman": result})
+    measure.record(
+        "ranking/figure2", {"question": "Spearman correlation over repetitions", **settings, "published": published, "spearman": result}
+    )
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. About 25 minutes on two busy CP
 import argparse
 import pathlib
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_together

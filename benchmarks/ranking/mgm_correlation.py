@@ -13,9 +13,9 @@ import gzip
 import os
 import pathlib
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_many

@@ -19,9 +19,9 @@ import argparse
 import pathlib
 import statistics
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
 from jknas.ranking import aggregates, correlation
 from jknas.scoring.scorer import make_scorer, score_together, sharing

@@ -15,11 +15,11 @@ import os
 import pathlib
 import time
 
-from benchmarks import measure
 import numpy as np
-from benchmarks.ranking.mgm_correlation import accuracies
 from scipy import stats
 
+from benchmarks import measure
+from benchmarks.ranking.mgm_correlation import accuracies
 from jknas import data, spaces
 from jknas.ranking import metrics
 from jknas.search.pruning.measuring import Measure, Measurer

@@ -10,7 +10,6 @@ import argparse
 import os
 
 from benchmarks import measure
-
 from jknas import data, search, spaces
 from jknas.networks.families import network_for
 from jknas.training import Recipe

@@ -29,9 +29,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import search, tabular
 from jknas.report.anytime_drawing import draw_anytime
 from jknas.search.anytime import Band, Curve, band, curve_of

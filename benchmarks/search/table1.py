@@ -29,9 +29,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks import measure, readme_tables
 import numpy as np
 
+from benchmarks import measure, readme_tables
 from jknas import proxies, search, spaces, tabular
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.search.scored_pool import scored_pool
@@ -205,9 +205,7 @@ def main() -> None:
         name: {"test": dict(zip(DATASETS, numbers, strict=True)), "seconds": times} for name, (numbers, times) in PUBLISHED.items()
     }
     question = "200-epoch test accuracy in percent, [mean, standard deviation] over runs"
-    measure.record(
-        "search/table1", {"question": question, "source": table.name, "published": published, "table": columns}
-    )
+    measure.record("search/table1", {"question": question, "source": table.name, "published": published, "table": columns})
     print(readme_tables.table1())
 
 

@@ -3,7 +3,8 @@
 Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, beside the
 published 93.9 / 71.24 / 42.38, beside random cells (the best of k by 12-epoch validation accuracy) and beside the largest network of the
 space. Expected: above a random cell, not above counting parameters.
-Command: JKNAS_DATA=FOLDER python -m benchmarks.search.tenas_search [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
+Command: JKNAS_DATA=FOLDER python -m benchmarks.search.tenas_search [--variant released]
+[--statistics example] [--draws repeat] [--seeds 0,1,2]
 Adds its runs to tenas_search.json. An interrupted search goes on from its checkpoint (tenas_runs, not committed).
 Needs nasbench201.csv.gz and CIFAR-10 in FOLDER. On two quiet CPU cores about one minute a search with --statistics example; with
 --statistics batch about 13 minutes with --draws repeat, twice that with --draws removal.
@@ -14,10 +15,10 @@ import json
 import os
 import pathlib
 
-from benchmarks import measure
 import numpy as np
-from benchmarks.ranking.mgm_correlation import COLUMNS, rows_of
 
+from benchmarks import measure
+from benchmarks.ranking.mgm_correlation import COLUMNS, rows_of
 from jknas import data, search, spaces
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.training import Recipe

@@ -14,8 +14,8 @@ import subprocess
 import sys
 
 import jax
-from benchmarks import measure
 
+from benchmarks import measure
 from jknas.kernels.gram import gram
 from jknas.networks import CellNetwork
 from jknas.spaces.nasbench201.genotype import CellGenotype
@@ -47,7 +47,9 @@ def main() -> None:
         return
     found = {}
     for method, n in (("one_pass", 64), ("one_pass", 128), ("one_pass", 256), ("jacobian", 64), ("jacobian", 128)):
-        run = subprocess.run([sys.executable, "-m", "benchmarks.speed.gram_memory", "--one", str(n), method], check=True, capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-m", "benchmarks.speed.gram_memory", "--one", str(n), method], check=True, capture_output=True, text=True
+        )
         found[f"{method}, N={n}"] = json.loads(run.stdout)
         print(method, n, found[f"{method}, N={n}"], flush=True)
     network = CellNetwork()

@@ -20,13 +20,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from benchmarks import measure
 import numpy as np
 import torch
+
+from benchmarks import measure
 from benchmarks.speed import torch_reference
 from benchmarks.speed.mgm_speed import CELLS, step_function
 from benchmarks.speed.plain_network import plain_network
-
 from jknas.kernels.gram import gram
 from jknas.kernels.neural_tangents.empirical import neural_tangents_gram
 from jknas.networks import CellNetwork, restrict

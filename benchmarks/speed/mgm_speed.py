@@ -15,11 +15,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from benchmarks import measure
 import numpy as np
 import torch
-from benchmarks.speed import torch_reference
 
+from benchmarks import measure
+from benchmarks.speed import torch_reference
 from jknas.kernels.mgm import mgm
 from jknas.networks import CellNetwork, restrict
 from jknas.spaces.nasbench201.genotype import CellGenotype

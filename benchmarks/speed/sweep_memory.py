@@ -9,9 +9,9 @@ import argparse
 import pathlib
 import tempfile
 
-from benchmarks import measure
 import numpy as np
 
+from benchmarks import measure
 from jknas import data, proxies, spaces
 from jknas.scoring.scorer import make_scorer, score_many
 from jknas.scoring.store import Store

@@ -15,7 +15,6 @@ import os
 import pathlib
 
 from benchmarks import measure
-
 from jknas import data
 from jknas.networks import CellNetwork
 from jknas.spaces.nasbench201.index import genotype_at
