@@ -74,7 +74,7 @@ def proxies() -> str:
 
 def choice() -> str:
     """Return the rows of the study that the front page shows."""
-    return study("ranking/proxy_study", ("az_nas", "meco", "tenas_rank_sum", "zico", "naswot", "params", "mgm", "random"))
+    return study("ranking/proxy_study", ("az_nas", "meco", "zico", "naswot", "params", "mgm"))
 
 
 def published() -> str:
@@ -105,7 +105,13 @@ def estimators() -> str:
         means = [
             sum(values) / len(values) for values in (*facts["spearman"].values(), facts["reliability"], facts["with_one_example_norm"])
         ]
-        rows.append([name, *(number(mean) for mean in means), f"{100 * facts['negative_share']:.0f} %"])
+        rows.append(
+            [
+                name.replace("parameters a layer", "parameters per layer"),
+                *(number(mean) for mean in means),
+                f"{100 * facts['negative_share']:.0f} %",
+            ]
+        )
     return lined(head, rows)
 
 
