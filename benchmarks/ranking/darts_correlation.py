@@ -22,11 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure
-<<<<<<< HEAD
 from jknas import data, proxies, spaces, tabular
-=======
-from jknas import data, proxies, spaces
->>>>>>> h-docs
 from jknas.errors import ProxyError
 from jknas.networks.families import macro_of
 from jknas.proxies import NetworkProxy, Proxy

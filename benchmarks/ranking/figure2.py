@@ -18,11 +18,7 @@ import pathlib
 import numpy as np
 
 from benchmarks import measure
-<<<<<<< HEAD
 from jknas import spaces, tabular
-=======
-from jknas import tabular
->>>>>>> h-docs
 from jknas.ranking import metrics
 from jknas.scoring.store import Store
 from jknas.search import scored_pool

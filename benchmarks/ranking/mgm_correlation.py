@@ -13,11 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks import measure
-<<<<<<< HEAD
 from jknas import data, proxies, spaces, tabular
-=======
-from jknas import data, proxies, spaces
->>>>>>> h-docs
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_many
 from jknas.scoring.store import Store

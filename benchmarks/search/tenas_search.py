@@ -3,12 +3,8 @@
 Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, beside the
 published 93.9 / 71.24 / 42.38, beside random cells (the best of k by 12-epoch validation accuracy) and beside the largest network of the
 space. Expected: above a random cell, not above counting parameters.
-<<<<<<< HEAD
-Command: python -m benchmarks.search.tenas_search --data FILE.npz [--variant released] [--statistics example] [--draws repeat] [--seeds 0,1,2]
-=======
-Command: JKNAS_DATA=FOLDER python -m benchmarks.search.tenas_search [--variant released]
+Command: python -m benchmarks.search.tenas_search --data FILE.npz [--variant released]
 [--statistics example] [--draws repeat] [--seeds 0,1,2]
->>>>>>> h-docs
 Adds its runs to tenas_search.json. An interrupted search goes on from its checkpoint (tenas_runs, not committed).
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
 On two quiet CPU cores about one minute a search with --statistics example; with
@@ -21,16 +17,8 @@ import json
 import numpy as np
 from mgm_correlation import accuracies
 
-<<<<<<< HEAD
 from benchmarks import measure
 from jknas import data, search, spaces, tabular
-=======
-import numpy as np
-
-from benchmarks import measure
-from benchmarks.ranking.mgm_correlation import COLUMNS, rows_of
-from jknas import data, search, spaces
->>>>>>> h-docs
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.training import Recipe
 

@@ -11,11 +11,7 @@ import argparse
 import dataclasses
 
 from benchmarks import measure
-<<<<<<< HEAD
 from jknas import data, tabular
-=======
-from jknas import data
->>>>>>> h-docs
 from jknas.networks import CellNetwork
 from jknas.spaces.nasbench201.index import genotype_at
 from jknas.training import preset, train
