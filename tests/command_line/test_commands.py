@@ -122,7 +122,7 @@ class TestShow:
             (["resnet", "--space", "dart"], "Unknown search space 'dart'"),
             (["resnet", "--space", "darts"], "no cell is called 'resnet'; expected one of DARTS_V1, DARTS_V2"),
             (["#3", "--space", "darts"], "the space 'darts' has no published index; expected one of DARTS_V1"),
-            (["Genotype(normal=[])", "--space", "darts"], "expected ',', found ')'"),
+            (["Genotype(normal=[])", "--space", "darts"], "expected the fields normal, normal_concat, reduce, reduce_concat, found normal"),
             (["resnet", "--channels", "0"], "--channels"),
             (["resnet", "--chanels", "4"], "--chanels"),
             ([], "ARCH"),

@@ -79,4 +79,4 @@ def training(genotype: CellGenotype, recipe: Recipe, seed: int) -> Training:
     status = "diverged" if text in Evaluator.diverging else "ok"
     loss = float("nan") if status == "diverged" else 1.0
     curve = EpochRecord(0, 0.1, loss, accuracy, {"validation": Metrics(loss, accuracy, 20)}, 0.125)
-    return Training(genotype, recipe, seed, status, (curve,), {}, 0.5)
+    return Training(genotype, recipe, seed, status, (curve,), {"params": {}, "batch_stats": {}}, 0.5)
