@@ -14,7 +14,7 @@ Deviations:
     The paper writes :math:`y_i` for a scalar network output and does not define it for a classifier with *k* outputs. Its released code
     differentiates the cross-entropy loss, and all published correlations rest on that. So ``objective="loss"`` is the default here;
     ``objective="logits"`` (the sum of the outputs) is the literal reading. The released code computes neither Eq. (15) nor Eq. (16): see
-    :mod:`jknas.kernels.mgm_released`.
+    :mod:`jknas.proxies.mgm_released`.
 """
 
 from collections.abc import Callable, Sequence

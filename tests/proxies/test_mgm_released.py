@@ -30,7 +30,7 @@ ROUNDED = 1e-7
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="genotype")
 def scored(name, network, params, batch, *, code=None, genotype=None):
     proxy, wiring = proxies.get(name), code if genotype is None else genotype
-    return proxy.score(network, params, wiring, batch, jax.random.key(0), **proxy.settings)
+    return proxy.measure(network, params, wiring, batch, jax.random.key(0), **proxy.settings)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="genotype")

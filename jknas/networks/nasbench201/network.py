@@ -246,7 +246,7 @@ def _moved(batch_stats: PyTree, weights: WeightTree, records: Mapping[str, Any],
     for name in _REDUCTIONS:
         found[name] = {part: towards(weights[name][part], records[name][part]) for part in ("conv_a", "conv_b")}
     for name in _STAGES:
-        found[name] = dict(batch_stats[name])
+        found[name] = dict(batch_stats.get(name, {}))  # a cell without convolutions has no averages
         for edge, operation, key in LAYERS:
             if key in weights[name]:
                 record, used = records[name][edge_name(edge)], True
