@@ -2,13 +2,15 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from jknas import proxies
+from jknas import proxies, spaces
+from jknas.cli import run
 from jknas.ranking import aggregates
 
 ROOT = Path(__file__).parent.parent
@@ -27,8 +29,8 @@ def readme_tables(monkeypatch):
 
 def test_their_tables_are_those_of_the_recorded_results():
     command = [sys.executable, "-m", "benchmarks.readme_tables", "--check"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    assert run.returncode == 0, run.stderr
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_number_copied_wrong_is_found(readme_tables):
@@ -78,3 +80,32 @@ def test_the_front_page_is_one():
     assert len(README.splitlines()) <= 220
     for path in re.findall(r"\]\((?!http)([^)#]+)", README):
         assert (ROOT / path).exists(), path
+
+
+def blocks(language, heading):
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_its_space_of_your_own_is_searched(tmp_path, monkeypatch, capsys):
+    (source,) = blocks("python", "Bring your own space")
+    (command,) = blocks("bash", "Bring your own space")
+    assert len(source.splitlines()) <= 40
+    (tmp_path / "my_space.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+    small = ("--limit", "100,50", "--resolution", "8", "--channels", "4", "--cells", "1", "--batch", "8", "--epochs", "1", "--json")
+    assert run([*shlex.split(command)[1:], *small]) == 0
+    assert json.loads(capsys.readouterr().out)["space"] == "chain"
+    assert (tmp_path / "runs" / "mine" / "result.json").exists()
+
+
+def test_its_ten_lines_print_what_they_say(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for heading in ("Ten lines", "The kernel of your own model"):
+        (source,) = blocks("python", heading)
+        exec(compile(source, heading, "exec"), {})
+        said = source.rstrip().rpartition("  # ")[2]
+        assert capsys.readouterr().out.strip() == said
+    assert (tmp_path / "kernel.png").stat().st_size > 1000

@@ -39,7 +39,7 @@ Model = tuple[Callable[[Any, jax.Array], jax.Array], Any]
 def keras_model(name: str, resolution: int) -> Model:
     """Return a model of ``keras.applications``."""
     os.environ["KERAS_BACKEND"] = "jax"
-    import keras
+    import keras  # noqa: PLC0415 - only one model's package is needed
 
     keras.utils.set_random_seed(0)
     options = {"weights": None, "classes": CLASSES, "classifier_activation": None}
@@ -54,16 +54,17 @@ def keras_model(name: str, resolution: int) -> Model:
 
 def haiku_model(name: str, resolution: int) -> Model:
     """Return a model of ``haiku.nets``."""
-    import haiku
+    import haiku  # noqa: PLC0415 - only one model's package is needed
 
-    network = haiku.without_apply_rng(haiku.transform_with_state(lambda x, training: getattr(haiku.nets, name)(CLASSES)(x, training)))
+    make = getattr(haiku.nets, name)
+    network = haiku.without_apply_rng(haiku.transform_with_state(lambda *inputs: make(CLASSES)(*inputs)))  # noqa: PLW0108 - Haiku makes modules inside
     params, state = network.init(jax.random.key(0), jnp.zeros((1, resolution, resolution, 3)), True)
     return lambda params, x: network.apply(params, state, x, False)[0], params
 
 
 def flax_model(name: str, resolution: int) -> Model:
     """Return a model of the package ``flaxmodels`` (flax.linen)."""
-    import flaxmodels
+    import flaxmodels  # noqa: PLC0415 - only one model's package is needed
 
     model = getattr(flaxmodels, name)(output="logits", pretrained=None, num_classes=CLASSES, normalize=False)
     variables = model.init(jax.random.key(0), jnp.zeros((1, resolution, resolution, 3)), train=False)
