@@ -74,7 +74,7 @@ def proxies() -> str:
 
 def choice() -> str:
     """Return the rows of the study that the front page shows."""
-    return study("ranking/proxy_study", ("az_nas", "meco", "zico", "naswot", "params", "mgm", "random"))
+    return study("ranking/proxy_study", ("az_nas", "meco", "zico", "naswot", "params", "mgm"))
 
 
 def published() -> str:

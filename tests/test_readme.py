@@ -89,7 +89,7 @@ def blocks(language, heading):
 
 def test_its_space_of_your_own_is_searched(tmp_path, monkeypatch, capsys):
     (source,) = blocks("python", "Bring your own space")
-    (command,) = blocks("bash", "Bring your own space")
+    (command,) = re.findall(r"`(jknas search --space my_space:SPACE [^`]*)`", README)
     assert len(source.splitlines()) <= 40
     (tmp_path / "my_space.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
