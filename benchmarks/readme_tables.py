@@ -105,7 +105,7 @@ def estimators() -> str:
         means = [
             sum(values) / len(values) for values in (*facts["spearman"].values(), facts["reliability"], facts["with_one_example_norm"])
         ]
-        rows.append([name, *(number(mean) for mean in means), f"{100 * facts['negative_share']:.0f} %"])
+        rows.append([name.replace("parameters a layer", "parameters per layer"), *(number(mean) for mean in means), f"{100 * facts['negative_share']:.0f} %"])
     return lined(head, rows)
 
 

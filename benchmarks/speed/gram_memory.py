@@ -1,6 +1,6 @@
 """How much memory does the exact kernel of many examples take?
 
-Question: peak resident memory of one process that computes the N x N kernel of the full NAS-Bench-201 network (16 channels, 5 cells a
+Question: peak resident memory of one process that computes the N x N kernel of the full NAS-Bench-201 network (16 channels, 5 cells per
 stage, all-3x3 cell), N up to 256. Expected: the step's activations, the largest layer's per-example gradients N max_l P_l and the matrix,
 below 3 GiB at N = 256; the Jacobian method keeps all gradients, N sum_l P_l.
 Command: python -m benchmarks.speed.gram_memory

@@ -1,6 +1,6 @@
-"""How fast is the exact N x N kernel beside a training step and beside its rivals?
+"""How fast is the exact N x N kernel, compared with a training step and with its rivals?
 
-Question: full NAS-Bench-201 network (16 channels, 5 cells a stage), N = 64 CIFAR-sized images, ratios in one process:
+Question: full NAS-Bench-201 network (16 channels, 5 cells per stage), N = 64 CIFAR-sized images, ratios in one process:
     gram / step             one-pass kernel, genotype wiring, against our own training step       target 1.5 (2 for the lightest cell)
     gram_code / step        the same in the one program for the whole space                       target 1.5 (2 for the lightest cell)
     tenas / gram            the released TE-NAS loop (N backward passes in PyTorch, coupled)      target 5
@@ -142,7 +142,7 @@ def main() -> None:
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "examples": options.examples, "resolution": 32, "data": "standard normal, seed 0"}
     result: dict[str, Any] = {
-        "question": "the exact kernel beside a training step and its rivals",
+        "question": "the exact kernel compared with a training step and its rivals",
         "size": size,
         "repeats": options.repeats,
         **{name: known[name] for name in ("cells", "plain") if name in known},

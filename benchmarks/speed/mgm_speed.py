@@ -1,6 +1,6 @@
-"""How fast are the training step and the MGM score beside PyTorch?
+"""How fast are the training step and the MGM score, compared with PyTorch?
 
-Question: full NAS-Bench-201 network (16 channels, 5 cells a stage), batch 64 of CIFAR-sized images, ratios in one process:
+Question: full NAS-Bench-201 network (16 channels, 5 cells per stage), batch 64 of CIFAR-sized images, ratios in one process:
     step / torch          our training step against PyTorch's                       target 1.2 for the all-3x3 cell
     mgm / step            exact MGM, genotype wiring, against our training step     target 1.15
     mgm_code / step       exact MGM in the one program for the whole space          target 1.15
@@ -105,7 +105,7 @@ def main() -> None:
         cells[name] = measure_cell(genotype, options.repeats)
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "batch": 64, "resolution": 32, "data": "standard normal, seed 0"}
-    result = {"question": "training step and MGM beside PyTorch", "size": size, "repeats": options.repeats, "cells": cells}
+    result = {"question": "training step and MGM compared with PyTorch", "size": size, "repeats": options.repeats, "cells": cells}
     measure.record("speed/mgm_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})
 
 
