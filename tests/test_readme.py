@@ -109,3 +109,15 @@ def test_its_ten_lines_print_what_they_say(tmp_path, monkeypatch, capsys):
         said = source.rstrip().rpartition("  # ")[2]
         assert capsys.readouterr().out.strip() == said
     assert (tmp_path / "kernel.png").stat().st_size > 1000
+
+
+def test_its_lines_classify_images_with_trained_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (source,) = blocks("python", "Use the network that a search found")
+    small = ("--limit", "100,50", "--resolution", "8", "--channels", "4", "--cells", "1", "--epochs", "1", "--json")
+    assert run(["train", "--arch", "#1", "--data", "digits", "--out", "runs/digits", *small]) == 0
+    capsys.readouterr()
+    names = {}
+    exec(compile(source, "README", "exec"), names)
+    assert names["trained"].classify(names["images"]).shape == (5,)
+    assert "Module" in capsys.readouterr().out

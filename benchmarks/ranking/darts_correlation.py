@@ -3,8 +3,8 @@
 Question: rank correlations (Spearman's and Kendall's tau-b, with bootstrap intervals) of each proxy at initialisation with the CIFAR-10
 accuracy of the 214 randomly drawn DARTS genotypes that were really trained (column reported_acc), compared with the number of parameters
 and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better
-architecture higher. The accuracies, 96.2 to 97.6 percent, leave little to rank: the null model to beat is a Spearman correlation of 0.21 [0.07, 0.34] for
-the number of parameters, and the same for multiply-accumulates.
+architecture higher. The accuracies, 96.2 to 97.6 percent, leave little to rank: the null model to beat is a
+Spearman correlation of 0.21 [0.07, 0.34] for the number of parameters, and the same for multiply-accumulates.
 Scores are kept in darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
 Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
