@@ -1,9 +1,9 @@
 """Do random search, evolution, REINFORCE and BOHB find on the table what NAS-Bench-201 says they find?
 
 Question: mean and standard deviation of the reported (200-epoch) test accuracy over many seeds, when a search may spend 12,000 s of the
-table's own time on 12-epoch evaluations (arXiv:2001.00326, section 5; the evaluation that does not fit is discarded), compared with
-the published ones and the best of k random architectures. Expected: searched on CIFAR-10, random search, evolution and REINFORCE are within one published
-standard deviation of the published mean on all three data sets.
+table's own time on 12-epoch evaluations (arXiv:2001.00326, section 5; the evaluation that does not fit is discarded), compared with the
+published ones and the best of k random architectures. Expected: searched on CIFAR-10, random search, evolution and REINFORCE are within one
+published standard deviation of the published mean on all three data sets.
 
 The published rows give one search time, 12,000 s, for three data sets. It is read here as one search, on CIFAR-10, whose architecture is
 then looked up for all three ("searched on cifar10"). Read as a search on each data set, 12,000 s would pay for some 54 evaluations on
