@@ -14,7 +14,7 @@ import jax
 from jknas.scoring.environment import device, versions
 
 RESULTS = pathlib.Path(__file__).parent
-"""The folder of the benchmarks: a result is written beside its script."""
+"""The folder of the benchmarks: a result is written next to its script."""
 
 
 def seconds(functions: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:

@@ -10,6 +10,7 @@ import ast
 import json
 import pathlib
 import re
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -298,6 +299,23 @@ def foreign_models() -> str:
     return lined(["model", "parameters", "images", "kernel / training step", "`vmap(grad)` + product / kernel", "difference"], rows)
 
 
+def torch_parity() -> str:
+    """Return the largest relative difference from PyTorch of each quantity, over the cells."""
+    rows = result("parity/torch_parity")["rows"]
+    kinds = list(dict.fromkeys(row["dtype"] for row in rows))
+    lines = []
+    for quantity in dict.fromkeys(row["quantity"] for row in rows):
+        cells = [quantity]
+        for kind in kinds:
+            found = [row for row in rows if (row["quantity"], row["dtype"]) == (quantity, kind)]
+            cells += [
+                f"{max(row['relative'] for row in found):.0e}",
+                number(statistics.median(row["ours_by_torch"]["median"] for row in found)),
+            ]
+        lines.append(cells)
+    return lined(["quantity", *(text for kind in kinds for text in (f"{kind}: difference", f"{kind}: our time / PyTorch's"))], lines)
+
+
 def reference_training() -> str:
     """Return the validation accuracy of each epoch that was trained."""
     found = result("training/reference_training")
@@ -309,7 +327,7 @@ def reference_training() -> str:
 _MADE = (
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
     *(table1, table1_seconds, rivals, tenas_search, tenas_seconds),
-    *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_memory, sweep_memory, reference_training),
+    *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_memory, sweep_memory, torch_parity, reference_training),
 )
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
-from jknas import proxies, spaces
+from jknas import CellNetwork, load, proxies, spaces
 from jknas.cli import run
 from jknas.ranking import aggregates
+from jknas.spaces.nasbench201.index import genotype_at
+from jknas.training import save_weights
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -109,3 +112,15 @@ def test_its_ten_lines_print_what_they_say(tmp_path, monkeypatch, capsys):
         said = source.rstrip().rpartition("  # ")[2]
         assert capsys.readouterr().out.strip() == said
     assert (tmp_path / "kernel.png").stat().st_size > 1000
+
+
+def test_its_lines_classify_images_with_stored_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (source,) = blocks("python", "Use the network that a search found")
+    network, cell = CellNetwork(channels=4, cells=1), genotype_at(1)
+    save_weights("runs/digits", network, cell, network.init(jax.random.key(0), cell), space="nasbench201", dataset=load("digits"))
+    names = {}
+    exec(compile(source, "README", "exec"), names)
+    assert names["trained"].classify(names["images"]).shape == (5,)
+    assert names["trained"].genotype == cell
+    assert "Module" in capsys.readouterr().out

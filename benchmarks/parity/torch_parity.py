@@ -239,7 +239,16 @@ def main() -> None:
                 found = measured(made(network, genotype, chosen.batch, dtype), chosen.repeats)
                 rows += [{"cell": cell, "genotype": str(genotype), "dtype": dtype, **row} for row in found]
                 print(table(rows[-len(found) :]), flush=True)
-        measure.record("parity/torch_parity", {"seed": SEED, **vars(chosen), "rows": rows}, extra_versions={"torch": torch.__version__})
+        measure.record(
+            "parity/torch_parity",
+            {
+                "question": "differences from PyTorch with the same weights and images, and the times of both",
+                "seed": SEED,
+                **vars(chosen),
+                "rows": rows,
+            },
+            extra_versions={"torch": torch.__version__},
+        )
     print(table(rows))
 
 

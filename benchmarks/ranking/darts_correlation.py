@@ -2,16 +2,16 @@
 
 Question: rank correlations (Spearman's and Kendall's tau-b, with bootstrap intervals) of each proxy at initialisation with the CIFAR-10
 accuracy of the 214 randomly drawn DARTS genotypes that were really trained (column reported_acc), compared with the number of parameters
-and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better one
-higher. The accuracies, 96.0 to 97.4 per cent, leave little to rank: what is to be beaten is a Spearman correlation of 0.21 [0.07, 0.34] for
-the number of parameters, and the same for multiply-accumulates.
+and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better
+architecture higher. The accuracies, 96.2 to 97.6 percent, leave little to rank: the null model to beat is a
+Spearman correlation of 0.21 [0.07, 0.34] for the number of parameters, and the same for multiply-accumulates.
 Scores are kept in darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
 Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
 [--channels 16] [--cells 8]. FILE.csv has the columns genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the
 original archive in the folder JKNAS_DATA. On two CPU cores one program compiles for three minutes and one score of
-mgm takes up to 16 seconds while other work runs beside it: an hour a proxy at 16 channels and 8 cells, several for the kernel; --channels 8
---cells 5 makes a quick look of it. linear_regions and tenas_condition have networks of their own size: a minute or two each.
+mgm takes up to 16 seconds on a busy machine: an hour per proxy at 16 channels and 8 cells, several for the kernel; --channels 8
+--cells 5 gives a quick look. linear_regions and tenas_condition have networks of their own size: a minute or two each.
 """
 
 import argparse

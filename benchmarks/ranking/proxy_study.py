@@ -4,7 +4,7 @@ Question: how well does every registered proxy, and every aggregate of proxies, 
 published order is shuffled) by their 200-epoch test accuracies, compared with the null models: number of parameters, multiply-
 accumulates, and a random score? One draw of PyTorch-default weights (unless a proxy's definition says otherwise) and one batch of real
 CIFAR-10 images for all architectures. To score a thousand architectures by all of them on two CPU cores in a session, the network has one
-cell a stage instead of five (--cells 5 is the published one), and the costly proxies see smaller batches than published (``BATCHES``).
+cell per stage instead of five (--cells 5 is the published one), and the costly proxies see smaller batches than published (``BATCHES``).
 Architectures whose output cannot depend on the input rank last in every score but the random one; so do scores that are not finite.
 Command: python -m benchmarks.ranking.proxy_study --data FILE.npz [--first 1000] [--cells 1] [--proxy NAME,...]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.

@@ -1,9 +1,9 @@
 """Do random search, evolution, REINFORCE and BOHB find on the table what NAS-Bench-201 says they find?
 
 Question: mean and standard deviation of the reported (200-epoch) test accuracy over many seeds, when a search may spend 12,000 s of the
-table's own time on 12-epoch evaluations (arXiv:2001.00326, section 5; the evaluation that does not fit is discarded), beside the published
-ones and the best of k random architectures. Expected: searched on CIFAR-10, random search, evolution and REINFORCE are within one published
-standard deviation of the published mean on all three data sets.
+table's own time on 12-epoch evaluations (arXiv:2001.00326, section 5; the evaluation that does not fit is discarded), compared with the
+published ones and the best of k random architectures. Expected: searched on CIFAR-10, random search, evolution and REINFORCE are within one
+published standard deviation of the published mean on all three data sets.
 
 The published rows give one search time, 12,000 s, for three data sets. It is read here as one search, on CIFAR-10, whose architecture is
 then looked up for all three ("searched on cifar10"). Read as a search on each data set, 12,000 s would pay for some 54 evaluations on
@@ -46,7 +46,7 @@ PUBLISHED: Mapping[str, Mapping[str, list[float]]] = {
     "reinforce, learning rate 0.5": {"cifar10": [93.85, 0.37], "cifar100": [71.71, 1.09], "imagenet16-120": [45.24, 1.18]},
     "bohb": {"cifar10": [93.61, 0.52], "cifar100": [70.85, 1.28], "imagenet16-120": [44.42, 1.49]},
 }
-"""Mean and standard deviation over 500 runs; which learning rate REINFORCE's row has is not printed beside it."""
+"""Mean and standard deviation over 500 runs; which learning rate REINFORCE's row has is not printed."""
 
 SLOW = ("reinforce, learning rate 0.01", "reinforce, learning rate 0.5", "bohb")
 CAP = 400  # more architectures than fit into 12,000 s: the cheapest takes about 55

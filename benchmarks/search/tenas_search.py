@@ -1,13 +1,13 @@
 """What does TE-NAS find on NAS-Bench-201, and how long does it take?
 
-Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, beside the
-published 93.9 / 71.24 / 42.38, beside random cells (the best of k by 12-epoch validation accuracy) and beside the largest network of the
-space. Expected: above a random cell, not above counting parameters.
-Command: python -m benchmarks.search.tenas_search --data FILE.npz [--variant released]
-[--statistics example] [--draws repeat] [--seeds 0,1,2]
+Question: mean and standard deviation, over seeds, of the 200-epoch test accuracies of the cells found on CIFAR-10 images, compared
+with the published 93.9 / 71.24 / 42.38, with random cells (the best of k by 12-epoch validation accuracy) and with the largest network of
+the space. Expected: above a random cell, not above counting parameters.
+Command: python -m benchmarks.search.tenas_search --data FILE.npz [--variant released] [--statistics example] [--draws repeat]
+[--seeds 0,1,2]
 Adds its runs to tenas_search.json. An interrupted search goes on from its checkpoint (tenas_runs, not committed).
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
-On two quiet CPU cores about one minute a search with --statistics example; with
+On two quiet CPU cores about one minute per search with --statistics example; with
 --statistics batch about 13 minutes with --draws repeat, twice that with --draws removal.
 """
 
