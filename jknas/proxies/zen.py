@@ -78,7 +78,7 @@ def measure(
     Raises:
         ValueError: for an unknown name, or repeats below 1.
 
-    Cost: two forward passes a repeat.
+    Cost: two forward passes per repeat.
     """
     choose("norm", norm, ("frobenius", "l1"), error=ProxyError)
     choose("variance", variance, ("batch", "running"), error=ProxyError)

@@ -43,7 +43,7 @@ def _folded(x: jax.Array) -> jax.Array:
 
 
 def _sum(folded: jax.Array, axes: tuple[int, ...], channels: int) -> jax.Array:
-    """Sum over ``axes``, and over the columns that are folded into channels; the sums stand once for every column."""
+    """Sum over ``axes``, and over the columns that are folded into channels; each column gets the sums once."""
     # Images first, batch second: XLA's CPU backend spreads the first sum over the cores, a single sum over all three axes it does not.
     per_example = jnp.sum(folded, (1, 2), keepdims=True)
     total = per_example if 0 not in axes else jnp.sum(per_example, 0, keepdims=True)

@@ -91,7 +91,7 @@ def infinite_width_kernel(
         x: images ``[n, h, w, c]``, height and width multiples of 4. Only inner products over the channels of pixels enter.
         x2: images of the columns; None for those of the rows.
         kind: ``"ntk"`` or ``"nngp"``.
-        cells: cells a stage, N (5 in the published benchmark).
+        cells: cells per stage, N (5 in the published benchmark).
         weight_variance: variance of the weights times their fan-in: 1/3 for scheme ``pytorch``, 2 for ``he_normal``. A layer that is
             normalised does not feel it: it scales the kernel as a whole through the classifier, and sets the shortcuts of the reductions,
             which have no normalisation, against the rest.

@@ -158,7 +158,7 @@ def _other_operations(pairs: tuple[Pair, ...], place: int) -> list[Pair]:
 
 def _other_sources(pairs: tuple[Pair, ...], place: int) -> list[Pair]:
     node = NODES[place % 8 // 2]
-    taken = {pairs[place][1], pairs[place ^ 1][1]}  # the two inputs of a node stand side by side, the first at an even place
+    taken = {pairs[place][1], pairs[place ^ 1][1]}  # the two inputs of a node are neighbours; the first has an even place
     return [(pairs[place][0], source) for source in range(node) if source not in taken]
 
 

@@ -38,7 +38,7 @@ NAMED: Mapping[str, CellGenotype] = MappingProxyType(
         "all_skip_connect": CellGenotype(("skip_connect",) * 6),
     }
 )
-"""Well-known cells by name. "resnet" is the residual block: two 3x3 convolutions in a row beside a skip connection."""
+"""Well-known cells by name. "resnet" is the residual block: two 3x3 convolutions in a row, and a skip connection around them."""
 
 
 def is_dead(genotype: CellGenotype) -> bool:
