@@ -22,8 +22,6 @@ from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator, sampler
 from jknas.spaces.space import Canonical, Genotype, Index, Macs, Mutate, Parameters, Space
 
-__all__ = ["EdgeGenotype", "edge_space"]
-
 G = TypeVar("G", bound=Genotype)
 
 

@@ -14,8 +14,6 @@ from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.tabular.table import PROTOCOLS, Table
 
-__all__ = ["ACCOUNTINGS", "FULL_TRAINING_SECONDS", "Accounting", "get"]
-
 Seconds = Callable[[Table, CellGenotype, str], float]
 """``seconds(table, genotype, dataset)``; the data set is one of `PROTOCOLS`."""
 
