@@ -175,11 +175,16 @@ class TestScore:
         assert tuple(options.PROXY_NAMES.split(", ")) == proxies.names()
         assert "ntk_condition" in run("score", "--help")[1].replace("\n", "")
 
-    def test_compilation_is_announced_where_something_is_compiled(self, run, quick_proxy, tmp_path):
-        command = ["score", "--proxy", quick_proxy, "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
+    def test_compilation_is_announced_where_something_is_compiled(self, run, monkeypatch, tmp_path):
+        def unseen(network, params, wiring, batch, key, *, scale: float = 1.0):  # no other test has compiled it
+            return constant(network, params, wiring, batch, key, scale=scale)
+
+        monkeypatch.setitem(proxies.REGISTRY, "quick", quick(unseen))
+        command = ["score", "--proxy", "quick", "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
         assert run(*command)[2] == "quick: compiling the scoring program\n"
-        assert run(*command)[2] == ""
-        assert run(*command, "--arch", stubs.DEAD)[2] == "quick: compiling the scoring program\n"
+        assert run(*command)[2] == ""  # the score is in the store
+        assert run(*command, "--arch", stubs.DEAD)[2] == ""  # the program is there
+        assert run(*command, "--set", "scale=2")[2] == "quick: compiling the scoring program\n"
 
     def test_a_file(self, run, tmp_path):
         (tmp_path / "archs").write_text(f"# two cells\n{stubs.RESNET}  # residual\n\n{stubs.DEAD}\n")
