@@ -367,6 +367,12 @@ class TestSearch:
         assert (record["method"], record["seed"], record["complete"], len(record["candidates"])) == ("knas", 0, True, 6)
         assert record["network"] == {"channels": 4, "cells": 1, "classes": 10, "input_channels": 3, "resolution": 8, "init": "pytorch"}
 
+    def test_on_the_digits_knas_takes_a_minute_unless_told_otherwise(self, run, made_up, tmp_path):
+        (quick,) = run.json("search", "--samples", 6, *TINY, "--batch", 4, "--out", tmp_path / "quick")
+        assert (quick["counts"]["trained"], quick["recipe"]["epochs"]) == (5, 12)
+        (told,) = run.json("search", "--samples", 6, "--topk", 2, *TINY, "--batch", 4, "--out", tmp_path / "told")
+        assert (told["counts"]["trained"], told["recipe"]["epochs"]) == (2, 20)
+
     def test_interrupted_and_resumed(self, run, made_up, tmp_path):
         (whole,) = run.json(*SEARCH, *TINY, "--batch", 4, "--out", tmp_path / "whole")
         made_up.asked.clear()
