@@ -7,9 +7,7 @@ models are therefore harder to beat than published ones: over all of NAS-Bench-2
 accuracy is 0.773, 0.748 and 0.712 (CIFAR-10, CIFAR-100, ImageNet16-120) instead of 0.753, 0.728 and 0.692.
 """
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,19 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.table import Table
 
-from jknas.command_line import architectures, options
+from jknas.command_line import options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, write_json_file
+from jknas.command_line.runs import ScoringRun, expanded
 from jknas.errors import CommandError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from jknas.data import Dataset
     from jknas.proxies import Proxy
     from jknas.ranking.aggregates import Aggregate
-    from jknas.scoring.scorer import Scorer
-    from jknas.scoring.store import ScoreRecord, Store
+    from jknas.scoring.store import ScoreRecord
     from jknas.spaces import Space
     from jknas.tabular import AccuracyTable
     from jknas.tabular import Table as TabularBenchmark
@@ -43,18 +40,14 @@ _PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
 _SMALLEST_PART = 20
 
 
+@expanded
 def command(
+    run: ScoringRun,
     *,
-    space: options.Space = "nasbench201",
     proxy: Annotated[
         list[str] | None,
         typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}; {options.AGGREGATE_NAMES}"),
     ] = None,
-    settings: options.Set = None,
-    arch: options.Arch = None,
-    archs: options.Archs = None,
-    sample: options.Sample = None,
-    whole: options.Whole = False,
     data: Annotated[
         list[str] | None, typer.Option("--data", help="images that the scores see, cifar10 by default; repeatable, or comma separated")
     ] = None,
@@ -74,90 +67,49 @@ def command(
             help="your own table for any space: CSV with a column genotype and numeric columns; --sample and --all then mean its rows",
         ),
     ] = None,
-    folder: options.Folder = None,
-    resolution: options.Resolution = None,
-    limit: options.Limit = None,
-    channels: options.Channels = 16,
-    cells: options.Cells = None,
-    batch: options.Batch = None,
-    init: options.Init = "pytorch",
-    seed: options.Seed = 0,
     resamples: Annotated[int, typer.Option("--resamples", min=1, help="of the bootstrap behind the intervals")] = 500,
     db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each [OUT/scores.sqlite]")] = None,
     out: Annotated[Path, typer.Option("--out", help="folder for correlations.json, .csv and .md, and figures")],
-    compile_cache: options.CompileCache = None,
-    json: options.Json = False,
 ) -> None:
     """Correlate scores with trained accuracies. Parameters, MACs and a random score are the null models.
 
     Scores that --db holds are not computed again.
     """
-    options.use_compile_cache(compile_cache)
-    from jknas import spaces
-    from jknas.networks.families import macro_of
+    space = run.begin()
     from jknas.scoring.environment import device, versions
-    from jknas.scoring.scorer import make_scorer
     from jknas.scoring.store import Store
     from jknas.spaces.pool import restricted
 
-    chosen = spaces.get(space)
-    benchmark = _table(chosen, accuracies, folder)
-    wanted, aggregates = _scores_named(proxy or ["mgm"])
-    overrides = options.settings_for(wanted, settings)
-    macro = macro_of(chosen)
-    for one, given in zip(wanted, overrides, strict=True):
-        one.check(macro, one.with_settings(given, macro))
-    scheme = options.check_init(init)
+    benchmark = _table(space, accuracies, run.folder)
+    proxies, aggregates = _scores_named(proxy or ["mgm"])
+    wanted, scheme = run.with_settings(proxies, space), run.scheme()
     pairs = _pairs(data or ["cifar10"], target, benchmark)
-    pool = chosen if accuracies is None else restricted(chosen, benchmark.genotypes())
-    genotypes = architectures.chosen(pool, arch or [], archs, sample, whole=whole, seed=seed)
+    genotypes = run.chosen(space if accuracies is None else restricted(space, benchmark.genotypes()))
     trained = {name: _accuracies(benchmark, genotypes, name) for targets in pairs.values() for name in targets}
-    datasets = {name: options.DataChoice(name, folder, resolution, limit).load() for name in pairs}
-    place = options.output_folder(out)
+    datasets = {name: run.load(name) for name in pairs}
+    place = options.made_folder(out)
     kept = db or place / "scores.sqlite"
-    with ExitStack() as stack:
-        store = stack.enter_context(Store(kept))
-        stack.enter_context(interruptible(f"run the same command again: {kept} keeps the scores so far."))
-        bars = stack.enter_context(Bars(quiet=json))
-
-        def scorers(dataset: "Dataset") -> "Iterator[Scorer]":
-            for one, given in zip(wanted, overrides, strict=True):
-                yield make_scorer(
-                    one,
-                    dataset,
-                    chosen,
-                    channels=channels,
-                    cells=cells,
-                    seed=seed,
-                    scheme=scheme,
-                    batch_size=batch,
-                    settings=given,
-                    on_compile=functools.partial(bars.note, f"{one.name} on {dataset.name}: compiling the scoring program"),
-                )
-
-        found = []
+    found = []
+    with Store(kept) as store, interruptible(f"run the same command again: {kept} keeps the scores so far."), Bars(quiet=run.json) as bars:
         for name, targets in pairs.items():
-            records = _scored(scorers(datasets[name]), genotypes, store, bars, name)
-            scores = _ranked(records, wanted, aggregates, seed)
+            records: dict[str, list[ScoreRecord]] = {}
+            for record, _ in run.score(wanted, datasets[name], space, genotypes, bars, store=store, label=f"{name}: "):
+                records.setdefault(record.key.proxy, []).append(record)
+            scores = _ranked(records, proxies, aggregates, run.seed)
             for against in targets:
                 bars.note(f"{name} against {against.dataset}: intervals of {len(scores)} scores")
-                found.append(_compared(datasets[name].name, against, scores, trained[against], records, seed=seed, resamples=resamples))
+                compared = _compared(datasets[name].name, against, scores, trained[against], records, seed=run.seed, resamples=resamples)
+                found.append(compared)
     lines = [line for one in found for line in one.lines]
     facts = {
         "settings": {
-            "space": chosen.name,
+            "space": space.name,
             "architectures": len(genotypes),
-            "sample": sample,
-            "seed": seed,
             "resamples": resamples,
             "confidence": 0.95,
-            "channels": channels,
-            "cells": cells,
-            "batch": batch,
             "scheme": scheme,
-            "resolution": resolution,
-            "limit": limit,
-            "proxies": {one.name: given for one, given in zip(wanted, overrides, strict=True)},
+            **{name: getattr(run, name) for name in ("sample", "seed", "channels", "cells", "batch", "resolution", "limit")},
+            "proxies": {one.name: given for one, given in wanted},
             "not_ok": "scores whose status is not 'ok' rank last",
         },
         "table": benchmark.name,
@@ -170,9 +122,9 @@ def command(
     write_json_file(place / "correlations.json", facts)
     _write_texts(place, found)
     _draw(place, found)
-    for line in lines if json else ():
+    for line in lines if run.json else ():
         print_json(line)
-    if not json:
+    if not run.json:
         _report(found)
         show(f"written into {place}: correlations.json, .csv, .md and figures of {len(genotypes)} architectures")
 
@@ -213,13 +165,13 @@ def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
     from jknas.errors import choose
     from jknas.ranking import aggregates
 
-    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    names = options.split(texts)
     known = (*proxies.names(), *aggregates.names())
     if not names:
         raise CommandError(f"no proxy is named; choose among {', '.join(known)}.")
     for name in names:
         choose("proxy or aggregate", name, known, error=proxies.ProxyError)
-    pooled = [aggregates.get(name) for name in dict.fromkeys(names) if name in aggregates.names()]
+    pooled = [aggregates.get(name) for name in names if name in aggregates.names()]
     single = [name for name in names if name not in aggregates.names()]
     single += [member for one in pooled for member in one.members]
     return [proxies.get(name) for name in dict.fromkeys([*single, *_NULL_MODELS])], pooled
@@ -245,9 +197,7 @@ def _pairs(data: list[str], target: list[str] | None, benchmark: "TabularBenchma
     from jknas.errors import TabularError, choose
     from jknas.tabular import PROTOCOLS, AccuracyTable
 
-    named, images = (
-        list(dict.fromkeys(part.strip() for text in texts for part in text.split(",") if part.strip())) for texts in (target or [], data)
-    )
+    named, images = options.split(target or []), options.split(data)
     if not images:
         raise CommandError("--data names no data set; see `jknas data list`.")
     if isinstance(benchmark, AccuracyTable):
@@ -268,22 +218,6 @@ def _accuracies(benchmark: "TabularBenchmark | AccuracyTable", genotypes: list[A
         return benchmark.values(genotypes, against.dataset)
     meant = {**against._asdict(), "seeds": "mean"}
     return np.array([benchmark.accuracy(one, **meant).mean for one in genotypes], np.float64)
-
-
-def _scored(scorers: "Iterable[Scorer]", genotypes: list[Any], store: "Store", bars: Bars, data: str) -> "dict[str, list[ScoreRecord]]":
-    """Return the records of every proxy, in the order of the architectures."""
-    from jknas.scoring.scorer import score_together, sharing
-
-    records: dict[str, list[Any]] = {}
-    groups = sharing(scorers)
-    while groups:  # a group that is done goes, with its program
-        group = groups.pop(0)
-        label = f"{data}: {', '.join(scorer.proxy.name for scorer in group)}"
-        bars.update(label, 0, len(genotypes))
-        for done, (record, _) in enumerate(score_together(group, genotypes, store=store), start=1):
-            records.setdefault(record.key.proxy, []).append(record)
-            bars.update(label, done // len(group), len(genotypes))
-    return records
 
 
 def _ranked(records: "Mapping[str, list[ScoreRecord]]", wanted: "list[Proxy]", pooled: "list[Aggregate]", seed: int) -> "Scores":
@@ -329,22 +263,19 @@ def _compared(
 
 
 def _write_texts(place: Path, found: list[_Compared]) -> None:
+    from jknas.files.atomic import write_atomically
     from jknas.report.correlation_text import as_csv, as_markdown
 
     which = ["" if one.target.split is None else f" ({one.target.split}, {one.target.epochs} epochs)" for one in found]
     tables = [f"## {one.title}{words}\n\n{as_markdown(one.lines)}" for one, words in zip(found, which, strict=True)]
-    texts = {"correlations.csv": as_csv([line for one in found for line in one.lines]), "correlations.md": "\n".join(tables)}
-    for name, text in texts.items():
-        try:
-            (place / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise CommandError(f"cannot write {place / name} ({error.strerror}): free space, or make its folder writable.") from error
+    write_atomically(place / "correlations.csv", as_csv([line for one in found for line in one.lines]), error=CommandError)
+    write_atomically(place / "correlations.md", "\n".join(tables), error=CommandError)
 
 
 def _draw(place: Path, found: list[_Compared]) -> None:
     from jknas.report.correlation_drawing import Panel, draw_ranks, draw_subsamples
 
-    figures = options.output_folder(place / "figures")
+    figures = options.made_folder(place / "figures")
     spearman = [{line["name"]: line["spearman"] for line in one.lines} for one in found]
     for name in found[0].scores:
         panels = [Panel(one.title, one.scores[name], one.accuracies, rho[name]) for one, rho in zip(found, spearman, strict=True)]

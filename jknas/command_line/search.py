@@ -9,53 +9,54 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
+from jknas.command_line.runs import TrainingRun, expanded
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_table import draw_course, table_problem
 from jknas.errors import CommandError, DrawingError
 
+_QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
 
+
+@expanded
+@with_hyper_parameters
 def command(
+    run: TrainingRun,
     *,
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
     method: Annotated[str, typer.Option("--method", help=f"search method: {METHOD_NAMES}")] = "knas",
-    space: options.Space = "nasbench201",
     proxy: Annotated[str | None, typer.Option("--proxy", help=f"what ranks the architectures (mgm): {options.PROXY_NAMES}")] = None,
     settings: options.Set = None,
     table_of: Annotated[
-        str | None, typer.Option("--table", help="train nothing, look up: cifar10, cifar100 or imagenet16-120 of the table in --folder")
+        str | None,
+        typer.Option(
+            "--table", help="train nothing, look accuracies up in the table of NAS-Bench-201: cifar10, cifar100 or imagenet16-120"
+        ),
     ] = None,
     accounting: Annotated[
         str, typer.Option("--accounting", help="what an evaluation on a table costs: twelve-epochs or full-training")
     ] = "twelve-epochs",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="epochs of training (20; tenas and best_by_proxy train only if they are given)")
+        int | None,
+        typer.Option(
+            "--epochs",
+            help="epochs of training (20; knas on digits 12, with --topk 5, if neither is given; tenas and best_by_proxy train only if "
+            "it is given)",
+        ),
     ] = None,
     data: options.Data = "digits",
-    folder: options.Folder = None,
-    resolution: options.Resolution = None,
-    limit: options.Limit = None,
-    channels: options.Channels = 16,
-    cells: options.Cells = None,
     batch: options.Batch = None,
-    init: options.Init = "pytorch",
-    train_batch: options.TrainBatch = None,
-    learning_rate: options.LearningRate = None,
-    weight_decay: options.WeightDecay = None,
-    precision: options.Precision = "float32",
-    seed: options.Seed = 0,
     db: Annotated[Path | None, typer.Option("--db", help="store of scores (scores.sqlite in --out)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="stop after this long; --resume goes on")] = None,
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="stop after this many scores and trainings")] = None,
-    compile_cache: options.CompileCache = None,
-    json: options.Json = False,
     **given: Any,
 ) -> None:
     """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve."""
-    options.use_compile_cache(compile_cache)
-    from jknas import search, spaces
+    space = run.begin()
+    from jknas import search
 
-    chosen = spaces.get(space)
+    if (method, data, epochs, given["topk"], table_of) == ("knas", "digits", None, None, None):
+        given["topk"], epochs = _QUICK
     named_options = {f"--{name.replace('_', '-')}": value for name, value in given.items()} | {"--proxy": proxy}
     if takes(method, "--batch"):
         named_options["--batch"], batch = batch, None
@@ -67,40 +68,29 @@ def command(
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
-        unused: dict[str, Any] = {
-            "--epochs": epochs,
-            "--batch": batch,
-            "--resolution": resolution,
-            "--limit": limit,
-            "--cells": cells,
-            "--set": settings,
-        }
-        unused |= {"--train-batch": train_batch, "--learning-rate": learning_rate, "--weight-decay": weight_decay}
+        unused = {name: getattr(run, name) for name in ("resolution", "limit", "cells", "train_batch", "learning_rate", "weight_decay")}
         problem: Any = table_problem(
-            table_of, made, folder=folder, accounting=accounting, proxy=ranking[0], db=db, seed=seed, unused=unused
+            table_of,
+            made,
+            folder=run.folder,
+            accounting=accounting,
+            proxy=ranking[0],
+            db=db,
+            seed=run.seed,
+            unused={"epochs": epochs, "batch": batch, "set": settings} | unused,
         )
-        chosen, epochs = problem.space, 1
+        space, epochs = problem.space, 1
     else:
         epochs = 20 if epochs is None else epochs
-        choice = options.DataChoice(data, folder, resolution, limit)
-        recipe = options.recipe_for(
-            choice,
-            options.recipe_name(chosen, None),
-            epochs=epochs,
-            train_batch=train_batch,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            precision=precision,
-        )
-        scheme, dataset = options.check_init(init), choice.load(recipe)
-        network = options.network_for(chosen, dataset, channels, cells)
-        parts = {"space": chosen, "dataset": dataset, "network": _trainable(network, recipe), "recipe": recipe, "seed": seed}
+        recipe = run.recipe(space, data, epochs=epochs)
+        scheme, dataset = run.scheme(), run.load(data, recipe)
+        parts = {"space": space, "dataset": dataset, "network": run.network(space, dataset, recipe), "recipe": recipe, "seed": run.seed}
         parts |= {"proxy": ranking[0], "settings": own, "scheme": scheme, "batch_size": batch}
         problem = search.Problem(**parts)
     made.init(problem)  # so that nothing is written for a search that cannot be run
-    place = options.output_folder(out)
+    place = options.made_folder(out)
     advice = "go on with the same command and --resume."
-    with interruptible(advice), _store(None if table_of else db or place / "scores.sqlite") as store, Bars(quiet=json) as bars:
+    with interruptible(advice), _store(None if table_of else db or place / "scores.sqlite") as store, Bars(quiet=run.json) as bars:
         if store is not None:
             problem = search.Problem(**parts, store=store)
         watch = _watcher(bars, epochs)
@@ -110,18 +100,15 @@ def command(
             _save_weights(result, problem, place)
     write_json_file(place / "result.json", record)
     try:
-        _draw(record, place, chosen)
+        _draw(record, place, space)
     except DrawingError as error:  # a space whose cells are no graphs
         bars.note(f"nothing is drawn: {error}")
     if table_of is not None:
         draw_course(result, place, title=_title(record))
-    if json:
+    if run.json:
         print_json(record)
     else:
         _report(record, place, "" if result.complete else f"the budget was spent before the search was complete; {advice}")
-
-
-with_hyper_parameters(command)
 
 
 def _save_weights(result: Any, problem: Any, place: Path) -> None:
@@ -132,13 +119,6 @@ def _save_weights(result: Any, problem: Any, place: Path) -> None:
     from jknas.training.weights import save_weights
 
     save_weights(place, problem.network, winner.genotype, variables, space=problem.space.name, dataset=problem.dataset)
-
-
-def _trainable(network: Any, recipe: Any) -> Any:
-    """Return the network with an auxiliary classifier, where the recipe weighs one."""
-    from jknas.training import with_auxiliary
-
-    return with_auxiliary(network) if recipe.auxiliary_weight else network
 
 
 def _draw(record: dict[str, Any], place: Path, space: Any) -> None:

@@ -37,7 +37,7 @@ def with_hyper_parameters(command: Callable[..., None]) -> Callable[..., None]:
             listed.setdefault(hyper.option, []).append(hyper)
     assert given.kind is inspect.Parameter.VAR_KEYWORD
     made = [_parameter(option, hypers) for option, hypers in listed.items()]
-    command.__signature__ = inspect.Signature([*fixed[:5], *made, *fixed[5:]])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([*fixed, *made])  # type: ignore[attr-defined]
     return command
 
 

@@ -33,7 +33,7 @@ def table_problem(
 
     for option, value in unused.items():
         if value is not None:
-            raise CommandError(f"{option} does not apply with --table, where nothing is trained: leave it out.")
+            raise CommandError(f"--{option.replace('_', '-')} does not apply with --table, where nothing is trained: leave it out.")
     scores = None
     table = tabular.load(folder)
     if method.proxy == "ranks":

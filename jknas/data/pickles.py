@@ -11,6 +11,9 @@ import numpy as np
 
 from jknas.errors import DataError
 
+# A damaged pickle can raise nearly anything from the opcode that it breaks at; KeyError and IndexError are LookupErrors.
+_DAMAGE = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, MemoryError, OverflowError)
+
 
 class _Recorded:
     """Stands for a numpy object while a pickle is read: keeps what it would be built from, and builds nothing.
@@ -88,18 +91,7 @@ def read_batch(content: bytes, where: str) -> dict[str, Any]:
         batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
-    # A damaged pickle can raise nearly anything from the opcode that it breaks at.
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        MemoryError,
-        OverflowError,
-    ) as error:
+    except _DAMAGE as error:
         raise DataError(
             f"{where}: the pickle is damaged ({type(error).__name__}: {error}); expected a complete batch file: get it again."
         ) from error

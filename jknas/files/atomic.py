@@ -5,8 +5,6 @@ from pathlib import Path
 
 from jknas.errors import JknasError
 
-__all__ = ["write_atomically"]
-
 
 def write_atomically(path: Path, content: str | bytes, *, error: type[JknasError], what: str = "") -> Path:
     """Replace a file in one move; when this returns, the content survives a crash of the process or the machine.

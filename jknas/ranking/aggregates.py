@@ -13,8 +13,6 @@ from scipy import stats
 
 from jknas.errors import ProxyError, choose
 
-__all__ = ["AGGREGATES", "Aggregate", "combine", "get", "names", "ranks"]
-
 Scores = Float[np.ndarray, " n"]
 Combination = Callable[[Mapping[str, Scores]], Scores]
 

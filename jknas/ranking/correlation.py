@@ -19,8 +19,6 @@ from jknas.ranking import metrics
 from jknas.ranking.metrics import Interval
 from jknas.scoring.store import ScoreRecord
 
-__all__ = ["CHOSEN", "Row", "by_spearman", "correlate", "grouped_means", "ranking_scores", "statuses", "subsampled"]
-
 CHOSEN = (1, 10)
 """How many architectures a regret is computed for."""
 

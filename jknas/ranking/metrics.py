@@ -72,7 +72,6 @@ class Statistic(Protocol):
 
     def __call__(self, scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], /, *, non_finite: NonFinite) -> Metric:
         """Measure."""
-        ...
 
 
 def spearman(scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], *, non_finite: NonFinite = "last") -> Metric:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from jknas.errors import JsonTextError, StoreError
+from jknas.errors import JsonTextError, StoreError, choose
 from jknas.files.json_text import canonical_json, export_json, read_json, write_json
 from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, check_status
 
@@ -31,6 +31,7 @@ _UPGRADED_VERSION = 2  # knew no revisions: all its scores are of revision 1
 _KEY_COLUMNS = ("space", "genotype", "proxy", "settings", "dataset", "seed", "network", "revision")
 _OTHER_COLUMNS = ("canonical", "score", "status", "seconds", "extras", "versions", "device")
 _COLUMNS = (*_KEY_COLUMNS, *_OTHER_COLUMNS)
+_FILTERS = (*_KEY_COLUMNS, "canonical", "status", "device")
 _HEADER_BYTES = 100
 _LONGEST_FINDING = 160  # SQLite's own words may quote a whole row
 _PAGE_OF_ROWS = 1000
@@ -132,31 +133,21 @@ class Store:
         with self._errors():
             return [unique[position] for (position,) in self._join(unique, "wanted.position", "scores.id IS NULL")]
 
-    def records(
-        self,
-        *,
-        space: str | None = None,
-        genotype: str | None = None,
-        canonical: str | None = None,
-        proxy: str | None = None,
-        settings: str | None = None,
-        dataset: str | None = None,
-        seed: int | None = None,
-        network: str | None = None,
-        revision: int | None = None,
-        status: str | None = None,
-        device: str | None = None,
-    ) -> Iterator[ScoreRecord]:
+    def records(self, **equal: str | int | None) -> Iterator[ScoreRecord]:
         """Iterate over the scores whose columns equal the given values, in the order in which they were first written.
 
         Writing while iterating is allowed; a score written meanwhile comes last.
+
+        Args:
+            **equal: values by column: a field of :class:`ScoreKey`, ``canonical``, ``status`` or ``device``. None accepts every value.
+
+        Raises:
+            StoreError: another column, or a status that does not exist.
         """
-        if status is not None:
-            check_status(status)
-        filters: dict[str, str | int | None]
-        filters = {"space": space, "genotype": genotype, "canonical": canonical, "proxy": proxy, "settings": settings, "dataset": dataset}
-        filters |= {"seed": seed, "network": network, "revision": revision, "status": status, "device": device}
-        return self._pages({name: value for name, value in filters.items() if value is not None})
+        filters = {choose("column", name, _FILTERS, error=StoreError): value for name, value in equal.items() if value is not None}
+        if "status" in filters:
+            check_status(str(filters["status"]))
+        return self._pages(filters)
 
     def __len__(self) -> int:
         with self._errors():

@@ -7,7 +7,7 @@ network and its cost, and supplies text form, sampling, mutation, neighbours and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
@@ -17,12 +17,8 @@ import numpy as np
 
 from jknas.errors import GenotypeError, SpaceError, choose
 from jknas.spaces.code import read_digits
-from jknas.spaces.graph import CellGraph
-from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator, sampler
-from jknas.spaces.space import Canonical, Genotype, Index, Macs, Mutate, Parameters, Space
-
-__all__ = ["EdgeGenotype", "edge_space"]
+from jknas.spaces.space import Genotype, Macs, Parameters, Space
 
 G = TypeVar("G", bound=Genotype)
 
@@ -54,20 +50,9 @@ def edge_space(
     num_edges: int,
     parameters: Parameters[Any],
     macs: Macs[Any],
-    networks: Any = None,
     cells: int = 1,
-    cells_unit: str = "cells",
-    named: Mapping[str, Any] = MappingProxyType({}),
-    parse: Callable[[str], Any] | None = None,
     from_code: Callable[[Iterable[SupportsIndex]], Any] | None = None,
-    mutate: Mutate[Any] | None = None,
-    mutation_rules: tuple[str, ...] = ("edge",),
-    canonical: Canonical[Any] | None = None,
-    canonical_rules: tuple[str, ...] = ("string",),
-    is_dead: Callable[[Any], bool] | None = None,
-    index: Index[Any] | None = None,
-    graph: Callable[[Any], tuple[CellGraph, ...]] | None = None,
-    pruning: PruningPlan | None = None,
+    **given: Any,
 ) -> Space[Any]:
     """Make a space whose genotypes are all codes of ``num_edges`` digits.
 
@@ -77,23 +62,15 @@ def edge_space(
         num_edges: the number of edges.
         parameters: counts trainable parameters, see :class:`~jknas.spaces.space.Space`.
         macs: counts multiply-accumulates.
-        networks: class of the macro network, or ``"module:Name"`` of it; None for a space that is never scored or trained.
         cells: the usual depth of the network.
-        cells_unit: what ``cells`` counts, for messages ("cells per stage").
-        named: well-known genotypes by name.
-        parse: text to genotype; reads ``|op|op|...|`` by default.
         from_code: digits to genotype; makes an :class:`EdgeGenotype` by default.
-        mutate: changes a genotype at random; replaces the operation of one edge, drawn uniformly, by default.
-        mutation_rules: the names that ``mutate`` takes as ``rule``; the first is the default.
-        canonical: maps a genotype to the representative of its class; every genotype is its own by default.
-        canonical_rules: the names that ``canonical`` takes as ``rule``.
-        is_dead: whether the output of a cell does not depend on its input; never by default.
-        index: the published numbers of the genotypes, if there are any.
-        graph: a genotype's cells as graphs, from which they are drawn.
-        pruning: how TE-NAS prunes a supernet of the space.
+        **given: other fields of :class:`~jknas.spaces.space.Space`. They replace what is derived: ``parse`` reads ``|op|op|...|``,
+            ``mutate`` replaces the operation of one edge, drawn uniformly, every genotype is its own ``canonical`` form, and none
+            ``is_dead``. A space that is scored or trained needs ``networks``.
 
     Raises:
         SpaceError: operations or edges that make no space.
+        TypeError: a field that a space does not have.
 
     >>> space = edge_space(
     ...     name="toy",
@@ -155,31 +132,21 @@ def edge_space(
         choose("canonical rule", rule, ("string",), error=SpaceError)
         return genotype
 
-    return Space(
-        name=name,
-        operations=operations,
-        num_edges=num_edges,
-        size=size,
-        cells=cells,
-        cells_unit=cells_unit,
-        named=named,
-        mutation_rules=mutation_rules,
-        canonical_rules=canonical_rules,
-        parse=read if parse is None else parse,
-        from_code=build,
-        sample=sampler(size, at_rank),
-        mutate=change if mutate is None else mutate,
-        neighbours=neighbours,
-        enumerate=enumerate_all,
-        canonical=itself if canonical is None else canonical,
-        is_dead=(lambda genotype: False) if is_dead is None else is_dead,
-        parameters=parameters,
-        macs=macs,
-        networks=networks,
-        index=index,
-        graph=graph,
-        pruning=pruning,
-    )
+    derived: dict[str, Any] = {
+        "named": MappingProxyType({}),
+        "mutation_rules": ("edge",),
+        "canonical_rules": ("string",),
+        "parse": read,
+        "sample": sampler(size, at_rank),
+        "mutate": change,
+        "neighbours": neighbours,
+        "enumerate": enumerate_all,
+        "canonical": itself,
+        "is_dead": lambda genotype: False,
+    }
+    fixed: dict[str, Any]
+    fixed = {"num_edges": num_edges, "size": size, "cells": cells, "from_code": build, "parameters": parameters, "macs": macs}
+    return Space(name=name, operations=operations, **fixed, **(derived | given))
 
 
 def replace_one(genotype: G, edge: int, rng: np.random.Generator, build: Callable[[tuple[int, ...]], G], operations: int) -> G:

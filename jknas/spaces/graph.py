@@ -18,8 +18,6 @@ from types import MappingProxyType
 
 from jknas.errors import SpaceError
 
-__all__ = ["COLOURS", "CellGraph", "Edge", "Node", "Operation", "live_nodes"]
-
 COLOURS: Mapping[str, str] = MappingProxyType(
     {
         "blue": "#0072B2",

@@ -8,8 +8,6 @@ from jknas.errors import SpaceError
 from jknas.spaces.sampling import sampler
 from jknas.spaces.space import Genotype, Space
 
-__all__ = ["restricted"]
-
 G = TypeVar("G", bound=Genotype)
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from jknas.spaces.graph import CellGraph
 from jknas.spaces.pruning import PruningPlan
 
-__all__ = ["Genotype", "Index", "Space"]
-
 
 class Genotype(Protocol):
     """What every genotype is: an immutable, hashable and ordered value with an integer code, which ``str`` prints and ``parse`` reads."""
@@ -20,15 +18,12 @@ class Genotype(Protocol):
     @property
     def code(self) -> tuple[int, ...]:
         """One digit per edge: the place of its operation."""
-        ...
 
     def __lt__(self, other: Any, /) -> bool:
         """Order genotypes by their codes."""
-        ...
 
     def __hash__(self) -> int:
         """Hash the value."""
-        ...
 
 
 G = TypeVar("G", bound=Genotype)
@@ -45,7 +40,6 @@ class Sample(Protocol[G_co]):
     def __call__(self, rng: np.random.Generator, n: int, *, unique: bool = False) -> tuple[G_co, ...]: ...
     def __call__(self, rng: np.random.Generator, n: int | None = None, *, unique: bool = False) -> G_co | tuple[G_co, ...]:
         """Return one genotype, or a tuple of n of them."""
-        ...
 
 
 class Mutate(Protocol[G]):
@@ -53,7 +47,6 @@ class Mutate(Protocol[G]):
 
     def __call__(self, genotype: G, rng: np.random.Generator, *, rule: str = ...) -> G:
         """Return a genotype that differs on one edge."""
-        ...
 
 
 class Canonical(Protocol[G]):
@@ -61,7 +54,6 @@ class Canonical(Protocol[G]):
 
     def __call__(self, genotype: G, *, rule: str = "function") -> G:
         """Return the member of the class with the smallest code."""
-        ...
 
 
 class Parameters(Protocol[G_contra]):
@@ -69,7 +61,6 @@ class Parameters(Protocol[G_contra]):
 
     def __call__(self, genotype: G_contra, *, channels: int = ..., cells: int = ..., classes: int = ..., image_channels: int = 3) -> int:
         """Return the number of trainable parameters of the whole network."""
-        ...
 
 
 class Macs(Protocol[G_contra]):
@@ -86,7 +77,6 @@ class Macs(Protocol[G_contra]):
         image_channels: int = 3,
     ) -> int:
         """Return the multiply-accumulates of one forward pass of one image."""
-        ...
 
 
 class Index(NamedTuple, Generic[G]):

@@ -7,14 +7,13 @@ up different numbers, a factor of 10 and more apart.
 'full-training'
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.tabular.table import PROTOCOLS, Table
-
-__all__ = ["ACCOUNTINGS", "FULL_TRAINING_SECONDS", "Accounting", "get"]
 
 Seconds = Callable[[Table, CellGenotype, str], float]
 """``seconds(table, genotype, dataset)``; the data set is one of `PROTOCOLS`."""
@@ -44,27 +43,17 @@ class Accounting:
     reference: str
 
 
-def _twelve_epochs(table: Table, genotype: CellGenotype, dataset: str) -> float:
-    return _trained(table, genotype, dataset, PROTOCOLS[_known(dataset)].selects.epochs)
+def _measured(table: Table, genotype: CellGenotype, dataset: str, *, epochs: int | None = None) -> float:
+    """Return the table's own time of training, by default for the epochs after which a search selects, and of one validation."""
+    selects = PROTOCOLS[_known(dataset)].selects
+    training = table.seconds(genotype, dataset=selects.dataset, epochs=epochs or selects.epochs)
+    return training + table.validation_seconds(genotype, dataset=selects.dataset)
 
 
-def _twenty_epochs(table: Table, genotype: CellGenotype, dataset: str) -> float:
-    return _trained(table, genotype, dataset, _SHORT)
-
-
-def _trained(table: Table, genotype: CellGenotype, dataset: str, epochs: int) -> float:
-    trained_on = PROTOCOLS[_known(dataset)].selects.dataset
-    training = table.seconds(genotype, dataset=trained_on, epochs=epochs)
-    return training + table.validation_seconds(genotype, dataset=trained_on)
-
-
-def _full_training(table: Table, genotype: CellGenotype, dataset: str) -> float:
+def _fixed(table: Table, genotype: CellGenotype, dataset: str, *, share: float = 1.0) -> float:
+    """Return a share of KNAS's time of one training, whatever the architecture."""
     del table, genotype
-    return FULL_TRAINING_SECONDS[_known(dataset)]
-
-
-def _part_of_training(table: Table, genotype: CellGenotype, dataset: str) -> float:
-    return _full_training(table, genotype, dataset) * _SHORT / _WHOLE
+    return share * FULL_TRAINING_SECONDS[_known(dataset)]
 
 
 def _known(dataset: str) -> str:
@@ -76,15 +65,15 @@ ACCOUNTINGS: Mapping[str, Accounting] = {
     for one in (
         Accounting(
             "twelve-epochs",
-            _twelve_epochs,
-            _twenty_epochs,
+            _measured,
+            functools.partial(_measured, epochs=_SHORT),
             "the table's own time of 12 epochs of training and one pass over the validation images",
             "Dong and Yang, NAS-Bench-201, arXiv:2001.00326, section 5 (budget 12,000 s); NATS-Bench, arXiv:2009.00437",
         ),
         Accounting(
             "full-training",
-            _full_training,
-            _part_of_training,
+            _fixed,
+            functools.partial(_fixed, share=_SHORT / _WHOLE),
             "one fixed time of 200 epochs an architecture: 2,160, 4,600 or 10,000 s; a tenth of it for a candidate of KNAS",
             "Xu et al., KNAS, ICML 2021, arXiv:2111.13293, table 1 (216K s = 100 architectures; k = 20 is 4.3K s)",
         ),

@@ -17,8 +17,6 @@ from jaxtyping import Float
 from jknas.errors import JknasError, TabularError, choose
 from jknas.spaces.space import Space
 
-__all__ = ["AccuracyTable", "read_accuracies"]
-
 GENOTYPE = "genotype"
 
 

@@ -29,8 +29,6 @@ from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import index_of, published_order
 from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_epochs, check_target
 
-__all__ = ["MeansTable", "embedded"]
-
 FILE = Path(__file__).with_name("nasbench201.npz")
 
 # The rows of the arrays in the file. Accuracies and seconds are whole numbers of 10^-decimals, so that they are exact.

@@ -19,8 +19,6 @@ from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_epochs, check_target
 
-__all__ = ["NatsTable", "nats_bench"]
-
 FOLDER = "NATS-tss-v1_0-3ffb9-simple"
 _GET = f"the folder {FOLDER}, unpacked, or the file NATS-tss-v1_0-3ffb9.pickle.pbz2, which https://github.com/D-X-Y/NATS-Bench links to"
 _PUBLISHED_NAMES = {name: name for name in DATASETS} | {"imagenet16-120": "ImageNet16-120"}

@@ -15,8 +15,6 @@ import numpy as np
 from jknas.errors import TabularError, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
-__all__ = ["DATASETS", "PROTOCOLS", "Accuracy", "SearchProtocol", "Seeds", "Table", "Target", "check_epochs", "check_target"]
-
 DATASETS = ("cifar10-valid", "cifar10", "cifar100", "imagenet16-120")
 """What the networks of a table were trained on."""
 
@@ -85,49 +83,38 @@ class Table(Protocol):
     @property
     def name(self) -> str:
         """What results say they rest on."""
-        ...
 
     @property
     def space(self) -> str:
         """Name of the search space."""
-        ...
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """What the networks were trained on, some of `DATASETS`."""
-        ...
 
     def targets(self) -> tuple[Target, ...]:
         """Return every accuracy that the table holds."""
-        ...
 
     def genotypes(self) -> tuple[CellGenotype, ...]:
         """Return the architectures, in the order of the published index."""
-        ...
 
     def accuracy(self, genotype: CellGenotype, *, dataset: str, split: str, epochs: int, seeds: Seeds) -> Accuracy:
         """Return an accuracy after the last epoch, in percent."""
-        ...
 
     def training_loss(self, genotype: CellGenotype, *, dataset: str, epochs: int, seeds: Seeds) -> float:
         """Return the mean cross-entropy over the last epoch of training."""
-        ...
 
     def seconds(self, genotype: CellGenotype, *, dataset: str, epochs: int) -> float:
         """Return what training for this many epochs took on the benchmark's own machine."""
-        ...
 
     def validation_seconds(self, genotype: CellGenotype, *, dataset: str) -> float:
         """Return what one pass over the validation images takes on the benchmark's own machine."""
-        ...
 
     def parameters(self, genotype: CellGenotype, *, dataset: str) -> int:
         """Return the number of trainable parameters of the published network."""
-        ...
 
     def macs(self, genotype: CellGenotype, *, dataset: str) -> float:
         """Return the multiplications of convolutions and classifier for one image (published as FLOPs)."""
-        ...
 
 
 def check_epochs(epochs: int) -> None:

@@ -175,11 +175,16 @@ class TestScore:
         assert tuple(options.PROXY_NAMES.split(", ")) == proxies.names()
         assert "ntk_condition" in run("score", "--help")[1].replace("\n", "")
 
-    def test_compilation_is_announced_where_something_is_compiled(self, run, quick_proxy, tmp_path):
-        command = ["score", "--proxy", quick_proxy, "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
+    def test_compilation_is_announced_where_something_is_compiled(self, run, monkeypatch, tmp_path):
+        def unseen(network, params, wiring, batch, key, *, scale: float = 1.0):  # no other test has compiled it
+            return constant(network, params, wiring, batch, key, scale=scale)
+
+        monkeypatch.setitem(proxies.REGISTRY, "quick", quick(unseen))
+        command = ["score", "--proxy", "quick", "--arch", stubs.RESNET, "--db", tmp_path / "scores", *TINY]
         assert run(*command)[2] == "quick: compiling the scoring program\n"
-        assert run(*command)[2] == ""
-        assert run(*command, "--arch", stubs.DEAD)[2] == "quick: compiling the scoring program\n"
+        assert run(*command)[2] == ""  # the score is in the store
+        assert run(*command, "--arch", stubs.DEAD)[2] == ""  # the program is there
+        assert run(*command, "--set", "scale=2")[2] == "quick: compiling the scoring program\n"
 
     def test_a_file(self, run, tmp_path):
         (tmp_path / "archs").write_text(f"# two cells\n{stubs.RESNET}  # residual\n\n{stubs.DEAD}\n")
@@ -361,6 +366,12 @@ class TestSearch:
         } <= record.keys()
         assert (record["method"], record["seed"], record["complete"], len(record["candidates"])) == ("knas", 0, True, 6)
         assert record["network"] == {"channels": 4, "cells": 1, "classes": 10, "input_channels": 3, "resolution": 8, "init": "pytorch"}
+
+    def test_on_the_digits_knas_takes_a_minute_unless_told_otherwise(self, run, made_up, tmp_path):
+        (quick,) = run.json("search", "--samples", 6, *TINY, "--batch", 4, "--out", tmp_path / "quick")
+        assert (quick["counts"]["trained"], quick["recipe"]["epochs"]) == (5, 12)
+        (told,) = run.json("search", "--samples", 6, "--topk", 2, *TINY, "--batch", 4, "--out", tmp_path / "told")
+        assert (told["counts"]["trained"], told["recipe"]["epochs"]) == (2, 20)
 
     def test_interrupted_and_resumed(self, run, made_up, tmp_path):
         (whole,) = run.json(*SEARCH, *TINY, "--batch", 4, "--out", tmp_path / "whole")

@@ -29,8 +29,6 @@ from jknas.errors import SpaceError, choose
 from jknas.spaces.darts.genotype import NODES, DartsGenotype, Pair
 from jknas.spaces.layer_cost import Convolution, check_sizes
 
-__all__ = ["STEMS", "Stem", "auxiliary_parameters", "macs", "parameters"]
-
 Stem = Literal["cifar", "imagenet"]
 STEMS = ("cifar", "imagenet")
 

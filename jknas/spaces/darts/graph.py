@@ -3,8 +3,6 @@
 from jknas.spaces.darts.genotype import EDGES, NODES, OPERATIONS, DartsGenotype
 from jknas.spaces.graph import COLOURS, CellGraph, Edge, Node, Operation
 
-__all__ = ["cell_graphs"]
-
 _OPERATIONS = {
     "max_pool_3x3": Operation("max pool 3\u00d73", COLOURS["vermilion"]),
     "avg_pool_3x3": Operation("avg pool 3\u00d73", COLOURS["orange"]),

@@ -25,8 +25,6 @@ from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator, sampler
 from jknas.spaces.space import Space
 
-__all__ = ["DARTS", "MUTATION_RULES", "RULES", "canonical", "mutate", "neighbours"]
-
 MUTATION_RULES = ("operation_or_source", "operation")
 RULES = ("function", "string")
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from jknas.errors import GenotypeError
 
-__all__ = ["CONCAT", "Pair", "read", "write"]
-
 Pair = tuple[str, int]
 """An input of a node: the operation, and the node that it is applied to."""
 

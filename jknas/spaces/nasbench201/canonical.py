@@ -19,8 +19,6 @@ from types import MappingProxyType
 from jknas.errors import SpaceError, choose
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
-__all__ = ["RULES", "canonical", "function_key", "isomorphism_key", "published_key"]
-
 Code = tuple[int, ...]
 Term = tuple[int, int]  # (source, k): average pooling, k times, of the input or of the output of an instance
 Sum = tuple[Term, ...]  # sorted; a term that occurs twice counts twice

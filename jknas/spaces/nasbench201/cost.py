@@ -11,8 +11,6 @@ from jknas.errors import SpaceError
 from jknas.spaces.layer_cost import Convolution, check_sizes
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
-__all__ = ["macs", "parameters"]
-
 _KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
 

@@ -3,8 +3,6 @@
 from jknas.spaces.graph import COLOURS, CellGraph, Edge, Node, Operation
 from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 
-__all__ = ["cell_graphs"]
-
 _OPERATIONS = {
     "none": Operation("none", absent=True),
     "skip_connect": Operation("skip", COLOURS["green"]),

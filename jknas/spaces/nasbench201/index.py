@@ -17,8 +17,6 @@ from typing import SupportsIndex
 from jknas.errors import GenotypeError
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
-__all__ = ["genotype_at", "index_of", "published_order"]
-
 
 @functools.cache
 def published_order() -> tuple[CellGenotype, ...]:

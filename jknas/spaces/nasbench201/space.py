@@ -26,8 +26,6 @@ from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator
 from jknas.spaces.space import Index, Space
 
-__all__ = ["MUTATION_RULES", "NAMED", "NASBENCH201", "is_dead", "mutate"]
-
 MUTATION_RULES = ("node", "edge")
 
 NAMED: Mapping[str, CellGenotype] = MappingProxyType(

@@ -1,0 +1,195 @@
+"""What the commands that compute share: their options, as records, and the preparation that follows from them.
+
+A command takes a record as a parameter, and :func:`expanded` turns each of the record's fields into an option.
+"""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jknas.command_line import architectures, options
+from jknas.command_line.output import Bars
+from jknas.errors import CommandError
+
+if TYPE_CHECKING:
+    from jknas.data import Dataset
+    from jknas.networks.layers.initialisation import Scheme
+    from jknas.proxies import Proxy
+    from jknas.scoring.store import ScoreRecord, Store
+    from jknas.spaces import Space
+    from jknas.training import Recipe
+
+# The embedded images have 8x8 pixels. Two reductions halve an image, so that the last stage would normalise over four of them.
+_DIGITS_RESOLUTION = 16
+# The auxiliary classifier is made for CIFAR's 32x32, and so is the size of the squares that are cut out.
+_DIGITS_DARTS_RESOLUTION = 32
+_REPLACED_BY_DIGITS = "nasbench201-12"  # the recipe in whose place the embedded images have their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The options of every command that computes on images."""
+
+    space: options.Space = "nasbench201"
+    folder: options.Folder = None
+    resolution: options.Resolution = None
+    limit: options.Limit = None
+    channels: options.Channels = 16
+    cells: options.Cells = None
+    init: options.Init = "pytorch"
+    seed: options.Seed = 0
+    compile_cache: options.CompileCache = None
+    json: options.Json = False
+
+    def begin(self) -> "Space[Any]":
+        """Set up the cache of compiled programs, which has to come before the first array, and return the search space."""
+        options.use_compile_cache(self.compile_cache)
+        from jknas import spaces
+
+        return spaces.get(self.space)
+
+    def scheme(self) -> "Scheme":
+        """Return the initialisation, or refuse it."""
+        from jknas.networks.layers.initialisation import check_scheme
+
+        try:
+            check_scheme(self.init)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        return typing.cast("Scheme", self.init)
+
+    def load(self, data: str, recipe: "Recipe | None" = None) -> "Dataset":
+        """Load a data set, for a training recipe if one is given."""
+        from jknas.data import load
+
+        resolution = self.resolution
+        if resolution is None and data == "digits":
+            like_cifar = recipe is not None and (recipe.auxiliary_weight or recipe.cutout)
+            resolution = _DIGITS_DARTS_RESOLUTION if like_cifar else _DIGITS_RESOLUTION
+        return load(data, folder=self.folder, resolution=resolution, limit=options.limit_of(self.limit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringRun(Run):
+    """The options of the commands that score chosen architectures."""
+
+    settings: options.Set = None
+    arch: options.Arch = None
+    archs: options.Archs = None
+    sample: options.Sample = None
+    whole: options.Whole = False
+    batch: options.Batch = None
+
+    def chosen(self, space: "Space[Any]") -> list[Any]:
+        """Return the chosen architectures of a space."""
+        return architectures.chosen(space, self.arch or [], self.archs, self.sample, whole=self.whole, seed=self.seed)
+
+    def with_settings(self, proxies: "list[Proxy]", space: "Space[Any]") -> "list[tuple[Proxy, dict[str, Any]]]":
+        """Return each proxy with the settings given for it; refuse what it cannot compute, before hours are spent on the others."""
+        from jknas.networks.families import macro_of
+
+        macro, found = macro_of(space), list(zip(proxies, options.settings_for(proxies, self.settings), strict=True))
+        for proxy, given in found:
+            proxy.check(macro, proxy.with_settings(given, macro))
+        return found
+
+    def score(
+        self,
+        proxies: "list[tuple[Proxy, dict[str, Any]]]",
+        dataset: "Dataset",
+        space: "Space[Any]",
+        genotypes: list[Any],
+        bars: Bars,
+        *,
+        store: "Store | None",
+        label: str = "",
+        deduplicate: bool = False,
+    ) -> "Iterator[tuple[ScoreRecord, bool]]":
+        """Yield the record of every architecture by every proxy, and whether it was computed now; move the bars.
+
+        Args:
+            proxies: with their settings, see :meth:`with_settings`.
+            dataset: the images.
+            space: the search space.
+            genotypes: its architectures.
+            bars: one bar for each group of proxies that share a computation.
+            store: of scores; None keeps none.
+            label: what the names of the bars begin with.
+            deduplicate: whether to score one representative of architectures that compute the same function.
+        """
+        from jknas.scoring.scorer import make_scorer, score_together, sharing
+
+        fixed: dict[str, Any]
+        fixed = {"channels": self.channels, "cells": self.cells, "seed": self.seed, "scheme": self.scheme(), "batch_size": self.batch}
+
+        def scorer(proxy: "Proxy", given: dict[str, Any]) -> Any:
+            note = functools.partial(bars.note, f"{proxy.name}: compiling the scoring program")
+            return make_scorer(proxy, dataset, space, settings=given, on_compile=note, **fixed)
+
+        groups = sharing(scorer(*one) for one in proxies)
+        while groups:  # drop each finished group with its compiled program
+            group = groups.pop(0)
+            name = label + ", ".join(scorer.proxy.name for scorer in group)
+            bars.update(name, 0, len(genotypes))
+            for done, result in enumerate(score_together(group, genotypes, store=store, deduplicate=deduplicate), start=1):
+                yield result
+                bars.update(name, done // len(group), len(genotypes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun(Run):
+    """The options of the commands that train networks."""
+
+    train_batch: options.TrainBatch = None
+    learning_rate: options.LearningRate = None
+    weight_decay: options.WeightDecay = None
+    precision: options.Precision = "float32"
+
+    def recipe(self, space: "Space[Any]", data: str, name: str | None = None, **changes: Any) -> "Recipe":
+        """Return a recipe with the options that were given in place of its values.
+
+        Args:
+            space: its networks name the default recipe.
+            data: the digits are a fiftieth of CIFAR-10: they have a recipe of their own, and its batch size in all others.
+            name: of the recipe.
+            **changes: further fields of the recipe; None for what was not given.
+        """
+        from jknas.networks.families import macro_of
+        from jknas.training import preset
+
+        name = macro_of(space).recipe if name is None else name
+        base, digits = preset(name), preset("digits")
+        if data == "digits":
+            base = digits if name == _REPLACED_BY_DIGITS else dataclasses.replace(base, batch_size=digits.batch_size)
+        changes |= {"batch_size": self.train_batch, "learning_rate": self.learning_rate}
+        changes |= {"weight_decay": self.weight_decay, "precision": self.precision}
+        return dataclasses.replace(base, **{field: value for field, value in changes.items() if value is not None})
+
+    def network(self, space: "Space[Any]", dataset: "Dataset", recipe: "Recipe") -> Any:
+        """Return the network to train, with an auxiliary classifier if the recipe gives its loss a weight."""
+        from jknas.networks.families import network_for
+        from jknas.training import with_auxiliary
+
+        network = network_for(space, dataset, channels=self.channels, cells=self.cells)
+        return with_auxiliary(network) if recipe.auxiliary_weight else network
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes its own options, then the fields of the record that is its first parameter."""
+    record, *others = inspect.signature(command).parameters.values()
+    hints = typing.get_type_hints(record.annotation, include_extras=True)
+    fields = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in dataclasses.fields(record.annotation)
+    ]
+
+    @functools.wraps(command)
+    def collected(**given: Any) -> None:
+        command(record.annotation(**{field.name: given.pop(field.name) for field in fields}), **given)
+
+    collected.__signature__ = inspect.Signature([*others, *fields])  # type: ignore[attr-defined]
+    return collected
