@@ -17,8 +17,6 @@ from jknas.training import EpochRecord, Training, evaluate, train
 if TYPE_CHECKING:
     from jknas.search.problem import Problem
 
-__all__ = ["TrainingEvaluator"]
-
 
 class TrainingEvaluator(Evaluator):
     """The programs and trained variables of one problem in this process.

@@ -14,8 +14,6 @@ from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProbl
 from jknas.search.state import Candidate, State
 from jknas.search.steps import replaced, test_winner
 
-__all__ = ["OVERFLOWS", "Sequential", "SequentialState", "check_free_edges", "evaluation_limit"]
-
 OVERFLOWS = ("keep", "discard")
 
 

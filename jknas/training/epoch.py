@@ -19,18 +19,6 @@ from jknas.training.augmentation import augment, cut_out, draw_centres, draw_wor
 from jknas.training.network import TrainableNetwork
 from jknas.training.recipe import Precision, Recipe
 
-__all__ = [
-    "EpochSettings",
-    "EvaluationSettings",
-    "Pixels",
-    "Rates",
-    "Totals",
-    "TrainState",
-    "evaluate_split",
-    "initial_state",
-    "train_epoch",
-]
-
 _MORE_DRAWS = 2**32 - 1
 """Folded into an epoch's key for what not every recipe draws: the place in a draw of words that no word has."""
 

@@ -17,8 +17,6 @@ from jknas.training.recipe import Precision
 from jknas.training.record import Metrics
 from jknas.xla.programs import PROGRAMS
 
-__all__ = ["EVALUATION_BATCH", "evaluate", "metrics", "resident"]
-
 EVALUATION_BATCH = 256
 """Images per step of :func:`evaluate`; the numbers depend on it by rounding only."""
 

@@ -31,8 +31,6 @@ from jknas.training.recipe import Recipe
 from jknas.training.record import EpochRecord, Training
 from jknas.xla.programs import PROGRAMS
 
-__all__ = ["train"]
-
 
 def train(
     network: Network,

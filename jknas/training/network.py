@@ -14,17 +14,6 @@ from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
 
-__all__ = [
-    "TrainableNetwork",
-    "can_have_auxiliary",
-    "code_of",
-    "genotypes_of",
-    "has_auxiliary",
-    "part_of",
-    "trainable",
-    "with_auxiliary",
-]
-
 
 class TrainableNetwork(Network, Protocol):
     """A network that can be trained. Only the methods are required.

@@ -12,8 +12,6 @@ from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.training.network import TrainableNetwork, can_have_auxiliary, genotypes_of, has_auxiliary
 from jknas.training.recipe import Recipe
 
-__all__ = ["Plan", "WiringKind", "check_pair", "check_splits"]
-
 WiringKind = Literal["code", "static"]
 """``code``: every candidate operation has parameters and the cell is data; the first training of a network, recipe and data shape compiles,
 all others run that program.  ``static``: only the cell's own operations exist; each cell compiles, and runs somewhat faster. Drop path

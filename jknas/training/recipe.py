@@ -17,8 +17,6 @@ import optax
 
 from jknas.errors import TrainingError
 
-__all__ = ["PRESETS", "Precision", "Recipe", "preset"]
-
 Precision = Literal["float32", "bfloat16"]
 """``bfloat16``: convolutions, pooling and the classifier compute in bfloat16; parameters, batch normalisation and the loss stay float32."""
 

@@ -49,8 +49,6 @@ from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 from jknas.spaces.nasbench201.space import is_dead
 from jknas.xla.soundness import require_sound_backend
 
-__all__ = ["Kind", "infinite_width_kernel"]
-
 Kind = Literal["ntk", "nngp"]
 """``ntk``: the neural tangent kernel, of gradients. ``nngp``: the covariance of the outputs."""
 
