@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.networks import torch_state
 from jknas.networks.flax_module import NetworkModule
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
 from jknas.networks.parameters import Shapes, Variables, unit_averages
 from jknas.networks.sizes import check_sizes
@@ -79,7 +79,6 @@ class MacroNetwork:
             NetworkError: an unknown scheme.
             TypeError: ``genotype`` is neither a genotype of the space nor None.
         """
-        check_scheme(scheme)
         wanted = self.genotypes.__name__
         if genotype is not None and not isinstance(genotype, self.genotypes):
             raise TypeError(f"init takes a {wanted} or None, got {type(genotype).__name__}; parse strings with {wanted}.parse")
