@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
-from jknas.errors import TrainingError
+from jknas.errors import TrainingError, choose
 from jknas.networks.network import Network
 from jknas.training.augmentation import pixel_constants
 from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
@@ -50,8 +50,7 @@ def evaluate(
     """
     check_pair(network, genotype, dataset)
     check_splits((split,))
-    if precision not in get_args(Precision):
-        raise TrainingError(f"precision is {precision!r}; choose one of {', '.join(map(repr, get_args(Precision)))}.")
+    choose("precision", precision, get_args(Precision), error=TrainingError)
     if not isinstance(variables, Mapping) or not {"params", "batch_stats"} <= variables.keys():
         raise TrainingError('variables must be {"params": ..., "batch_stats": ...}, as Training.variables and network.init give them.')
     pixels = resident(dataset, split)

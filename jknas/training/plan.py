@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from jknas.data import SPLITS, Dataset
-from jknas.errors import TrainingError
+from jknas.errors import TrainingError, choose
 from jknas.networks.families import check_fit, require
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.training.network import can_have_auxiliary
@@ -43,8 +43,7 @@ class Plan:
             raise TrainingError(f"recipe is a {type(self.recipe).__name__}; expected a Recipe{hint}.")
         _check_seed(self.seed)
         check_scheme(self.scheme)
-        if self.wiring not in get_args(WiringKind):
-            raise TrainingError(f"wiring is {self.wiring!r}; choose one of {', '.join(map(repr, get_args(WiringKind)))}.")
+        choose("wiring", self.wiring, get_args(WiringKind), error=TrainingError)
         object.__setattr__(self, "seed", operator.index(self.seed))
         check_splits(self.splits)
         self._check_regularisers()
