@@ -32,7 +32,7 @@ class UnsoundBackendError(JknasError, RuntimeError):
     """The installed JAX computes wrong matrix products on this device."""
 
 
-class NeuralTangentsImportError(JknasError, ImportError):
+class NeuralTangentsImportError(ImportError, JknasError):
     """The optional package neural-tangents is missing, or cannot be imported on the installed JAX."""
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jknas.errors import NetworkError
 from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
+from jknas.networks.sizes import check_sizes
 from jknas.spaces.edges import EdgeGenotype
 
 _SIDE = 8  # height and width of the images that declare the parameters
@@ -49,10 +50,7 @@ class FlaxNetwork:
     has_drop_path: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells", "classes", "input_channels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise NetworkError(f"{name} must be a positive integer, got {value!r}")
+        check_sizes(self, "channels", "cells", "classes", "input_channels")
 
     def definition(self) -> nn.Module:
         """Return the module, called as ``module(x, code, train)``. Override this.
@@ -109,12 +107,11 @@ class FlaxNetwork:
         Raises:
             NetworkError: ``statistics="none"`` (give your class ``apply_without_normalisation``), or missing running averages.
         """
-        check_statistics(statistics)
+        check_statistics(statistics, batch_stats)
         code = self._code(wiring)
         if statistics == "running":
-            if batch_stats is None:
-                raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
-            logits: jax.Array = self.definition().apply({"params": params, "batch_stats": batch_stats}, x, code, False)  # type: ignore[assignment]
+            variables: Any = {"params": params, "batch_stats": batch_stats}
+            logits: Any = self.definition().apply(variables, x, code, False)
             return logits
         if statistics == "none":
             raise NetworkError(f"{type(self).__name__} is not defined without normalisation: give it apply_without_normalisation.")

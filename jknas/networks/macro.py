@@ -1,18 +1,15 @@
 """What the macro networks of the built-in spaces share: sizes, parameters, the forward passes that scores and training ask for, weights."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import NetworkError
 from jknas.networks import torch_state
 from jknas.networks.flax_module import NetworkModule
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
 from jknas.networks.parameters import Shapes, Variables, unit_averages
 from jknas.networks.sizes import check_sizes
@@ -82,7 +79,6 @@ class MacroNetwork:
             NetworkError: an unknown scheme.
             TypeError: ``genotype`` is neither a genotype of the space nor None.
         """
-        check_scheme(scheme)
         wanted = self.genotypes.__name__
         if genotype is not None and not isinstance(genotype, self.genotypes):
             raise TypeError(f"init takes a {wanted} or None, got {type(genotype).__name__}; parse strings with {wanted}.parse")
@@ -117,9 +113,7 @@ class MacroNetwork:
                 parameters without an operation that the wiring may use.
             TypeError: the wiring is a string.
         """
-        check_statistics(statistics)
-        if statistics == "running" and batch_stats is None:
-            raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
+        check_statistics(statistics, batch_stats)
         stats = unit_averages(params) if batch_stats is None else batch_stats
         return self._run(params, stats, x, wiring, statistics)[0]
 
@@ -142,15 +136,5 @@ class MacroNetwork:
         """Return the network of one genotype as a Flax module, see :class:`~jknas.networks.flax_module.NetworkModule`."""
         return NetworkModule(self, genotype)
 
-    def to_state_dict(self, genotype: Any, variables: Variables) -> dict[str, np.ndarray]:
-        """Return variables as the reference network's ``state_dict`` in PyTorch, see :mod:`jknas.networks.torch_state`.
-
-        Args:
-            genotype: the architecture.
-            variables: of this genotype, or of all candidate operations.
-        """
-        return torch_state.to_state_dict(self, genotype, variables)
-
-    def from_state_dict(self, genotype: Any, state: Mapping[str, Any]) -> Variables:
-        """Return the variables that a reference ``state_dict`` holds, see :func:`jknas.networks.torch_state.from_state_dict`."""
-        return torch_state.from_state_dict(self, genotype, state)
+    to_state_dict = torch_state.to_state_dict
+    from_state_dict = torch_state.from_state_dict

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -77,13 +76,11 @@ class Seen(NamedTuple):
         output: what the next block reads.
         sources: what ReLUs read, such as the nodes of a cell.
         records: of the block's layers; by edge in a cell (``edge_3_2``), by kind in other blocks.
-        operations: positions in the space's ``OPERATIONS`` of what the edges of a cell hold, traced with a code; None in other blocks.
     """
 
     output: Array
     sources: tuple[Source, ...]
     records: Mapping[str, PyTree]
-    operations: Int[Array, " e"] | Int[np.ndarray, " e"] | None = None
 
 
 RunBlock = Callable[[Layer, Array, Mapping[str, PyTree]], Seen]

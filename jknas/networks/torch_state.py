@@ -71,7 +71,13 @@ def linear_tensors(name: str, *path: str) -> list[Tensor]:
 
 
 def to_state_dict(network: Any, genotype: Any, variables: Variables) -> dict[str, np.ndarray]:
-    """Return the reference ``state_dict`` of NumPy arrays, in the order of registration."""
+    """Return variables as the reference network's ``state_dict`` of NumPy arrays, in the order of registration.
+
+    Args:
+        network: the network.
+        genotype: the architecture.
+        variables: of this genotype, or of all candidate operations.
+    """
     own = {name: network.restrict(tree, genotype) for name, tree in variables.items()}
     return {tensor.name: np.asarray(tensor.read_torch(own)) for tensor in network.torch_tensors(genotype)}
 

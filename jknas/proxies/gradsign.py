@@ -12,19 +12,13 @@ Deviations:
     parameters and ranks differently.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.mgm import Layers
 from jknas.kernels.objectives import Apply, per_example
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
-from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network, layers_of
-from jknas.proxies.measurements.example_gradients import Examples, examples_of, row, sum_over_examples
-from jknas.proxies.measurements.forward import model
-from jknas.proxies.setup import Batch
+from jknas.proxies.measurements.example_gradients import Examples, on_examples, row, sum_over_examples
 
 
 def gradsign(
@@ -71,25 +65,9 @@ def gradsign(
     return sum_over_layers([jnp.sum(jnp.abs(total), 1) for total in agreement], stacks(layers, params))
 
 
-def measure(
-    network: Network,
-    params: PyTree,
-    wiring: Any,
-    batch: Batch,
-    key: PRNGKeyArray,
-    *,
-    statistics: Statistics = "example",
-    chunk_size: int = 8,
-) -> Float[Array, ""]:
-    """Return the score of a network; the key is not used."""
-    del key
-    apply, layers = model(network, wiring, statistics), layers_of(network, wiring)
-    return gradsign(apply, params, batch.x, batch.labels, layers=layers, examples=examples_of(statistics), chunk_size=chunk_size)
-
-
 PROXY = row(
     name="gradsign",
-    measure=measure,
+    measure=on_examples(gradsign),
     summary="sum over the weights of |sum over the examples of the sign of their loss gradients|",
     reference="Zhang and Jia, GradSign, ICLR 2022, arXiv:2110.08616, Algorithm 1",
     settings={"statistics": "example", "chunk_size": 8},

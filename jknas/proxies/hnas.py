@@ -21,21 +21,17 @@ Deviations:
     search; this is the score alone.
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.mgm import Layers
 from jknas.kernels.objectives import Apply, per_example
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
-from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network, layers_of
-from jknas.proxies.measurements.example_gradients import Examples, examples_of, row, sum_over_examples
-from jknas.proxies.measurements.forward import model
-from jknas.proxies.setup import Batch
+from jknas.proxies.measurements.example_gradients import Examples, on_examples, row, sum_over_examples
 
 Target = Literal["target", "logits", "loss"]
 """``target``: the output of the example's own class. ``logits``: the sum of its outputs. ``loss``: its cross-entropy."""
@@ -91,35 +87,9 @@ def mean_squared_gradient(
     return sum_over_layers(squares, stacks(layers, params)) / len(labels)
 
 
-def measure(
-    network: Network,
-    params: PyTree,
-    wiring: Any,
-    batch: Batch,
-    key: PRNGKeyArray,
-    *,
-    statistics: Statistics = "example",
-    objective: Target = "target",
-    chunk_size: int = 8,
-) -> Float[Array, ""]:
-    """Return the score of a network; the key is not used."""
-    del key
-    mean = mean_squared_gradient(
-        model(network, wiring, statistics),
-        params,
-        batch.x,
-        batch.labels,
-        objective=objective,
-        layers=layers_of(network, wiring),
-        examples=examples_of(statistics),
-        chunk_size=chunk_size,
-    )
-    return jnp.sqrt(mean)
-
-
 PROXY = row(
     name="hnas",
-    measure=measure,
+    measure=on_examples(lambda *arguments, **settings: jnp.sqrt(mean_squared_gradient(*arguments, **settings))),
     summary="root of the mean squared norm of the examples' gradients: of the trace of the tangent kernel over N",
     reference="Shu et al., Unifying and Boosting Gradient-Based Training-Free NAS (HNAS), NeurIPS 2022, arXiv:2201.09785, M_Trace",
     settings={"statistics": "example", "objective": "target", "chunk_size": 8},

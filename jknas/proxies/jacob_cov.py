@@ -17,17 +17,13 @@ Deviations:
 """
 
 import math
-from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Float
 
-from jknas.networks.layers.normalisation import Statistics
-from jknas.networks.network import Network
-from jknas.proxies.measurements.forward import model
+from jknas.proxies.measurements.forward import on_networks
 from jknas.proxies.measurements.input_jacobian import EPSILON, input_jacobian, row_correlations, status_of
 from jknas.proxies.proxy import NetworkProxy, Outcome
-from jknas.proxies.setup import Batch
 
 
 def correlation_score(rows: Float[np.ndarray, "n d"]) -> tuple[float, Float[np.ndarray, " n"]]:
@@ -47,14 +43,6 @@ def correlation_score(rows: Float[np.ndarray, "n d"]) -> tuple[float, Float[np.n
     return float(-np.sum(np.log(shifted) + 1 / shifted)), eigenvalues
 
 
-def measure(
-    network: Network, params: PyTree, wiring: Any, batch: Batch, key: PRNGKeyArray, *, statistics: Statistics = "batch"
-) -> Float[Array, "n d"]:
-    """Return the input gradient of every image; the device part. The key is not used."""
-    del key
-    return input_jacobian(model(network, wiring, statistics), params, batch.x)
-
-
 def read_correlations(rows: Float[np.ndarray, "n d"]) -> Outcome:
     """Return the score with the extreme eigenvalues."""
     score, eigenvalues = correlation_score(rows)
@@ -63,7 +51,7 @@ def read_correlations(rows: Float[np.ndarray, "n d"]) -> Outcome:
 
 PROXY = NetworkProxy(
     name="jacob_cov",
-    measure=measure,
+    measure=on_networks(lambda apply, params, x, labels: input_jacobian(apply, params, x), layered=False),
     summary="how little the images' input gradients correlate",
     reference="Mellor et al., arXiv:2006.04647, first version; Abdelfattah et al., ICLR 2021, arXiv:2101.08134, section 3.2",
     cost="1 backward pass to the images; on the host the eigenvalues of an N x N matrix",

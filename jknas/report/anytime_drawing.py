@@ -12,8 +12,6 @@ from jknas.report.page import FADED, STYLE, check_target, new_page, plain, save
 from jknas.search.anytime import Band
 from jknas.spaces.graph import COLOURS
 
-__all__ = ["draw_anytime"]
-
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))  # one per colour, for print in black and white
 _LINES = tuple(zip(("blue", "vermilion", "green", "pink", "sky", "orange", "wine"), _DASHES, strict=True))
 _LEGEND_LINE = 0.2  # inches

@@ -20,8 +20,6 @@ from jknas.report.page import FADED, FAINT, INK, NODE, STYLE, check_target, new_
 from jknas.spaces.graph import CellGraph, live_nodes
 from jknas.spaces.space import Genotype, Space
 
-__all__ = ["draw_cell", "graphs_of"]
-
 G = TypeVar("G", bound=Genotype)
 
 _MARGINS, _LINE = (0.4, 0.52), 0.4  # inches, and the unit of all coordinates below

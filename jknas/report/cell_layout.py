@@ -10,8 +10,6 @@ from matplotlib.path import Path as Line
 
 from jknas.spaces.graph import CellGraph, Operation
 
-__all__ = ["LETTER", "RADIUS", "Layout", "Way", "lay_out"]
-
 RADIUS = 0.26  # of a node
 LETTER = 0.08  # width of a letter
 _GAPS = {"shrinkA": 72 * (RADIUS + 0.03), "shrinkB": 72 * (RADIUS + 0.05)}  # between the middle of a node and a curve, in points

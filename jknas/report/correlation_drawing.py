@@ -21,8 +21,6 @@ from jknas.ranking.correlation import grouped_means
 from jknas.report.page import FADED, FAINT, INK, STYLE, check_target, new_page, plain, save, write_title
 from jknas.spaces.graph import COLOURS
 
-__all__ = ["Panel", "draw_ranks", "draw_subsamples"]
-
 _GROUPS = 10
 _PANEL = 3.4  # inches
 _ROW = 0.27

@@ -8,8 +8,6 @@ from typing import Any
 
 from jknas.ranking.correlation import CHOSEN, Row
 
-__all__ = ["as_csv", "as_markdown", "as_plain"]
-
 _HEADS = {"spearman": "Spearman", "kendall_tau_b": "Kendall tau-b", "top_decile_spearman": "Spearman, top 10 %"}
 _HEADS |= {f"regret_at_{k}": f"regret@{k}" for k in CHOSEN}
 

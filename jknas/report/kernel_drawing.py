@@ -12,8 +12,6 @@ from jknas.errors import DrawingError
 from jknas.kernels.spectrum import Spectrum, spectrum
 from jknas.report.page import STYLE, check_target, new_page, save, write_title
 
-__all__ = ["draw_kernel"]
-
 
 def draw_kernel(kernel: Any, path: str | Path, *, order: Any = None, title: str = "") -> Spectrum:
     """Write a picture of a square kernel: the matrix and its spectrum.

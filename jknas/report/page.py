@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 
 from jknas.errors import DrawingError
 
-__all__ = ["FADED", "FAINT", "INK", "NODE", "STYLE", "check_target", "new_page", "plain", "save", "write_title"]
-
 INK, FADED, FAINT, NODE = "#222222", "#9A9A9A", "#C8C8C8", "#33414E"
 
 STYLE: dict[Any, Any] = {

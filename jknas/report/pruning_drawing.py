@@ -25,8 +25,6 @@ from jknas.report.trajectory_drawing import Point, draw_trajectory, ink_on
 from jknas.spaces import Space
 from jknas.spaces.graph import CellGraph
 
-__all__ = ["draw_pruning"]
-
 T = TypeVar("T")
 
 _FIRST, _LAST, _LEFT = "#D8E8F4", "#003F6B", "#E69F00"  # shades of the first and of the last round, and of what is left

@@ -20,8 +20,6 @@ from matplotlib.ticker import MaxNLocator
 
 from jknas.report.page import INK
 
-__all__ = ["Point", "draw_trajectory", "ink_on"]
-
 _DOT = 0.06  # radius, in inches as all that follow
 _PAD = 0.05  # around the text of a label
 _RADII = (0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)  # from a point to its label

@@ -16,8 +16,6 @@ from scipy import stats
 from jknas.errors import SearchError
 from jknas.search.state import State
 
-__all__ = ["Band", "Curve", "band", "curve_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Curve:

@@ -16,8 +16,6 @@ from jknas.files.atomic import write_atomically
 from jknas.files.json_text import read_json, write_json
 from jknas.search.state import Genotype, State
 
-__all__ = ["STATE_FILE", "Checkpoint", "from_plain", "read", "to_plain", "write"]
-
 STATE_FILE = "state.json"
 _FORMAT = 2
 _FIELDS = {"format": int, "identity": Mapping, "state": Mapping, "steps": int, "seconds": float}

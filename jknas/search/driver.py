@@ -15,8 +15,6 @@ from jknas.search import checkpoint as disk
 from jknas.search.method import Evaluator, SearchMethod, SearchProblem
 from jknas.search.state import Candidate, State
 
-__all__ = ["Budget", "Event", "SearchResult", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
@@ -14,17 +14,12 @@ from jknas.search.method import Evaluator, Scored
 from jknas.search.state import Tested, Trained
 from jknas.training import EpochRecord, Training, evaluate, train
 
-if TYPE_CHECKING:
-    from jknas.search.problem import Problem
-
-__all__ = ["TrainingEvaluator"]
-
 
 class TrainingEvaluator(Evaluator):
     """The programs and trained variables of one problem in this process.
 
     Args:
-        problem: what is searched.
+        problem: what is searched, a :class:`jknas.search.problem.Problem`.
         folder: where trainings keep their progress, one folder per genotype; None keeps none.
         on_compile: called with "scoring" before the scoring program is compiled, which the first score that the store does not hold needs,
             and with "training" before the first training, whose program an earlier training of the process may have left.
@@ -33,7 +28,7 @@ class TrainingEvaluator(Evaluator):
 
     def __init__(
         self,
-        problem: "Problem",
+        problem: Any,
         *,
         folder: Path | None = None,
         on_compile: Callable[[str], None] | None = None,

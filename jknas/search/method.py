@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from jknas.data import Dataset
     from jknas.spaces.space import Space
 
-__all__ = ["Completion", "Evaluator", "Scored", "SearchMethod", "SearchProblem", "check_count", "check_seed", "option"]
-
 S = TypeVar("S", bound=State)
 T = TypeVar("T")
 

@@ -21,8 +21,6 @@ from jknas.search.method import check_seed
 from jknas.spaces.space import Space
 from jknas.training import Recipe
 
-__all__ = ["Problem"]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:

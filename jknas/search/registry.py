@@ -11,8 +11,6 @@ from jknas.errors import SearchError, choose
 from jknas.search import methods
 from jknas.search.method import SearchMethod
 
-__all__ = ["get", "names"]
-
 
 def names() -> tuple[str, ...]:
     """Return the names of the search methods."""

@@ -36,8 +36,6 @@ from jknas.search.driver import SearchResult
 from jknas.search.method import SearchProblem
 from jknas.search.state import UNSCORED, Candidate, State
 
-__all__ = ["as_record"]
-
 
 def as_record(result: SearchResult) -> dict[str, Any]:
     """Return the record of a search, as plain data."""

@@ -12,9 +12,7 @@ import numpy as np
 from jknas.errors import SearchError, choose
 from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProblem, check_count, option
 from jknas.search.state import Candidate, State
-from jknas.search.steps import replaced, test_winner
-
-__all__ = ["OVERFLOWS", "Sequential", "SequentialState", "check_free_edges", "evaluation_limit"]
+from jknas.search.steps import test_winner, with_training
 
 OVERFLOWS = ("keep", "discard")
 
@@ -98,25 +96,17 @@ class Sequential(SearchMethod[S]):
         """Evaluate one more architecture; when the limit is reached, test the winner."""
         if self.is_over(state):
             return test_winner(evaluator, state)
-        done, candidates = state.chosen or (), state.candidates
+        done = state.chosen or ()
         chosen = self.choose(evaluator, state, np.random.default_rng((evaluator.problem.seed, len(done) + 1)))
-        place = chosen if isinstance(chosen, int) else len(candidates)
-        if place == len(candidates):
-            candidates = (*candidates, Candidate(chosen))
-        training = evaluator.train(candidates[place].genotype)
+        place = chosen if isinstance(chosen, int) else len(state.candidates)
+        known = state if isinstance(chosen, int) else replace(state, candidates=(*state.candidates, Candidate(chosen)))
+        training = evaluator.train(known.candidates[place].genotype)
         if self._discards(state, training.seconds):
             return replace(state, overflowed=True)
-        candidates = replaced(candidates, place, training=training)
-        best = None if state.winner is None else candidates[state.winner].training
-        state = replace(
-            state,
-            candidates=candidates,
-            chosen=(*done, place),
-            winner=place if best is None or training.value > best.value else state.winner,
-            compile_seconds=state.compile_seconds + training.compile_seconds,
-            train_seconds=state.train_seconds + training.seconds,
-        )
-        return self.learn(state, place)
+        known = with_training(known, place, training)
+        best = None if known.winner is None else known.candidates[known.winner].training
+        winner = place if best is None or training.value > best.value else known.winner
+        return self.learn(replace(known, chosen=(*done, place), winner=winner), place)
 
     def is_over(self, state: S) -> bool:
         """Return whether no evaluation may begin."""

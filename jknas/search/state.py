@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
-__all__ = ["Candidate", "Genotype", "State", "Tested", "Trained", "best_trained", "order_by_score", "ranked"]
-
 Genotype = Annotated[Any, "genotype"]
 """A genotype of the searched space. In a checkpoint it is its text, which the space's ``parse`` reads back."""
 

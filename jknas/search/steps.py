@@ -1,13 +1,12 @@
 """The steps that methods share, as pure functions of the state: score a sample, train the chosen one by one, test the winner."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from jknas.search.method import Completion, Evaluator, SearchProblem, check_count
-from jknas.search.state import UNSCORED, Candidate, State, best_trained, ranked
+from jknas.search.state import UNSCORED, Candidate, State, Trained, best_trained, ranked
 
 S = TypeVar("S", bound=State)
 
@@ -29,11 +28,6 @@ def draw_sample(problem: SearchProblem, count: int, name: str = "samples") -> tu
     space = problem.space
     check_count(name, count, most=space.size, of=f"the space {space.name} has {space.size} architectures")
     return tuple(map(Candidate, space.sample(np.random.default_rng(problem.seed), count, unique=True)))
-
-
-def replaced(candidates: Sequence[Candidate], place: int, **changes: Any) -> tuple[Candidate, ...]:
-    """Return the candidates with fields of one changed."""
-    return (*candidates[:place], replace(candidates[place], **changes), *candidates[place + 1 :])
 
 
 def score_next(evaluator: Evaluator, state: S) -> S:
@@ -76,12 +70,16 @@ def train_or_test(evaluator: Evaluator, state: S) -> S:
     waiting = [place for place in state.chosen or () if state.candidates[place].training is None]
     if not waiting:
         return test_winner(evaluator, state)
-    training = evaluator.train(state.candidates[waiting[0]].genotype)
-    candidates = replaced(state.candidates, waiting[0], training=training)
+    state = with_training(state, waiting[0], evaluator.train(state.candidates[waiting[0]].genotype))
+    return replace(state, winner=best_trained(state.candidates, evaluator.problem.sign))
+
+
+def with_training(state: S, place: int, training: Trained) -> S:
+    """Return the state with the training of one candidate, and its time."""
+    trained = replace(state.candidates[place], training=training)
     return replace(
         state,
-        candidates=candidates,
-        winner=best_trained(candidates, evaluator.problem.sign),
+        candidates=(*state.candidates[:place], trained, *state.candidates[place + 1 :]),
         compile_seconds=state.compile_seconds + training.compile_seconds,
         train_seconds=state.train_seconds + training.seconds,
     )

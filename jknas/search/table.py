@@ -26,8 +26,6 @@ from jknas.spaces.space import Space
 from jknas.tabular import PROTOCOLS, Table, Target
 from jknas.tabular.accounting import ACCOUNTINGS
 
-__all__ = ["TableEvaluator", "TableProblem", "scored_pool"]
-
 SEEDS = ("mean", "one")
 
 _SHOWN = 6

@@ -15,8 +15,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
-__all__ = ["augment", "cut_out", "draw_centres", "draw_words", "normalise", "pixel_constants", "shuffled"]
-
 Words = UInt32[Array, "n 4"]
 """Random words of each image: place in the order, flip, row of the crop, column of the crop."""
 

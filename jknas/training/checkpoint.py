@@ -19,8 +19,6 @@ from jknas.files.json_text import read_json, write_json
 from jknas.training.epoch import TrainState
 from jknas.training.record import EpochRecord, Status
 
-__all__ = ["Checkpoints", "Progress"]
-
 _FORMAT = 1
 _KEPT = 2  # should the newest turn out to be damaged, the one before it is still there
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError)

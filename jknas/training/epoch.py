@@ -6,7 +6,7 @@ batches are steps of a ``lax.scan``, and the last, smaller batch is one more ste
 
 import dataclasses
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.relu_conv_norm import at_least_float32
 from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, shuffled
-from jknas.training.network import TrainableNetwork
 from jknas.training.recipe import Precision, Recipe
-
-__all__ = [
-    "EpochSettings",
-    "EvaluationSettings",
-    "Pixels",
-    "Rates",
-    "Totals",
-    "TrainState",
-    "evaluate_split",
-    "initial_state",
-    "train_epoch",
-]
 
 _MORE_DRAWS = 2**32 - 1
 """Folded into an epoch's key for what not every recipe draws: the place in a draw of words that no word has."""
@@ -83,7 +70,7 @@ class EpochSettings:
         horizontal_flip: likewise.
     """
 
-    network: TrainableNetwork
+    network: Any
     genotype: Hashable
     recipe: Recipe
     crop_padding: int
@@ -94,7 +81,7 @@ class EpochSettings:
 class EvaluationSettings:
     """What is fixed in a compiled evaluation; the fields are as in :class:`EpochSettings` and :class:`~jknas.training.recipe.Recipe`."""
 
-    network: TrainableNetwork
+    network: Any
     genotype: Hashable
     batch_size: int
     precision: Precision

@@ -7,17 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
-from jknas.errors import TrainingError
+from jknas.errors import TrainingError, choose
 from jknas.networks.network import Network
 from jknas.training.augmentation import pixel_constants
 from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
-from jknas.training.network import code_of, part_of, trainable
+from jknas.training.network import code_of, part_of
 from jknas.training.plan import check_pair, check_splits
 from jknas.training.recipe import Precision
 from jknas.training.record import Metrics
 from jknas.xla.programs import PROGRAMS
-
-__all__ = ["EVALUATION_BATCH", "evaluate", "metrics", "resident"]
 
 EVALUATION_BATCH = 256
 """Images per step of :func:`evaluate`; the numbers depend on it by rounding only."""
@@ -50,17 +48,15 @@ def evaluate(
     Raises:
         TrainingError: arguments that do not fit each other, or no such split.
     """
-    model = trainable(network)
-    check_pair(model, genotype, dataset)
+    check_pair(network, genotype, dataset)
     check_splits((split,))
-    if precision not in get_args(Precision):
-        raise TrainingError(f"precision is {precision!r}; choose one of {', '.join(map(repr, get_args(Precision)))}.")
+    choose("precision", precision, get_args(Precision), error=TrainingError)
     if not isinstance(variables, Mapping) or not {"params", "batch_stats"} <= variables.keys():
         raise TrainingError('variables must be {"params": ..., "batch_stats": ...}, as Training.variables and network.init give them.')
     pixels = resident(dataset, split)
-    weights = jax.tree.map(jnp.asarray, part_of(model, variables, genotype))
+    weights = jax.tree.map(jnp.asarray, part_of(network, variables, genotype))
     arguments = (weights["params"], weights["batch_stats"], pixels, code_of(genotype))
-    settings = EvaluationSettings(model, genotype, EVALUATION_BATCH, precision)
+    settings = EvaluationSettings(network, genotype, EVALUATION_BATCH, precision)
     program, _ = PROGRAMS.compiled(evaluate_split, *arguments, fixed={"settings": settings})
     return metrics(jax.device_get(program(*arguments)), pixels)
 

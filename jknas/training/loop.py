@@ -25,13 +25,11 @@ from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
 from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState
 from jknas.training.evaluation import metrics, resident
-from jknas.training.network import code_of, part_of, trainable
+from jknas.training.network import code_of, part_of
 from jknas.training.plan import Plan, WiringKind, check_splits
 from jknas.training.recipe import Recipe
 from jknas.training.record import EpochRecord, Training
 from jknas.xla.programs import PROGRAMS
-
-__all__ = ["train"]
 
 
 def train(
@@ -77,7 +75,7 @@ def train(
         CheckpointError: a folder with another run's or damaged progress, or with any although ``resume`` is false.
     """
     plan = Plan(
-        network=trainable(network),
+        network=network,
         genotype=genotype,
         dataset=dataset,
         recipe=recipe,

@@ -1,84 +1,23 @@
-"""What training asks of a network, in addition to what scoring asks."""
+"""What training asks of a network, in addition to what scoring asks.
+
+A network that can be trained has the capability "trainable" (:data:`jknas.networks.families.CAPABILITIES`), and ``apply`` takes
+``statistics="running"`` with ``batch_stats``. It may also have ``genotypes`` (the type of its genotypes), ``restrict(tree, genotype)`` (the
+part of all candidates' arrays that a genotype uses), ``has_drop_path`` (whether ``train_apply`` drops paths) and ``auxiliary`` (whether it
+returns the logits of an auxiliary classifier).
+"""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from jknas.errors import TrainingError
-from jknas.networks.families import require
-from jknas.networks.layers.initialisation import Scheme
-from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.network import Network
 
-__all__ = [
-    "TrainableNetwork",
-    "can_have_auxiliary",
-    "code_of",
-    "genotypes_of",
-    "has_auxiliary",
-    "part_of",
-    "trainable",
-    "with_auxiliary",
-]
 
-
-class TrainableNetwork(Network, Protocol):
-    """A network that can be trained. Only the methods are required.
-
-    A network may also have ``genotypes`` (the type of its genotypes), ``restrict(tree, genotype)`` (the part of all candidates' arrays that
-    a genotype uses), ``has_drop_path`` (whether :meth:`train_apply` drops paths) and ``auxiliary`` (whether it returns the logits of an
-    auxiliary classifier).
-    """
-
-    def init(self, key: jax.Array, genotype: Any = None, *, scheme: Scheme = "pytorch") -> dict[str, Any]:
-        """Draw ``{"params", "batch_stats"}`` of one genotype, or of every candidate operation."""
-        ...
-
-    def apply(  # noqa: D102 - as the network's
-        self,
-        params: PyTree,
-        x: Float[Array, "n h w c"],
-        wiring: Any,
-        *,
-        statistics: Statistics = "example",
-        batch_stats: PyTree | None = None,
-    ) -> Float[Array, "n k"]: ...
-
-    def train_apply(
-        self,
-        params: PyTree,
-        batch_stats: PyTree,
-        x: Float[Array, "n h w c"],
-        wiring: Any,
-        *,
-        key: jax.Array | None = None,
-        drop_path: Any = 0.0,
-    ) -> tuple[Float[Array, "n k"], Float[Array, "n k"] | None, PyTree]:
-        """Return the logits in training mode, those of the auxiliary classifier (None without one), and the moved running averages."""
-        ...
-
-
-def trainable(network: Network) -> TrainableNetwork:
-    """Return the network, or raise TrainingError when it is made for scores alone."""
-    require(network, "trainable", "training", error=TrainingError)
-    return cast(TrainableNetwork, network)
-
-
-def genotypes_of(network: Network) -> type:
-    """Return the type of a network's genotypes; ``object`` where it does not say."""
-    return getattr(network, "genotypes", object)
-
-
-def has_auxiliary(network: Network) -> bool:
-    """Return whether a network trains an auxiliary classifier."""
-    return getattr(network, "auxiliary", False)
-
-
-def part_of(network: Network, variables: Mapping[str, Any], genotype: Any) -> dict[str, PyTree]:
+def part_of(network: Any, variables: Mapping[str, Any], genotype: Any) -> dict[str, PyTree]:
     """Return the parameters and running averages that a genotype uses; all of them where a network has no ``restrict``."""
     trees = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
     return {name: network.restrict(tree, genotype) for name, tree in trees.items()} if hasattr(network, "restrict") else trees

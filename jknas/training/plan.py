@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from jknas.data import SPLITS, Dataset
-from jknas.errors import TrainingError
-from jknas.networks.families import check_fit
+from jknas.errors import TrainingError, choose
+from jknas.networks.families import check_fit, require
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.training.network import TrainableNetwork, can_have_auxiliary, genotypes_of, has_auxiliary
+from jknas.training.network import can_have_auxiliary
 from jknas.training.recipe import Recipe
-
-__all__ = ["Plan", "WiringKind", "check_pair", "check_splits"]
 
 WiringKind = Literal["code", "static"]
 """``code``: every candidate operation has parameters and the cell is data; the first training of a network, recipe and data shape compiles,
@@ -29,7 +27,7 @@ class Plan:
         ValueError: an unknown initialisation scheme.
     """
 
-    network: TrainableNetwork
+    network: Any
     genotype: Any
     dataset: Dataset
     recipe: Recipe
@@ -45,8 +43,7 @@ class Plan:
             raise TrainingError(f"recipe is a {type(self.recipe).__name__}; expected a Recipe{hint}.")
         _check_seed(self.seed)
         check_scheme(self.scheme)
-        if self.wiring not in get_args(WiringKind):
-            raise TrainingError(f"wiring is {self.wiring!r}; choose one of {', '.join(map(repr, get_args(WiringKind)))}.")
+        choose("wiring", self.wiring, get_args(WiringKind), error=TrainingError)
         object.__setattr__(self, "seed", operator.index(self.seed))
         check_splits(self.splits)
         self._check_regularisers()
@@ -54,20 +51,20 @@ class Plan:
     def _check_regularisers(self) -> None:
         """Refuse a recipe that the network cannot be trained by, or not fully."""
         network, weight, drop = type(self.network).__name__, self.recipe.auxiliary_weight, self.recipe.drop_path
-        if weight and not has_auxiliary(self.network):
+        auxiliary = getattr(self.network, "auxiliary", False)
+        if weight and not auxiliary:
             build = "build it with auxiliary=True, or " if can_have_auxiliary(self.network) else ""
             raise TrainingError(
                 f"the recipe has auxiliary_weight={weight}, but the {network} has no auxiliary classifier: {build}set auxiliary_weight=0."
             )
-        if has_auxiliary(self.network) and not weight:
+        if auxiliary and not weight:
             raise TrainingError(
                 f"the {network} has an auxiliary classifier, but the recipe has auxiliary_weight=0: set a weight (DARTS takes 0.4), or "
                 "build the network with auxiliary=False."
             )
         if weight:
-            model: Any = self.network  # which has this check, as it has what is checked
-            try:
-                model.check_auxiliary(self.dataset.resolution, self.dataset.resolution)
+            try:  # a network with an auxiliary classifier has this check
+                self.network.check_auxiliary(self.dataset.resolution, self.dataset.resolution)
             except ValueError as error:
                 size = f"{self.dataset.resolution}x{self.dataset.resolution}"
                 raise TrainingError(f"{self.dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
@@ -89,10 +86,11 @@ class Plan:
         return {name: str(getattr(self, name)) for name in fields} | {"dataset": f"{self.dataset.name}, sha256 {self.dataset.digest}"}
 
 
-def check_pair(network: TrainableNetwork, genotype: Any, dataset: Dataset) -> None:
-    """Raise TrainingError unless the network can be given this cell and these images."""
-    if not isinstance(genotype, genotypes_of(network)):
-        wanted = genotypes_of(network).__name__
+def check_pair(network: Any, genotype: Any, dataset: Dataset) -> None:
+    """Raise TrainingError unless the network can be trained, and be given this cell and these images."""
+    require(network, "trainable", "training", error=TrainingError)
+    if not isinstance(genotype, kind := getattr(network, "genotypes", object)):
+        wanted = kind.__name__
         hint = f"; parse it first: {wanted}.parse(text)" if isinstance(genotype, str) else f" for a {type(network).__name__}"
         raise TrainingError(f"genotype is a {type(genotype).__name__}; expected a {wanted}{hint}.")
     check_fit(network, dataset, error=TrainingError)

@@ -15,9 +15,7 @@ from typing import Any, Literal, get_args
 
 import optax
 
-from jknas.errors import TrainingError
-
-__all__ = ["PRESETS", "Precision", "Recipe", "preset"]
+from jknas.errors import TrainingError, choose
 
 Precision = Literal["float32", "bfloat16"]
 """``bfloat16``: convolutions, pooling and the classifier compute in bfloat16; parameters, batch normalisation and the loss stay float32."""
@@ -90,8 +88,7 @@ class Recipe:
             raise TrainingError(f"cutout is {self.cutout!r}; expected an even whole number of pixels, 0 or more.")
         if not isinstance(self.nesterov, bool):
             raise TrainingError(f"nesterov is {self.nesterov!r}; expected True or False.")
-        if self.precision not in get_args(Precision):
-            raise TrainingError(f"precision is {self.precision!r}; choose one of {', '.join(map(repr, get_args(Precision)))}.")
+        choose("precision", self.precision, get_args(Precision), error=TrainingError)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
@@ -179,6 +176,4 @@ def preset(name: str) -> Recipe:
     Raises:
         TrainingError: there is none of that name.
     """
-    if name not in PRESETS:
-        raise TrainingError(f"recipe {name!r} is not known; choose one of {', '.join(PRESETS)}, or build a Recipe.")
-    return PRESETS[name]
+    return PRESETS[choose("recipe", name, tuple(PRESETS), error=TrainingError)]

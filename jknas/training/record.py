@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from jknas.training.recipe import Recipe
 
-__all__ = ["EpochRecord", "Metrics", "Status", "Training"]
-
 Status = Literal["ok", "diverged"]
 """``diverged``: a loss of the last epoch in the curves is not finite, and training stopped there."""
 

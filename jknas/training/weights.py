@@ -29,8 +29,6 @@ from jknas.networks.parameters import Variables
 from jknas.spaces.space import Space
 from jknas.training.augmentation import normalise, pixel_constants
 
-__all__ = ["DESCRIPTION", "WEIGHTS", "TrainedNetwork", "load_weights", "save_weights"]
-
 WEIGHTS, DESCRIPTION = "weights.msgpack", "network.json"
 """The names of the two files in a folder."""
 

@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
-from tolerances import assert_close, relative_error
+from tolerances import relative_error
 
 from jknas.errors import NeuralTangentsImportError
 from jknas.kernels.neural_tangents.empirical import neural_tangents_gram
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.kernels.objectives import per_example
+from jknas.networks.layers.pooling import average_pool_2x2, average_pool_3x3
 from jknas.networks.nasbench201 import infinite_width
 from jknas.networks.nasbench201.infinite_width import infinite_width_kernel
-from jknas.spaces.nasbench201.genotype import CellGenotype
+from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 from jknas.spaces.nasbench201.space import NAMED, NASBENCH201
 
 installed = pytest.mark.skipif(
@@ -178,9 +179,9 @@ def traces():
     def compiled(layer):
         def kernel(*inputs):
             traced.append(inputs)
-            return layer[2](*inputs)
+            return layer(*inputs)
 
-        return layer[0], layer[1], quick_jit(kernel)
+        return quick_jit(kernel)
 
     builders = infinite_width._stem, infinite_width._operation, infinite_width._shortcut, infinite_width._head
     with pytest.MonkeyPatch.context() as patch:
@@ -260,7 +261,7 @@ def test_sums_of_correlated_terms_are_the_linear_map_of_the_whole():
     cell = CellGenotype(("avg_pool_3x3", "avg_pool_3x3", "skip_connect", "skip_connect", "avg_pool_3x3", "skip_connect"))
     with jax.numpy_dtype_promotion("standard"):
         k = gaussian_kernel(2, 4)
-        got = infinite_width._cell(cell, {})[2](k)
+        got = infinite_width._cell(cell, {})(k)
         one = np.abs(np.subtract.outer(np.arange(4), np.arange(4))) <= 1
         pool = np.kron(one / one.sum(1, keepdims=True), one / one.sum(1, keepdims=True))
         q = np.eye(16) + 2 * pool + pool @ pool
@@ -284,14 +285,8 @@ def test_pooling_is_that_of_neural_tangents_with_padding_not_counted():
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolutions_are_padded_on_all_sides_and_before(stride):
     with jax.numpy_dtype_promotion("standard"):
-        init, apply, kernel = infinite_width._convolution(4, 3, 1.0, stride)
+        kernel = infinite_width._convolution(3, 1.0, stride)
         x = jnp.asarray(images(2, 4))
-        shape, params = init(jax.random.key(0), x.shape)
-        expected = jax.lax.conv_general_dilated(
-            x, params[0], (stride, stride), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )  # fmt: skip
-        assert shape == expected.shape
-        assert_close(apply(params, x), expected / 27**0.5, 1e-12)
         # The variance of an output pixel is the mean of the squares under its window, zeros around the image included.
         squares = np.pad(np.asarray(x) ** 2, [(0, 0), (1, 1), (1, 1), (0, 0)]).sum(-1) / 27
         windows = np.lib.stride_tricks.sliding_window_view(squares, (3, 3), (1, 2)).sum((-1, -2))[:, ::stride, ::stride]
@@ -306,6 +301,50 @@ def test_convolutions_are_padded_on_all_sides_and_before(stride):
         assert not any("pad=" in line for line in convolutions)
 
 
+def finite_network(genotype, *, channels, classes, gain):
+    """A network of one cell per stage in NTK parametrisation, without stax: ``apply(weights, x)`` and the weights' shapes."""
+
+    def run(x, weigh):
+        def normalised(x):
+            return (x - x.mean((1, 2, 3), keepdims=True)) * jax.lax.rsqrt(x.var((1, 2, 3), keepdims=True) + 1e-5)
+
+        def convolved(x, features, side, stride=1):
+            kernel = weigh((side, side, x.shape[-1], features))
+            around = [(side // 2, side // 2)] * 2
+            y = jax.lax.conv_general_dilated(x, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            return gain * y / (side**2 * x.shape[-1]) ** 0.5
+
+        def operation(x, features, side, stride=1):
+            return normalised(convolved(jax.nn.relu(x), features, side, stride))
+
+        def cell(x):
+            nodes = [x, *[jnp.zeros_like(x)] * 3]
+            for name, (node, source) in zip(genotype.operations, EDGES, strict=True):
+                if name == "skip_connect":
+                    nodes[node] += nodes[source]
+                elif name == "avg_pool_3x3":
+                    nodes[node] += average_pool_3x3(nodes[source])
+                elif name != "none":
+                    nodes[node] += operation(nodes[source], x.shape[-1], {"nor_conv_1x1": 1, "nor_conv_3x3": 3}[name])
+            return nodes[3]
+
+        x = cell(normalised(convolved(x, channels, 3)))
+        for features in (2 * channels, 4 * channels):
+            shortcut = convolved(average_pool_2x2(x), features, 1)
+            x = cell(operation(operation(x, features, 3, 2), features, 3) + shortcut)
+        pooled = jax.nn.relu(normalised(x)).mean((1, 2))
+        return gain * pooled @ weigh((pooled.shape[-1], classes)) / pooled.shape[-1] ** 0.5
+
+    shapes = []
+    jax.eval_shape(lambda x: run(x, lambda shape: shapes.append(shape) or jnp.zeros(shape)), jnp.zeros((1, 8, 8, 3)))
+
+    def apply(weights, x):
+        left = iter(weights)
+        return run(x, lambda shape: next(left))
+
+    return apply, shapes
+
+
 @pytest.mark.slow
 @installed
 def test_finite_networks_tend_to_it():
@@ -315,12 +354,12 @@ def test_finite_networks_tend_to_it():
     x[1] = 0.7 * x[0] + 0.3 * x[1]
     classes, seeds = 256, 24
     with jax.numpy_dtype_promotion("standard"):
-        init, apply, _ = infinite_width.network(cell, cells=1, channels=128, classes=classes, weight_variance=1 / 3)
         batch = jnp.asarray(x, jnp.float32)
+        apply, shapes = finite_network(cell, channels=128, classes=classes, gain=3**-0.5)
 
         @jax.jit
         def sample(key):
-            params = init(key, batch.shape)[1]
+            params = [jax.random.normal(one, shape) for one, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True)]
             logits = apply(params, batch)
             gradients = jax.vmap(lambda image: jax.grad(lambda p: apply(p, image[None])[0, 0])(params))(batch)
             rows = [leaf.reshape(len(batch), -1) for leaf in jax.tree.leaves(gradients)]

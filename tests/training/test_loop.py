@@ -96,7 +96,7 @@ class TestTeaching:
             ({"genotype": str(CELL)}, r"genotype is a str; expected a CellGenotype; parse it first"),
             ({"seed": -1}, r"seed is -1; expected a whole number from 0 to 2\^32 - 1"),
             ({"seed": 0.5}, r"seed is 0.5; expected a whole number"),
-            ({"wiring": "mixture"}, r"wiring is 'mixture'; choose one of 'code', 'static'"),
+            ({"wiring": "mixture"}, r"Unknown wiring 'mixture'; expected one of code, static"),
             ({"splits": "test"}, r"splits is the string 'test'; expected a sequence of names: \('test',\)"),
             ({"splits": ("valid",)}, r"there is no split 'valid'; choose among train, validation, test"),
             ({"network": PlainNetwork(classes=10)}, r"has classes=10, but coloured needs 4: build it with classes=4"),
@@ -113,7 +113,7 @@ class TestTeaching:
             evaluate(PlainNetwork(), variables, CELL, coloured_dataset(), "valid")
         with pytest.raises(TrainingError, match=r"variables must be \{\"params\": ..., \"batch_stats\": ...\}"):
             evaluate(PlainNetwork(), variables["params"], CELL, coloured_dataset(), "test")
-        with pytest.raises(TrainingError, match=r"precision is 'half'; choose one of"):
+        with pytest.raises(TrainingError, match=r"Unknown precision 'half'; expected one of"):
             evaluate(PlainNetwork(), variables, CELL, coloured_dataset(), "test", precision="half")
         with pytest.raises(GenotypeError):
             CellGenotype.parse("nothing")

@@ -39,8 +39,6 @@ import jax.interpreters.ad
 
 from jknas.errors import NeuralTangentsImportError
 
-__all__ = ["NeuralTangentsImportError", "import_neural_tangents"]
-
 INSTALLATION = 'pip install --no-deps "neural-tangents>=0.6.5" && pip install "frozendict>=2.3.8"'
 """Installs the two packages that are needed. With all its dependencies neural-tangents would bring TensorFlow, about 3 GB."""
 

@@ -51,7 +51,6 @@ from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
 from jknas.networks.parameters import Averages, Shapes, array, joined
-from jknas.networks.torch_state import Tensor
 from jknas.networks.wiring import Wiring
 from jknas.spaces.darts.cost import Stem
 from jknas.spaces.darts.genotype import DartsGenotype
@@ -177,9 +176,7 @@ class DartsNetwork(MacroNetwork):
         """Return the function that cuts a gradient into its layers, see :mod:`jknas.networks.darts.layers`."""
         return kernel_layers(wiring)
 
-    def torch_tensors(self, genotype: DartsGenotype) -> list[Tensor]:
-        """List the tensors of quark0/darts's networks, see :mod:`jknas.networks.darts.torch_names`."""
-        return torch_names.tensors(self, genotype)
+    torch_tensors = torch_names.tensors
 
     def tenas_network(self) -> TenasDartsNetwork:
         """Return TE-NAS's small network for the tangent kernel, for the same classes and images."""

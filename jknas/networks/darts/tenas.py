@@ -20,7 +20,7 @@ Deviations:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 from jax import lax
@@ -32,7 +32,7 @@ from jknas.networks.darts.parameters import CellPlan, cell_shapes
 from jknas.networks.darts.wiring import live_mixture
 from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.convolution import convolution
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
 from jknas.networks.parameters import Shapes, array, conv_shapes, joined, norm_shapes, unit_averages
 from jknas.networks.sizes import check_sizes
@@ -110,19 +110,11 @@ class TenasDartsNetwork:
 
     classes: int = 10
     input_channels: int = 3
+    channels: ClassVar[int] = STEM_CHANNELS
+    cells: ClassVar[int] = len(PLANS)
 
     def __post_init__(self) -> None:
         check_sizes(self, "classes", "input_channels")
-
-    @property
-    def channels(self) -> int:
-        """Channels of the normal cell."""
-        return STEM_CHANNELS
-
-    @property
-    def cells(self) -> int:
-        """Cells in all: a normal and a reduction cell."""
-        return len(PLANS)
 
     def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw the parameters of all operations.
@@ -138,7 +130,6 @@ class TenasDartsNetwork:
         Raises:
             ValueError: for an unknown scheme.
         """
-        check_scheme(scheme)
         shapes = {"stem": conv_shapes(3, self.input_channels, STEM_CHANNELS), **network_shapes(self.classes)}
         return draw_parameters(key, shapes, scheme)
 

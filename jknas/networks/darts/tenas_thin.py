@@ -25,7 +25,7 @@ from jknas.networks.darts.operations import BLOCKS
 from jknas.networks.darts.parameters import ROWS
 from jknas.networks.darts.tenas import PLANS, Inside, check_params, logits_of, network_shapes, run_cells
 from jknas.networks.darts.wiring import live_mixture
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.parameters import joined, unit_averages
 from jknas.networks.sizes import check_sizes
 from jknas.networks.wiring import Wiring
@@ -69,7 +69,6 @@ class TenasDartsThinNetwork:
         Raises:
             ValueError: for an unknown scheme.
         """
-        check_scheme(scheme)
         return draw_parameters(key, network_shapes(self.classes), scheme)
 
     def apply(self, params: PyTree, x: Float[Array, "n h w 1"], wiring: Wiring) -> Float[Array, "n k"]:

@@ -62,7 +62,11 @@ def draw_parameters(key: PRNGKeyArray, shapes: PyTree, scheme: Scheme) -> PyTree
 
     Returns:
         Arrays in the structure of ``shapes``, in the default float type.
+
+    Raises:
+        NetworkError: an unknown scheme.
     """
+    check_scheme(scheme)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     random = [path[-1].key not in _CONSTANT for path, _ in leaves]
     sizes = [math.prod(leaf.shape) if drawn else 0 for drawn, (_, leaf) in zip(random, leaves, strict=True)]

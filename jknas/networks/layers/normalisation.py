@@ -6,7 +6,7 @@ reciprocal standard deviation per group.
 """
 
 import functools
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,12 @@ EPSILON = 1e-5
 """Added to the variance; PyTorch's default."""
 
 
-def check_statistics(statistics: str) -> None:
-    """Raise ``ValueError`` unless ``statistics`` is one of :data:`Statistics`."""
+def check_statistics(statistics: str, batch_stats: Any = ()) -> None:
+    """Raise ``NetworkError`` unless ``statistics`` is one of :data:`Statistics`, and running averages are there if it needs them."""
     if statistics not in get_args(Statistics):
         raise NetworkError(f"statistics={statistics!r} is not known; choose one of {', '.join(map(repr, get_args(Statistics)))}")
+    if statistics == "running" and batch_stats is None:
+        raise NetworkError('statistics="running" needs batch_stats=..., the running averages that init and training return')
 
 
 FEW_CHANNELS = 16

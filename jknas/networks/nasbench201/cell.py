@@ -112,18 +112,19 @@ def run_cell(weights: WeightTree, wiring: CellGenotype | jax.Array, layer: Layer
         The last node and what is inside. The records are by edge; with mixture weights by edge and then by operation.
     """
     edges, extras = edge_weights(weights), [given.get(edge_name(edge)) for edge in range(len(EDGES))]
-    operations: Any = None
+    live: Any
     if isinstance(wiring, CellGenotype):
-        operations = np.asarray(wiring.code)
+        live = np.asarray(wiring.code)[:, None] == np.arange(len(OPERATIONS))
         nodes, records = _chosen_nodes(x, edges, wiring.code, layer, extras)
     elif wiring.ndim == 1:
-        operations = jnp.clip(wiring, 0, len(OPERATIONS) - 1)
-        nodes, records = _coded_nodes(x, edges, operations, layer, add_chosen, extras)
+        code = jnp.clip(wiring, 0, len(OPERATIONS) - 1)
+        live = code[:, None] == np.arange(len(OPERATIONS))
+        nodes, records = _coded_nodes(x, edges, code, layer, add_chosen, extras)
     else:
+        live = wiring != 0
         nodes, records = _mixed_nodes(x, edges, wiring, layer)
-    live = wiring != 0 if operations is None else operations[:, None] == np.arange(len(OPERATIONS))
     sources = tuple(Source(nodes[node], _readers(live, node, _CONVOLUTIONS), _readers(live, node, (_SKIP,))) for node in range(3))
-    return Seen(nodes[3], sources, {edge_name(edge): record for edge, record in enumerate(records)}, operations)
+    return Seen(nodes[3], sources, {edge_name(edge): record for edge, record in enumerate(records)})
 
 
 def _readers(live: Any, node: int, kinds: tuple[int, ...]) -> Any:

@@ -44,18 +44,15 @@ from jaxtyping import Array, Float
 from jknas.errors import NetworkError
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.networks.layers.normalisation import EPSILON
-from jknas.networks.layers.pooling import average_pool_3x3
 from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 from jknas.spaces.nasbench201.space import is_dead
 from jknas.xla.soundness import require_sound_backend
 
-__all__ = ["Kind", "infinite_width_kernel"]
-
 Kind = Literal["ntk", "nngp"]
 """``ntk``: the neural tangent kernel, of gradients. ``nngp``: the covariance of the outputs."""
 
-Layer = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
-"""What ``stax`` calls a layer: ``init(key, shape)``, ``apply(params, x)`` of a finite network, ``kernel(kernel)`` of the infinite one."""
+Layer = Callable[..., Any]
+"""The kernel part of a ``stax`` layer: from the kernel of its input, or from two arrays of images, to the kernel of its output."""
 
 Terms = Counter[tuple[int, int]]
 """A formal sum: (source, power of the pooling) and how often."""
@@ -122,7 +119,7 @@ def infinite_width_kernel(
         return matrix
     pixels = rows.shape[1] * rows.shape[2]
     block = block_size or max(1, int((_LARGEST_ARRAY / 8) ** 0.5) // pixels)
-    kernel = network(genotype, cells=cells, channels=1, classes=1, weight_variance=float(weight_variance))[2]
+    kernel = _network(genotype, cells, float(weight_variance) ** 0.5)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.default_matmul_precision("highest"):
         for start, stop in _blocks(len(rows), block):
             for left, right in _blocks(len(columns), block):
@@ -157,21 +154,12 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + size, count)) for start in range(0, count, size))
 
 
-def network(genotype: CellGenotype, *, cells: int, channels: int, classes: int, weight_variance: float) -> Layer:
-    """Build the network as a layer, whose ``kernel`` takes two arrays of images.
-
-    ``channels``, those of the first stage, and ``classes`` are of the finite network; the kernel does not depend on them. Layers with
-    weights are kept and compiled by themselves, so that networks of all genotypes share them.
-    """
-    gain = weight_variance**0.5
-
-    layers = [_stem(channels, gain)]
-    for features in (channels, 2 * channels, 4 * channels):
-        if features > channels:
-            residual = _serial(_operation(features, 3, gain, 2), _operation(features, 3, gain, 1))
-            layers.append(_sum(residual, _shortcut(features, gain)))
-        layers += [_cell(genotype, {name: _operation(features, side, gain, 1) for name, side in _SIDES.items()})] * cells
-    return _serial(*layers, _head(classes, gain))
+def _network(genotype: CellGenotype, cells: int, gain: float) -> Layer:
+    """Build the network. Layers with weights are kept and compiled by themselves, so that networks of all genotypes share them."""
+    stage = [_cell(genotype, {name: _operation(side, gain, 1) for name, side in _SIDES.items()})] * cells
+    residual = _serial(_operation(3, gain, 2), _operation(3, gain, 1))
+    reduction = _sum(residual, _shortcut(gain))
+    return _serial(_stem(gain), *stage, reduction, *stage, reduction, *stage, _head(gain))
 
 
 def _stax() -> Any:
@@ -179,10 +167,10 @@ def _stax() -> Any:
 
 
 def _normalisation() -> Layer:
-    return _stax().LayerNorm(axis=(1, 2, 3), eps=EPSILON)
+    return _stax().LayerNorm(axis=(1, 2, 3), eps=EPSILON)[2]
 
 
-def _convolution(features: int, side: int, gain: float, stride: int = 1) -> Layer:
+def _convolution(side: int, gain: float, stride: int = 1) -> Layer:
     """Convolve with zeros around the image, as many as keep its size at stride 1 (which is not what "SAME" means at stride 2).
 
     The zeros are added beforehand: up to jaxlib 0.10.1, a padded float64 convolution with a single channel, which is what the covariances
@@ -195,100 +183,57 @@ def _convolution(features: int, side: int, gain: float, stride: int = 1) -> Laye
 
     def kernel(first: Any, *second: jax.Array) -> Any:
         if second:  # two arrays of images: covariances of all pairs of pixels are asked for
-            return inner[2](pad(first), pad(*second), get=None, diagonal_spatial=False)
+            return inner(pad(first), pad(*second), get=None, diagonal_spatial=False)
         grown = [(*shape[:1], shape[1] + 2 * around, shape[2] + 2 * around, *shape[3:]) for shape in (first.shape1, first.shape2)]
         padded = _map(lambda array: jnp.pad(array, [(0, 0)] * (array.ndim - 4) + [(around, around)] * 4), first)
         # The barrier keeps the compiler from making it a padded convolution again.
-        return inner[2](jax.lax.optimization_barrier(padded).replace(shape1=grown[0], shape2=grown[1]))
+        return inner(jax.lax.optimization_barrier(padded).replace(shape1=grown[0], shape2=grown[1]))
 
-    inner = _stax().Conv(features, (side, side), (stride, stride), padding="VALID", W_std=gain)
-    return lambda key, shape: inner[0](key, jax.eval_shape(pad, jnp.zeros(shape)).shape), lambda p, x: inner[1](p, pad(x)), kernel
-
-
-@functools.lru_cache
-def _stem(features: int, gain: float) -> Layer:
-    return _compiled(_serial(_convolution(features, 3, gain), _normalisation()))
+    inner = _stax().Conv(1, (side, side), (stride, stride), padding="VALID", W_std=gain)[2]
+    return kernel
 
 
 @functools.lru_cache
-def _operation(features: int, side: int, gain: float, stride: int) -> Layer:
-    return _compiled(_serial(_stax().Relu(), _convolution(features, side, gain, stride), _normalisation()))
+def _stem(gain: float) -> Layer:
+    return _compiled(_serial(_convolution(3, gain), _normalisation()))
 
 
 @functools.lru_cache
-def _shortcut(features: int, gain: float) -> Layer:
-    return _compiled(_serial(_stax().AvgPool((2, 2), (2, 2)), _convolution(features, 1, gain)))
+def _operation(side: int, gain: float, stride: int) -> Layer:
+    return _compiled(_serial(_stax().Relu()[2], _convolution(side, gain, stride), _normalisation()))
 
 
 @functools.lru_cache
-def _head(classes: int, gain: float) -> Layer:
-    return _compiled(_serial(_normalisation(), _stax().Relu(), _stax().GlobalAvgPool(), _stax().Dense(classes, W_std=gain)))
+def _shortcut(gain: float) -> Layer:
+    return _compiled(_serial(_stax().AvgPool((2, 2), (2, 2))[2], _convolution(1, gain)))
 
 
-def _compiled(layer: Layer) -> Layer:
-    return layer[0], layer[1], jax.jit(layer[2])
+@functools.lru_cache
+def _head(gain: float) -> Layer:
+    return _compiled(_serial(_normalisation(), _stax().Relu()[2], _stax().GlobalAvgPool()[2], _stax().Dense(1, W_std=gain)[2]))
 
 
-def _serial(*layers: Layer) -> Layer:
-    """Apply one layer after another. ``stax.serial`` does the same and traces the finite network anew at every level of nesting."""
+_compiled = jax.jit
 
-    def init(key: jax.Array, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[Any]]:
-        params = []
-        for layer, layer_key in zip(layers, jax.random.split(key, len(layers)), strict=True):
-            shape, drawn = layer[0](layer_key, shape)
-            params.append(drawn)
-        return shape, params
 
-    def apply(params: list[Any], x: jax.Array) -> jax.Array:
-        return functools.reduce(lambda x, pair: pair[0][1](pair[1], x), zip(layers, params, strict=True), x)
-
-    def kernel(*inputs: Any) -> Any:  # one kernel, or two arrays of images
-        return functools.reduce(lambda k, layer: layer[2](k), layers[1:], layers[0][2](*inputs))
-
-    return init, apply, kernel
+def _serial(first: Layer, *others: Layer) -> Layer:
+    """Apply one layer after another. ``stax.serial`` does the same and traces a finite network anew at every level of nesting."""
+    return lambda *inputs: functools.reduce(lambda kernel, layer: layer(kernel), others, first(*inputs))
 
 
 def _sum(*branches: Layer) -> Layer:
     """Add the outputs of branches that each hold a convolution: uncorrelated, so that the kernels add up too."""
-
-    def init(key: jax.Array, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[Any]]:
-        pairs = [branch[0](branch_key, shape) for branch, branch_key in zip(branches, jax.random.split(key, len(branches)), strict=True)]
-        return pairs[0][0], [params for _, params in pairs]
-
-    def apply(params: list[Any], x: jax.Array) -> jax.Array:
-        return functools.reduce(jnp.add, (branch[1](p, x) for branch, p in zip(branches, params, strict=True)))
-
-    def kernel(k: Any) -> Any:
-        return _add([_upright(branch[2](k)) for branch in branches])
-
-    return init, apply, kernel
+    return lambda kernel: _add([_upright(branch(kernel)) for branch in branches])
 
 
 def _cell(genotype: CellGenotype, operations: Mapping[str, Layer]) -> Layer:
     """Build a cell from the two operations that have weights."""
-    instances = {edge: operations[name] for edge, name in enumerate(genotype.operations) if name in operations}
+    sums = _formal_sums(genotype)
 
-    def init(key: jax.Array, shape: tuple[int, ...]) -> tuple[tuple[int, ...], dict[int, Any]]:
-        keys = jax.random.split(key, len(EDGES))
-        return shape, {edge: layer[0](keys[edge], shape)[1] for edge, layer in instances.items()}
-
-    def apply(params: Mapping[int, Any], x: jax.Array) -> jax.Array:
-        nodes = [x, *[jnp.zeros_like(x)] * 3]
-        for edge, (name, (node, source)) in enumerate(zip(genotype.operations, EDGES, strict=True)):
-            if name == "skip_connect":
-                nodes[node] += nodes[source]
-            elif name == "avg_pool_3x3":
-                nodes[node] += average_pool_3x3(nodes[source])
-            elif name != "none":
-                nodes[node] += instances[edge][1](params[edge], nodes[source])
-        return nodes[3]
-
-    def kernel(k: Any) -> Any:
-        sums = _formal_sums(genotype)
-
+    def cell(k: Any) -> Any:
         @functools.cache
         def source(name: int) -> Any:
-            return _upright(k if name == _INPUT else instances[name][2](node(EDGES[name][1])))
+            return _upright(k if name == _INPUT else operations[genotype.operations[name]](node(EDGES[name][1])))
 
         @functools.cache
         def node(number: int) -> Any:
@@ -296,7 +241,7 @@ def _cell(genotype: CellGenotype, operations: Mapping[str, Layer]) -> Layer:
 
         return node(3)
 
-    return init, apply, kernel
+    return cell
 
 
 def _formal_sums(genotype: CellGenotype) -> list[list[tuple[int, tuple[int, ...]]]]:

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import NetworkError
-from jknas.kernels.mgm import Layers
 from jknas.networks.layers.conv_norm import Moments
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
@@ -43,7 +42,6 @@ from jknas.networks.parameters import (
     stacked,
     unit_averages,
 )
-from jknas.networks.torch_state import Tensor
 from jknas.networks.wiring import Wiring
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
@@ -113,19 +111,9 @@ class CellNetwork(MacroNetwork):
         """Return the logits of the network whose only normalisations are those of the two reduction blocks, over the batch."""
         return self._run(params, unit_averages(params), x, wiring, "none", reductions="batch")[0]
 
-    def kernel_layers(self, wiring: Wiring) -> Layers:
-        """Return the function that cuts a gradient into its layers: every convolution and the classifier, see :mod:`.torch_order`."""
-        return torch_order.kernel_layers(self, wiring)
-
-    def leading_entries(
-        self, gradient: PyTree, wiring: Wiring, *, entries: int, tensors_taken: int
-    ) -> tuple[Float[Array, "m e"], Float[Array, " m"]]:
-        """Return the first entries of the first large tensors in PyTorch's order, see :func:`.torch_order.leading_entries`."""
-        return torch_order.leading_entries(self, gradient, wiring, entries=entries, tensors_taken=tensors_taken)
-
-    def torch_tensors(self, genotype: CellGenotype | None = None) -> list[Tensor]:
-        """List the tensors of ``TinyNetwork`` (AutoDL-Projects) in its order of registration, see :func:`.torch_order.tensors`."""
-        return torch_order.tensors(self, genotype)
+    kernel_layers = torch_order.kernel_layers
+    leading_entries = torch_order.leading_entries
+    torch_tensors = torch_order.tensors
 
     def tenas_network(self) -> "CellNetwork":
         """Return TE-NAS's small network for the tangent kernel, for the same classes and images."""

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import batch_norm
-from jknas.networks.layers.initialisation import Scheme, check_scheme, draw_parameters
+from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, plain_layer, run_cell
 from jknas.networks.nasbench201.wiring import resolve_wiring
 from jknas.networks.observation import Seen
@@ -95,7 +95,6 @@ class ThinCellNetwork:
         Raises:
             ValueError: for an unknown scheme.
         """
-        check_scheme(scheme)
         params = draw_parameters(key, self._shapes(), scheme)
         if genotype is None:
             return params

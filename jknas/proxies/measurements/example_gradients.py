@@ -23,7 +23,8 @@ from jknas.kernels.mgm import Layers
 from jknas.kernels.objectives import Apply, split_parameters
 from jknas.kernels.per_layer import stacks
 from jknas.networks.layers.normalisation import Statistics
-from jknas.proxies.proxy import USUAL_STATISTICS, NetworkProxy
+from jknas.proxies.measurements.forward import on_networks
+from jknas.proxies.proxy import USUAL_STATISTICS, NetworkProxy, Setting
 from jknas.xla.soundness import require_sound_backend
 
 Examples = Literal["alone", "together"]
@@ -107,9 +108,14 @@ def _masked_sum(values: jax.Array, counts: jax.Array) -> jax.Array:
     return jnp.sum(values, 0, where=counts.reshape(-1, *(1,) * (values.ndim - 1)))
 
 
-def examples_of(statistics: Statistics) -> Examples:
-    """Return whether the examples of a network with these statistics depend on each other."""
-    return "together" if statistics == "batch" else "alone"
+def on_examples(score: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """Return the device part of a proxy from ``score(apply, params, x, labels, *, layers, examples, **settings)``."""
+
+    def measure(*arguments: Any, statistics: Statistics = "example", **settings: Setting) -> PyTree:
+        of_examples = functools.partial(score, examples="together" if statistics == "batch" else "alone")
+        return on_networks(of_examples)(*arguments, statistics=statistics, **settings)
+
+    return measure
 
 
 row = functools.partial(

@@ -26,11 +26,12 @@ def model(network: Network, wiring: Any, statistics: Statistics) -> Model:
     return lambda params, x: network.apply(params, x, wiring, statistics=statistics)
 
 
-def on_networks(score: Callable[..., PyTree], *, statistics: Statistics = "batch") -> Callable[..., PyTree]:
+def on_networks(score: Callable[..., PyTree], *, layered: bool = True, statistics: Statistics = "batch") -> Callable[..., PyTree]:
     """Return the device part of a proxy from a score of any model.
 
     Args:
-        score: ``score(apply, params, x, labels, *, layers, **settings)``.
+        score: ``score(apply, params, x, labels, **settings)``; with ``layers``, what cuts a gradient into layers, if it is ``layered``.
+        layered: whether the score is a sum over layers.
         statistics: default of the setting ``statistics``, see :func:`model`.
     """
 
@@ -38,8 +39,8 @@ def on_networks(score: Callable[..., PyTree], *, statistics: Statistics = "batch
         network: Network, params: PyTree, wiring: Any, batch: Batch, key: Any, *, statistics: Statistics = statistics, **settings: Setting
     ) -> PyTree:
         del key
-        apply, layers = model(network, wiring, statistics), layers_of(network, wiring)
-        return score(apply, params, batch.x, batch.labels, layers=layers, **settings)
+        cut = {"layers": layers_of(network, wiring)} if layered else {}
+        return score(model(network, wiring, statistics), params, batch.x, batch.labels, **cut, **settings)
 
     return measure
 

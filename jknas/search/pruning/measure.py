@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from jknas.networks.layers.initialisation import Scheme
 
-__all__ = ["PATCHES", "Draws", "Measure"]
-
 Draws = Literal["repeat", "removal"]
 
 PATCHES = 1000

@@ -1,13 +1,13 @@
 """What a pruning search asks of a supernet: condition number and linear regions, for whichever operations are left.
 
-Two programs are compiled, one for the kernel and one for the regions, whatever is pruned: which operations are left enters as mixture
-weights. Everything is drawn from the seed and the place in the search alone, so that a resumed search draws the same again.
+Two programs measure, one the kernel and one the regions, whatever is pruned: which operations are left enters as mixture weights. Two
+more draw weights. All draws follow from the seed and the place in the search alone, so that a resumed search draws the same again.
 """
 
+import functools
 import math
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,12 @@ from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
 from jknas.kernels.spectrum import spectrum
+from jknas.networks.layers.initialisation import Scheme
 from jknas.search.pruning.measure import PATCHES, Measure
 from jknas.search.pruning.removals import Found, Live, mixture
 from jknas.search.pruning.supernets import Supernet
 from jknas.training.augmentation import augment, normalise, pixel_constants
+from jknas.xla.programs import PROGRAMS
 
 _ROWS_AT_ONCE, _SIDE = 8, 3
 _KERNEL_WEIGHTS, _THIN_WEIGHTS, _IMAGES, _CROPS = range(4)
@@ -44,7 +46,6 @@ class Measurer:
     ) -> None:
         self._supernet, self._dataset, self._measure, self._seed = supernet, dataset, measure, seed
         self._on_compile = on_compile
-        self._programs: dict[str, Callable[..., Any]] = {}
         self._held: dict[Any, Any] = {}
         self.compile_seconds = 0.0
 
@@ -70,40 +71,22 @@ class Measurer:
         for start in range(0, len(mixtures), self._measure.at_once):
             wanted = mixtures[start : start + self._measure.at_once]
             filled = wanted + wanted[-1:] * (self._measure.at_once - len(wanted))
-            run = self._program("kernel", self._kernel_program, params, images, words, jnp.asarray(filled, jnp.result_type(float)))
+            arguments = params, images, words, jnp.asarray(filled, jnp.result_type(float))
+            data = _Images(self._dataset.crop_padding, self._dataset.horizontal_flip, self._dataset.mean, self._dataset.std)
+            run = self._run("kernel", _measure_kernels, *arguments, supernet=self._supernet, data=data, how=self._measure)
             found.extend(np.asarray(run)[: len(wanted)])
         return found
-
-    def _kernel_program(self, params: PyTree, images: jax.Array, words: jax.Array, mixtures: jax.Array) -> jax.Array:
-        data, how = self._dataset, self._measure
-        cut = augment(images, words, crop_padding=data.crop_padding, horizontal_flip=data.horizontal_flip)
-        scale, shift = (jnp.asarray(constant) for constant in pixel_constants(data))
-        x = normalise(cut, scale, shift)
-
-        def one(weights: jax.Array) -> jax.Array:
-            def apply(params: PyTree, x: jax.Array) -> jax.Array:
-                return self._supernet.apply(params, x, weights, how.statistics)
-
-            if how.statistics == "batch":
-                return ntk_coupled(apply, params, x, parameters="weights", chunk_size=min(_ROWS_AT_ONCE, how.batch))
-            return gram(apply, params, x, parameters="weights", interaction="ignore").matrix
-
-        return one(mixtures[0])[None] if how.at_once == 1 else jax.vmap(one)(mixtures)
 
     def _regions(self, stage: int, removal: int, repeat: int, mixtures: list[Any]) -> list[float]:
         params = self._weights(_THIN_WEIGHTS, stage, removal, repeat)
         patches = self._crops(stage, removal, repeat)
         found = []
         for weights in mixtures:
-            count = self._program("region", self._region_program, params, patches, jnp.asarray(weights, jnp.result_type(float)))
+            arguments = params, patches, jnp.asarray(weights, jnp.result_type(float))
+            count = self._run("region", _count_regions, *arguments, supernet=self._supernet, batches=self._measure.samples // PATCHES)
             # Weights that overflow separate nothing.
             found.append(0.0 if int(count.non_finite) else float(count.patterns))
         return found
-
-    def _region_program(self, params: PyTree, patches: jax.Array, weights: jax.Array) -> Any:
-        return count_patterns_in_batches(
-            lambda x: self._supernet.activations(params, x, weights), patches, self._measure.samples // PATCHES
-        )
 
     def _condition(self, matrix: np.ndarray) -> float:
         found = spectrum(matrix)
@@ -118,9 +101,8 @@ class Measurer:
 
         def draw() -> PyTree:
             seed = np.random.default_rng([self._seed, kind, *place]).integers(2**32, dtype=np.uint32)
-            init = self._supernet.init if kind == _KERNEL_WEIGHTS else self._supernet.init_thin
-            scheme = self._measure.schemes[kind]
-            return self._program(f"initial {kind}", lambda seed: init(jax.random.key(seed), scheme), jnp.asarray(seed))
+            fixed = {"supernet": self._supernet, "thin": kind == _THIN_WEIGHTS, "scheme": self._measure.schemes[kind]}
+            return self._run("", _draw_weights, jnp.asarray(seed), **fixed)
 
         return self._hold(kind, stage, (kind, *place), draw)
 
@@ -155,11 +137,44 @@ class Measurer:
             self._held[name] = draw()
         return self._held[name]
 
-    def _program(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        if name not in self._programs:
-            if self._on_compile is not None and not name.startswith("initial"):
-                self._on_compile(name)
-            start = time.perf_counter()
-            self._programs[name] = jax.jit(function).lower(*arguments).compile()
-            self.compile_seconds += time.perf_counter() - start
-        return self._programs[name](*arguments)
+    def _run(self, name: str, function: Callable[..., Any], *arguments: Any, **fixed: Hashable) -> Any:
+        """Run a program; a program with a name is announced before it is compiled."""
+        announce = functools.partial(self._on_compile, name) if name and self._on_compile is not None else None
+        program, seconds = PROGRAMS.compiled(function, *arguments, fixed=fixed, on_compile=announce)
+        self.compile_seconds += seconds
+        return program(*arguments)
+
+
+class _Images(NamedTuple):
+    """How the images of a kernel are augmented and normalised, as in :class:`jknas.data.Dataset`."""
+
+    crop_padding: int
+    horizontal_flip: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _measure_kernels(
+    params: PyTree, images: jax.Array, words: jax.Array, mixtures: jax.Array, *, supernet: Supernet, data: _Images, how: Measure
+) -> jax.Array:
+    """Return a kernel for each of the mixtures."""
+    cut = augment(images, words, crop_padding=data.crop_padding, horizontal_flip=data.horizontal_flip)
+    x = normalise(cut, *(jnp.asarray(constant) for constant in pixel_constants(data)))
+
+    def one(weights: jax.Array) -> jax.Array:
+        def apply(params: PyTree, x: jax.Array) -> jax.Array:
+            return supernet.apply(params, x, weights, how.statistics)
+
+        if how.statistics == "batch":
+            return ntk_coupled(apply, params, x, parameters="weights", chunk_size=min(_ROWS_AT_ONCE, how.batch))
+        return gram(apply, params, x, parameters="weights", interaction="ignore").matrix
+
+    return one(mixtures[0])[None] if how.at_once == 1 else jax.vmap(one)(mixtures)
+
+
+def _count_regions(params: PyTree, patches: jax.Array, weights: jax.Array, *, supernet: Supernet, batches: int) -> Any:
+    return count_patterns_in_batches(lambda x: supernet.activations(params, x, weights), patches, batches)
+
+
+def _draw_weights(seed: jax.Array, *, supernet: Supernet, thin: bool, scheme: Scheme) -> PyTree:
+    return (supernet.init_thin if thin else supernet.init)(jax.random.key(seed), scheme)

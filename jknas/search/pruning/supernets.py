@@ -13,8 +13,6 @@ from jknas.networks.network import initial_params
 from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.space import Space
 
-__all__ = ["Mixture", "Supernet", "supernet"]
-
 Mixture = Float[Array, "edges operations"]
 
 
