@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
+from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from jknas.spaces.pruning import PruningPlan
 __all__ = ["Genotype", "Index", "Space"]
 
 
+@runtime_checkable
 class Genotype(Protocol):
     """What every genotype is: an immutable, hashable and ordered value with an integer code, which ``str`` prints and ``parse`` reads."""
 
@@ -36,6 +37,7 @@ G_co = TypeVar("G_co", covariant=True)
 G_contra = TypeVar("G_contra", contravariant=True)
 
 
+@runtime_checkable
 class Sample(Protocol[G_co]):
     """Draw genotypes uniformly."""
 
@@ -48,6 +50,7 @@ class Sample(Protocol[G_co]):
         ...
 
 
+@runtime_checkable
 class Mutate(Protocol[G]):
     """Change one edge at random."""
 
@@ -56,6 +59,7 @@ class Mutate(Protocol[G]):
         ...
 
 
+@runtime_checkable
 class Canonical(Protocol[G]):
     """Map a genotype to the representative of its class."""
 
@@ -64,6 +68,7 @@ class Canonical(Protocol[G]):
         ...
 
 
+@runtime_checkable
 class Parameters(Protocol[G_contra]):
     """Count trainable parameters."""
 
@@ -72,6 +77,7 @@ class Parameters(Protocol[G_contra]):
         ...
 
 
+@runtime_checkable
 class Macs(Protocol[G_contra]):
     """Count multiply-accumulate operations."""
 
@@ -89,7 +95,8 @@ class Macs(Protocol[G_contra]):
         ...
 
 
-class Index(NamedTuple, Generic[G]):
+@dataclass(frozen=True)
+class Index(Generic[G]):
     """The published numbers of the genotypes.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class TrainableNetwork(Network, Protocol):
     """A network that can be trained. Only the methods are required.
 
