@@ -14,9 +14,11 @@ Limit = tuple[int, int] | None
 """`(n_train, n_test)`: at most n_train images of the train and of the validation split, and n_test of the test split."""
 
 Rows = Int[np.ndarray, " n"]
+Training = Int[np.ndarray, " training"]
+Validation = Int[np.ndarray, " validation"]
 
 
-def benchmark_halves(count: int) -> tuple[Rows, Rows]:
+def benchmark_halves(count: int) -> tuple[Training, Validation]:
     """Return NAS-Bench-201's training and validation rows of the official CIFAR-10 training set (`count` = 50,000).
 
     Python's `random` seeded with 1021 shuffles `range(count)`; the halves are sorted again. (Dong & Yang, arXiv:2001.00326, section 2.2:
@@ -46,14 +48,14 @@ def balanced_order(labels: Integer[np.ndarray, " n"], *, seed: int = 0) -> Rows:
     return np.argsort(places, kind="stable")
 
 
-def balanced_halves(labels: Integer[np.ndarray, " n"], *, seed: int = 0) -> tuple[Rows, Rows]:
+def balanced_halves(labels: Integer[np.ndarray, " n"], *, seed: int = 0) -> tuple[Training, Validation]:
     """Return two fixed stratified halves of the rows (`balanced_order`), each in that random order."""
     order = balanced_order(labels, seed=seed)
     half = len(order) // 2
     return order[:half], order[half:]
 
 
-def read_benchmark_file(path: Path, count: int) -> tuple[Rows, Rows]:
+def read_benchmark_file(path: Path, count: int) -> tuple[Training, Validation]:
     """Read the benchmark's own split file: which of `count` held-out images are validation and which are test.
 
     Such a file (`cifar100-test-split.txt`, `imagenet-16-120-test-split.txt` in the benchmark's configuration folder) is a JSON object with
@@ -82,7 +84,7 @@ def _ids(entry: Any) -> Rows:
     return np.asarray([int(item) for item in ids], dtype=np.int64)
 
 
-def held_out_halves(split_file: Path, labels: Integer[np.ndarray, " n"]) -> tuple[Rows, Rows, str]:
+def held_out_halves(split_file: Path, labels: Integer[np.ndarray, " n"]) -> tuple[Training, Validation, str]:
     """Return validation rows, test rows, and words on how they were chosen, for held-out images that the benchmark halves.
 
     The benchmark publishes these halves only as lists of numbers, without the rule that drew them. With its file in the data folder

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from scipy import stats
 
 from jknas.errors import ProxyError, choose
 
 Scores = Float[np.ndarray, " n"]
-Combination = Callable[[Mapping[str, Scores]], Scores]
+Combination = Callable[[Mapping[str, Scores]], Real[np.ndarray, " n"]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _log_rank_sum(members: Mapping[str, Scores]) -> Scores:
     return np.sum([np.log(ranks(values) / len(values)) for values in members.values()], axis=0)
 
 
-def _majority(members: Mapping[str, Scores]) -> Scores:
+def _majority(members: Mapping[str, Scores]) -> Real[np.ndarray, " n"]:
     stacked = np.stack([_with_nan_below(values) for values in members.values()])
     # Row by row: all pairs of the whole space at once would be 245 million comparisons of each member in memory.
     return np.array([np.sign(_compare(own[:, None], stacked).sum(axis=0)).sum() for own in stacked.T])

@@ -11,7 +11,7 @@ Correlations keep their sign. Scores that are NaN or infinite are never turned i
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Real
@@ -67,6 +67,7 @@ class Interval:
     undefined: int
 
 
+@runtime_checkable
 class Statistic(Protocol):
     """A measure of scores against accuracies: any function of this module, with its own options bound by `functools.partial`."""
 

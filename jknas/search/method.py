@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jknas.errors import SearchError
 from jknas.search.state import State, Tested, Trained
@@ -49,6 +49,7 @@ class Scored(NamedTuple):
     compile_seconds: float = 0.0
 
 
+@runtime_checkable
 class SearchProblem(Protocol):
     """What is searched. :class:`jknas.search.Problem` trains networks, :class:`jknas.search.TableProblem` looks them up."""
 

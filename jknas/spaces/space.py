@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeVar, overload
+from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from jknas.spaces.graph import CellGraph
 from jknas.spaces.pruning import PruningPlan
 
 
+@runtime_checkable
 class Genotype(Protocol):
     """What every genotype is: an immutable, hashable and ordered value with an integer code, which ``str`` prints and ``parse`` reads."""
 
@@ -31,6 +32,7 @@ G_co = TypeVar("G_co", covariant=True)
 G_contra = TypeVar("G_contra", contravariant=True)
 
 
+@runtime_checkable
 class Sample(Protocol[G_co]):
     """Draw genotypes uniformly."""
 
@@ -42,6 +44,7 @@ class Sample(Protocol[G_co]):
         """Return one genotype, or a tuple of n of them."""
 
 
+@runtime_checkable
 class Mutate(Protocol[G]):
     """Change one edge at random."""
 
@@ -49,6 +52,7 @@ class Mutate(Protocol[G]):
         """Return a genotype that differs on one edge."""
 
 
+@runtime_checkable
 class Canonical(Protocol[G]):
     """Map a genotype to the representative of its class."""
 
@@ -56,6 +60,7 @@ class Canonical(Protocol[G]):
         """Return the member of the class with the smallest code."""
 
 
+@runtime_checkable
 class Parameters(Protocol[G_contra]):
     """Count trainable parameters."""
 
@@ -63,6 +68,7 @@ class Parameters(Protocol[G_contra]):
         """Return the number of trainable parameters of the whole network."""
 
 
+@runtime_checkable
 class Macs(Protocol[G_contra]):
     """Count multiply-accumulate operations."""
 
@@ -79,7 +85,8 @@ class Macs(Protocol[G_contra]):
         """Return the multiply-accumulates of one forward pass of one image."""
 
 
-class Index(NamedTuple, Generic[G]):
+@dataclass(frozen=True)
+class Index(Generic[G]):
     """The published numbers of the genotypes.
 
     Attributes:

@@ -8,7 +8,7 @@ Reference: Dong and Yang, "NAS-Bench-201", arXiv:2001.00326, section 2.2; Dong e
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -73,6 +73,7 @@ PROTOCOLS: Mapping[str, SearchProtocol] = {
 """The usual protocol of each data set (arXiv:2001.00326, section 5): choose by validation after 12 epochs, report the test after 200."""
 
 
+@runtime_checkable
 class Table(Protocol):
     """A tabular benchmark. Every argument that changes a number is required, so that no caller takes a number for another.
 

@@ -1,12 +1,10 @@
 """The DARTS genotype: exact round trips of the released text, integer codes, and errors that teach."""
 
 import copy
-import csv
 import dataclasses
-import os
+import gzip
 import pickle
 from itertools import chain, count
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,15 +283,8 @@ def test_named_genotypes():
         NAMED["mine"] = NAMED["DARTS_V2"]
 
 
-def test_the_214_random_genotypes():
-    folder = os.environ.get("JKNAS_DATA")
-    if not folder:
-        pytest.skip("JKNAS_DATA is not set: it names the folder that holds darts214_random_genotypes_acc.csv")
-    path = Path(folder) / "darts214_random_genotypes_acc.csv"
-    if not path.exists():
-        pytest.skip(f"there is no darts214_random_genotypes_acc.csv in JKNAS_DATA ({folder})")
-    with path.open(newline="") as file:
-        texts = [row["genotype"] for row in csv.DictReader(file)]
+def test_the_214_random_genotypes(fixtures_folder):
+    texts = gzip.decompress((fixtures_folder / "darts214_genotypes.txt.gz").read_bytes()).decode().split("\n")
     read = [DartsGenotype.parse(text) for text in texts]
-    assert len({genotype.code for genotype in read}) == 214
+    assert len({genotype.code for genotype in read}) == len(texts) == 214
     assert [nested(genotype) for genotype in read] == texts
