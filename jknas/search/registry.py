@@ -4,9 +4,9 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from jknas import search
 from jknas.errors import SearchError, choose
 from jknas.search import methods
 from jknas.search.method import SearchMethod
@@ -33,7 +33,8 @@ def _registered() -> dict[str, type[SearchMethod[Any]]]:
 
 
 def _modules() -> Iterator[Any]:
-    folders = ((f"{search.__name__}.{one.name}", one.ispkg) for one in pkgutil.iter_modules(search.__path__))
+    package, _, _ = methods.__name__.rpartition(".")
+    folders = ((f"{package}.{one.name}", one.ispkg) for one in pkgutil.iter_modules([str(Path(__file__).parent)]))
     files = ((f"{methods.__name__}.{one.name}", True) for one in pkgutil.iter_modules(methods.__path__))
     return (importlib.import_module(name) for name, wanted in (*folders, *files) if wanted)
 
