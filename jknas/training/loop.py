@@ -99,7 +99,8 @@ class _Run:
         self.plan = plan
         self.compile_seconds = 0.0
         recipe, data = plan.recipe, plan.dataset
-        self._training = EpochSettings(plan.network, plan.chosen, recipe.step_part(), data.crop_padding, data.horizontal_flip)
+        padding = data.crop_padding if recipe.random_crop else 0
+        self._training = EpochSettings(plan.network, plan.chosen, recipe.step_part(), padding, data.horizontal_flip)
         self._scoring = EvaluationSettings(plan.network, plan.chosen, recipe.batch_size, recipe.precision)
         self._pixels = {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
         self._code = code_of(plan.genotype)
