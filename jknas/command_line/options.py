@@ -32,7 +32,8 @@ Whole = Annotated[bool, typer.Option("--all", help="every architecture of the sp
 Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]
 Resolution = Annotated[
-    int | None, typer.Option("--resolution", help="resize images to this; 16 (for DARTS recipes 32) for digits, otherwise as stored")
+    int | None,
+    typer.Option("--resolution", help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; else as stored]"),
 ]
 Limit = Annotated[str | None, typer.Option("--limit", help="N_TRAIN,N_TEST: only the first images of the splits")]
 Channels = Annotated[int, typer.Option("--channels", min=1, help="channels of the first stage")]

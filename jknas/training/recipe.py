@@ -169,8 +169,8 @@ PRESETS: dict[str, Recipe] = {
 }
 """The recipes by name: the two of the NAS-Bench-201 benchmark, of which the 12-epoch one anneals to zero by itself and is not the
 beginning of the 200-epoch one; those by which DARTS and TE-NAS train the cells that they found, from scratch on CIFAR-10; and one for the
-embedded digits. The last has small batches,
-because 1,000 digits would give 4 steps per epoch instead of 40, a smaller learning rate, and no crops, with which 12 epochs are too few."""
+embedded digits. The last has small batches, because 1,000 digits would give 4 steps per epoch instead of 40, a smaller learning rate, and
+no crops, with which 12 epochs are too few."""
 
 
 def preset(name: str) -> Recipe:

@@ -401,7 +401,7 @@ class TestSearch:
 
     def test_digits_come_at_a_resolution_that_the_network_can_use(self, run, made_up, tmp_path):
         (record,) = run.json(*SEARCH, "--out", tmp_path)
-        assert (record["network"]["resolution"], record["recipe"]["batch_size"], record["recipe"]["epochs"]) == (16, 25, 2)
+        assert (record["network"]["resolution"], record["recipe"]["batch_size"], record["recipe"]["epochs"]) == (12, 25, 2)
 
     def test_random_search(self, run, made_up, tmp_path):
         (record,) = run.json("search", "--method", "random", "--topk", 2, *TINY, "--out", tmp_path, "--batch", 4)

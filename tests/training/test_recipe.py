@@ -34,6 +34,13 @@ class TestPresets:
         assert dataclasses.replace(preset("tenas"), epochs=600, drop_path=0.2) == preset("darts")
         assert (preset("tenas").epochs, preset("tenas").drop_path) == (800, 0.3)
 
+    def test_that_of_the_digits_does_not_crop(self):
+        assert preset("digits") == Recipe(epochs=12, batch_size=25, learning_rate=0.02, random_crop=False)
+        assert preset("digits").as_dict()["random_crop"] is False
+        assert "random_crop" not in preset("nasbench201-12").as_dict()  # so that stored recipes stay what they were
+        with pytest.raises(TrainingError, match="random_crop is 1; expected True or False"):
+            Recipe(random_crop=1)
+
     def test_an_unknown_name_lists_the_known_ones(self):
         with pytest.raises(TrainingError, match=r"Unknown recipe 'nasbench201'; expected one of nasbench201-12, nasbench201-200"):
             preset("nasbench201")
