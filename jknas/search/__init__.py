@@ -2,9 +2,10 @@
 
 Names are imported when they are first used, so that the command line can list the methods and their options without JAX.
 
->>> names()
+>>> from jknas import search
+>>> search.names()
 ('best_by_proxy', 'bohb', 'evolution', 'knas', 'proxy_evolution', 'random', 'reinforce', 'tenas')
->>> get("knas")(samples=100, topk=5).settings
+>>> search.get("knas")(samples=100, topk=5).settings
 {'samples': 100, 'topk': 5}
 """
 

@@ -23,6 +23,7 @@ def restricted(space: Space[G], genotypes: Sequence[G]) -> Space[G]:
     Raises:
         SpaceError: none, or one given twice.
 
+    >>> import numpy as np
     >>> import jknas.spaces
     >>> whole = jknas.spaces.get("nasbench201")
     >>> few = restricted(whole, whole.sample(np.random.default_rng(0), 3, unique=True))

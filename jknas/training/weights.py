@@ -1,9 +1,7 @@
 """The weights of a trained network on disk: ``weights.msgpack`` as Flax writes it, and ``network.json`` to rebuild the network.
 
->>> from jknas.training import load_weights                   # doctest: +SKIP
->>> trained = load_weights("runs/best")                       # doctest: +SKIP
->>> trained.classify(images)                                  # doctest: +SKIP
->>> trained.module.apply(trained.variables, trained.normalised(images))   # doctest: +SKIP
+``trained = load_weights("runs/best")`` reads both. ``trained.classify(images)`` returns classes, and ``trained.module`` is the Flax module for
+``trained.variables`` and ``trained.normalised(images)``.
 """
 
 import dataclasses
