@@ -1,6 +1,6 @@
 """The weights of a trained network on disk: ``weights.msgpack`` as Flax writes it, and ``network.json`` to rebuild the network.
 
-``trained = load_weights("runs/best")`` reads both. ``trained.classify(images)`` returns classes, and ``trained.module`` is the Flax module for
+``trained = load_weights("runs/best")`` reads both. ``trained.classify(images)`` returns classes; ``trained.module`` is the Flax module for
 ``trained.variables`` and ``trained.normalised(images)``.
 """
 
