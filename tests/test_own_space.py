@@ -77,6 +77,30 @@ def test_a_reference_that_leads_nowhere(capsys, reference, says):
     assert err.count("\n") == 1
 
 
+def test_a_record_that_lacks_a_field(capsys, tmp_path, monkeypatch):
+    (tmp_path / "half_a_space.py").write_text(
+        "from jknas.spaces import edge_space\n"
+        "SPACE = edge_space(name='half', operations=('a', 'b'), num_edges=1, parameters=lambda genotype, **size: 0)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, out, err = called(capsys, "score", "--space", "half_a_space:SPACE", "--proxy", "params", "--sample", "1")
+    assert (code, out) == (2, "")
+    assert "'half_a_space:SPACE' cannot be imported (TypeError: " in err
+    assert "'macs'" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["score", "correlate"])
+def test_a_genotype_of_another_space(capsys, tmp_path, command):
+    text = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+    own = ("--out", tmp_path / "out", "--accuracies", tmp_path / "a.csv") if command == "correlate" else ()
+    (tmp_path / "a.csv").write_text("genotype,accuracy\n|skip|skip|skip|,0.5\n|conv1|skip|skip|,0.6\n")
+    code, _, err = called(capsys, command, "--space", REFERENCE, "--proxy", "params", "--arch", text, *own)
+    assert code == 2
+    assert "cannot read the genotype" in err
+    assert "as the space 'chain' writes it" in err
+
+
 def test_a_name_that_is_taken():
     with pytest.raises(SpaceError, match="a search space called 'darts' is registered already"):
         spaces.register(spaces.edge_space(name="darts", operations=("a", "b"), num_edges=1, parameters=len, macs=len))
