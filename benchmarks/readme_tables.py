@@ -324,9 +324,18 @@ def reference_training() -> str:
     return lined([f"epoch ({found['dataset']['train_images']:,} images)", "validation accuracy, %"], rows)
 
 
+def first_run() -> str:
+    """Return what the README's first command found, one row per seed."""
+    rows = []
+    for run in result("search/first_run")["runs"]:
+        accuracies = (number(100 * run[f"{part}_accuracy"], 1) for part in ("validation", "test"))
+        rows.append([str(run["seed"]), *accuracies, f"{run['parameters'] / 1e6:.2f} M", f"{run['seconds']:.0f}"])
+    return lined(["seed", "validation accuracy, %", "test accuracy, %", "parameters of the cell found", "seconds"], rows)
+
+
 _MADE = (
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
-    *(table1, table1_seconds, rivals, tenas_search, tenas_seconds),
+    *(first_run, table1, table1_seconds, rivals, tenas_search, tenas_seconds),
     *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_memory, sweep_memory, torch_parity, reference_training),
 )
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
