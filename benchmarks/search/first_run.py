@@ -39,7 +39,8 @@ def main() -> None:
             subprocess.run([program, *shlex.split(COMMAND), "--seed", str(seed), "--out", folder], check=True)
             runs.append(summary(json.loads(pathlib.Path(folder, "result.json").read_text())))
     runs.sort(key=lambda run: run["seed"])
-    measure.record("search/first_run", {"question": "accuracy and seconds of the first command", "command": f"jknas {COMMAND}", "runs": runs})
+    question = "accuracy and seconds of the first command"
+    measure.record("search/first_run", {"question": question, "command": f"jknas {COMMAND}", "runs": runs})
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ normalisation in inference mode, medians of ratios of paired repetitions in one 
     vmap_grad / gram         jax.vmap(jax.grad) and one matrix product per parameter against the kernel
     neural_tangents / gram   neural-tangents' Jacobian contraction, where it can be imported, against the kernel
     gram / step, compiling   seconds of compilation of the two programs
-with the memory of each program's temporary buffers, how the parameters entered, and the largest difference between the two kernels, relative
-to the largest entry. floor / step is the time of the multiplications N^2 P, which no method avoids, at the speed of a matrix product in
-the same process. Wanted: gram / step at most 1.10, vmap_grad / gram above 1, compilation at most twice the step's, differences about 1e-6.
+with the memory of each program's temporary buffers, how the parameters entered, and the largest difference between the two kernels,
+relative to the largest entry. floor / step: the time of N^2 P multiplications, which forming per-example gradients cannot avoid, at the
+speed of a matrix product in the same process. Wanted: gram / step at most 1.10, vmap_grad / gram above 1, compilation at most twice the step's, differences about 1e-6.
 A contender whose compiled program asks for more memory than --memory GB is not run; the result says what it asks for, and the difference
 is taken on two examples.
 Command: python -m benchmarks.speed.gram_models [--models mobilenet_v2 ...] [--examples 16] [--repeats 5] [--memory 8]
@@ -174,7 +174,8 @@ def measure_model(name: str, n: int, repeats: int, memory: float) -> dict[str, A
     title, make, resolution = MODELS[name]
     apply, params = make(resolution)
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.standard_normal((n, resolution, resolution, 3), np.float32) if resolution else rng.integers(WORDS, size=(n, LENGTH)))
+    shape = (n, resolution, resolution, 3)
+    x = jnp.asarray(rng.standard_normal(shape, np.float32) if resolution else rng.integers(WORDS, size=(n, LENGTH)))
     labels, momentum = jnp.arange(n) % CLASSES, jax.tree.map(jnp.zeros_like, params)
     functions = {
         "step": (functools.partial(training_step, apply), params, momentum, x, labels),
