@@ -29,7 +29,10 @@ from torch.nn import functional
 
 from benchmarks import measure
 from benchmarks.speed import torch_reference
-from jknas.kernels import linear_regions, mgm, ntk_coupled, spectrum
+from jknas.kernels.coupled import ntk_coupled
+from jknas.kernels.linear_regions import linear_regions
+from jknas.kernels.mgm import mgm
+from jknas.kernels.spectrum import spectrum
 from jknas.networks import CellNetwork
 from jknas.networks.nasbench201.cell import edge_name
 from jknas.networks.nasbench201.tenas import ThinCellNetwork

@@ -8,7 +8,8 @@ normalisation in inference mode, medians of ratios of paired repetitions in one 
     gram / step, compiling   seconds of compilation of the two programs
 with the memory of each program's temporary buffers, how the parameters entered, and the largest difference between the two kernels,
 relative to the largest entry. floor / step: the time of N^2 P multiplications, which forming per-example gradients cannot avoid, at the
-speed of a matrix product in the same process. Wanted: gram / step at most 1.10, vmap_grad / gram above 1, compilation at most twice the step's, differences about 1e-6.
+speed of a matrix product in the same process.
+Wanted: gram / step at most 1.10, vmap_grad / gram above 1, compilation at most twice the step's, differences about 1e-6.
 A contender whose compiled program asks for more memory than --memory GB is not run; the result says what it asks for, and the difference
 is taken on two examples.
 Command: python -m benchmarks.speed.gram_models [--models mobilenet_v2 ...] [--examples 16] [--repeats 5] [--memory 8]

@@ -17,7 +17,7 @@ from random_variables import completed
 from recordings import SMALL, WIDE, fifty_examples, load, recording
 from tolerances import assert_close, relative_error, tolerances
 
-from jknas.kernels import gram
+from jknas.kernels.gram import gram
 from jknas.networks.nasbench201.network import restrict
 from jknas.networks.nasbench201.torch_order import tensors
 from jknas.networks.torch_state import to_state_dict
