@@ -135,11 +135,9 @@ class ObservableNetwork(Network, Protocol):
             visit: called once per block, and once for all the cells that share a loop, inside that loop.
             extras: what ``visit`` gets as ``extra``, by block; stacked for repeated cells. None where a block is not named.
         """
-        ...
 
     def observed_layers(self, wiring: Any) -> Mapping[str, ObservedBlock]:
         """Return the blocks by name, in their order."""
-        ...
 
 
 def look(

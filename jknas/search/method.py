@@ -56,34 +56,27 @@ class SearchProblem(Protocol):
     @property
     def space(self) -> "Space[Any]":
         """Where the architectures come from."""
-        ...
 
     @property
     def seed(self) -> int:
         """Everything that is drawn follows from it."""
-        ...
 
     @property
     def sign(self) -> int:
         """1 where a higher score is better, otherwise -1."""
-        ...
 
     @property
     def images(self) -> "Dataset | None":
         """The images, for methods that measure or train networks themselves; None on a table."""
-        ...
 
     def identity(self) -> dict[str, Any]:
         """Return plain data that differ whenever a result may."""
-        ...
 
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
-        ...
 
     def macs(self, genotype: Any) -> float:
         """Return the multiply-accumulates of an architecture's network for one image."""
-        ...
 
     def evaluator(
         self,
@@ -99,7 +92,6 @@ class SearchProblem(Protocol):
             on_compile: called with the name of a program before it is compiled.
             on_epoch: called with genotype and :class:`jknas.training.EpochRecord` after each epoch of training.
         """
-        ...
 
 
 class Evaluator:

@@ -7,13 +7,12 @@ Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Ne
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
-from jknas.errors import GenotypeError
+from jknas.errors import GenotypeError, choose, shown
 from jknas.spaces.code import read_digits
 
 __all__ = ["EDGES", "OPERATIONS", "CellGenotype", "GenotypeError"]
@@ -165,24 +164,11 @@ def _parse_group(text: str, group: str, node: int) -> list[str]:
 
 def _digit(name: Any, edge: tuple[int, int]) -> int:
     """Look up an operation, or say which ones there are."""
-    if isinstance(name, str):
-        digit = _DIGIT.get(name)
-        if digit is not None:
-            return digit
-        close = difflib.get_close_matches(name[:40], OPERATIONS, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        came = f"operation {_shown(name)}"
-    else:
-        hint, came = "", f"operation of type {type(name).__name__}"
-    raise GenotypeError(f"Unknown {came} on edge {edge[0]}<-{edge[1]}; expected one of {', '.join(OPERATIONS)}.{hint}")
+    return _DIGIT[choose("operation", name, OPERATIONS, error=GenotypeError, where=f" on edge {edge[0]}<-{edge[1]}")]
 
 
 def _malformed(text: str, reason: str) -> GenotypeError:
-    return GenotypeError(f"Cannot read the genotype {_shown(text)}: {reason}. The form is {_TEMPLATE}.")
-
-
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= _LONGEST else f"{text[:40]!r}... ({len(text)} characters)"
+    return GenotypeError(f"Cannot read the genotype {shown(text, _LONGEST)}: {reason}. The form is {_TEMPLATE}.")
 
 
 def _count(number: int, noun: str) -> str:
