@@ -51,6 +51,11 @@ class ThinNetwork(Protocol):
         """Return the number of units for inputs of 3x3 pixels."""
 
 
+def size_of(network: Network) -> dict[str, int]:
+    """Return what a record says about a network's size besides its images."""
+    return {"channels": network.channels, "cells": network.cells, "classes": network.classes}
+
+
 def layers_of(network: Network, wiring: Any) -> Layers:
     """Return what cuts a gradient into layers: the network's own ``kernel_layers``, else every array of two or more axes."""
     return network.kernel_layers(wiring) if hasattr(network, "kernel_layers") else every_kernel

@@ -34,6 +34,7 @@ Deviations from :class:`jknas.networks.CellNetwork`:
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import jax
@@ -44,6 +45,7 @@ from jaxtyping import Array, Float
 from jknas.errors import NetworkError
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.networks.layers.normalisation import EPSILON
+from jknas.networks.sizes import check_sizes
 from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 from jknas.spaces.nasbench201.space import is_dead
 from jknas.xla.soundness import require_sound_backend
@@ -135,9 +137,7 @@ def _check(genotype: object, kind: str, **sizes: int) -> None:
         raise TypeError(f"genotype must be a CellGenotype, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
     if kind not in get_args(Kind):
         raise NetworkError(f"kind={kind!r} is not known; choose 'ntk' (the kernel of gradients) or 'nngp' (the covariance of outputs)")
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise NetworkError(f"{name} must be a positive integer, got {value!r}")
+    check_sizes(SimpleNamespace(**sizes), *sizes)
 
 
 def _images(name: str, x: Any) -> np.ndarray:
@@ -195,25 +195,22 @@ def _convolution(side: int, gain: float, stride: int = 1) -> Layer:
 
 @functools.lru_cache
 def _stem(gain: float) -> Layer:
-    return _compiled(_serial(_convolution(3, gain), _normalisation()))
+    return jax.jit(_serial(_convolution(3, gain), _normalisation()))
 
 
 @functools.lru_cache
 def _operation(side: int, gain: float, stride: int) -> Layer:
-    return _compiled(_serial(_stax().Relu()[2], _convolution(side, gain, stride), _normalisation()))
+    return jax.jit(_serial(_stax().Relu()[2], _convolution(side, gain, stride), _normalisation()))
 
 
 @functools.lru_cache
 def _shortcut(gain: float) -> Layer:
-    return _compiled(_serial(_stax().AvgPool((2, 2), (2, 2))[2], _convolution(1, gain)))
+    return jax.jit(_serial(_stax().AvgPool((2, 2), (2, 2))[2], _convolution(1, gain)))
 
 
 @functools.lru_cache
 def _head(gain: float) -> Layer:
-    return _compiled(_serial(_normalisation(), _stax().Relu()[2], _stax().GlobalAvgPool()[2], _stax().Dense(1, W_std=gain)[2]))
-
-
-_compiled = jax.jit
+    return jax.jit(_serial(_normalisation(), _stax().Relu()[2], _stax().GlobalAvgPool()[2], _stax().Dense(1, W_std=gain)[2]))
 
 
 def _serial(first: Layer, *others: Layer) -> Layer:

@@ -35,6 +35,7 @@ from jknas.networks.parameters import (
     Variables,
     WeightTree,
     array,
+    classifier_shapes,
     conv_shapes,
     joined,
     moved,
@@ -80,7 +81,7 @@ class CellNetwork(MacroNetwork):
                     "downsample": array(1, 1, features // 2, features),
                 }
         last = 4 * self.channels
-        return {**shapes, "last_norm": norm_shapes(last), "classifier": array(last, self.classes), "classifier_bias": array(self.classes)}
+        return {**shapes, "last_norm": norm_shapes(last), **classifier_shapes(last, self.classes)}
 
     def restrict(self, tree: PyTree, genotype: CellGenotype) -> PyTree:
         """Return :func:`restrict` of the tree."""

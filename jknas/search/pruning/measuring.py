@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jknas.data import Dataset
+from jknas.data.dataset import pixel_constants
 from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
@@ -23,7 +24,7 @@ from jknas.networks.layers.initialisation import Scheme
 from jknas.search.pruning.measure import PATCHES, Measure
 from jknas.search.pruning.removals import Found, Live, mixture
 from jknas.search.pruning.supernets import Supernet
-from jknas.training.augmentation import augment, normalise, pixel_constants
+from jknas.training.augmentation import augment, normalise
 from jknas.xla.programs import PROGRAMS
 
 _ROWS_AT_ONCE, _SIDE = 8, 3
