@@ -155,8 +155,7 @@ def look(
     """
     layer = normalised(statistics)
 
-    def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
-        del extra
+    def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
         seen = run(layer, x, {})
         return seen.output, summarise(kind, seen)
 
@@ -190,8 +189,7 @@ def normalised(statistics: Statistics) -> Layer:
     if statistics not in {"batch", "example"}:
         raise NetworkError(f'an observed network normalises over "batch" or "example", got statistics={statistics!r}')
 
-    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Array]:
-        del kind, given
+    def layer(_kind: str, x: Array, weights: LayerWeights, _given: PyTree) -> tuple[Array, Array]:
         return normalise_layer(convolved(x, weights), weights, statistics)
 
     return layer

@@ -10,7 +10,6 @@ from jknas.spaces.space import Genotype, Space
 
 def parameter_count(space: Space, genotype: Genotype, network: Network, resolution: int) -> int:
     """Return the number of trainable parameters of the macro network; the resolution does not matter."""
-    del resolution
     return space.parameters(genotype, **size_of(network), image_channels=network.input_channels)
 
 

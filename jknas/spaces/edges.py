@@ -4,8 +4,6 @@ NAS-Bench-201 is such a space, and so is the easiest space of your own: :func:`e
 network and its cost, and supplies text form, sampling, mutation, neighbours and enumeration.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ References:
     Real, Aggarwal, Huang and Le, "Regularized Evolution for Image Classifier Architecture Search", arXiv:1802.01548 (mutation).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations, permutations, product
 from math import prod

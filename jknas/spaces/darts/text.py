@@ -7,8 +7,6 @@ The released code keeps architectures as Python source, and others print them sl
 * single or double quotes, any white space between the tokens, a comma before a closing bracket.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from typing import Any

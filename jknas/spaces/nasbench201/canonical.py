@@ -9,8 +9,6 @@
     reproduce the published count.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Hashable, Mapping
 from itertools import chain, permutations, product

@@ -5,12 +5,10 @@ A genotype is plain data. Networks, costs, mutations and drawings are functions 
 Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", arXiv:2001.00326, section 2.1.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any, Self, SupportsIndex
 
 from jknas.errors import GenotypeError, choose, shown
 from jknas.spaces.code import read_digits
@@ -65,7 +63,7 @@ class CellGenotype:
         object.__setattr__(self, "operations", tuple(OPERATIONS[digit] for digit in digits))
 
     @classmethod
-    def parse(cls, text: str) -> CellGenotype:
+    def parse(cls, text: str) -> Self:
         """Read an architecture string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
 
         The grammar is strict, so that ``str(CellGenotype.parse(text)) == text`` for every text that is accepted.
@@ -99,7 +97,7 @@ class CellGenotype:
         return cls(tuple(operations))
 
     @classmethod
-    def from_code(cls, code: Iterable[SupportsIndex]) -> CellGenotype:
+    def from_code(cls, code: Iterable[SupportsIndex]) -> Self:
         """Build a genotype from six integers, the digits of its operations in ``OPERATIONS``.
 
         Args:
