@@ -105,6 +105,16 @@ def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[Jknas
     raise error(f"Unknown {kind} {came}{where}; expected one of {', '.join(options)}.{hint}")
 
 
+def check_count(name: str, value: Any, *, error: type[JknasError]) -> None:
+    """Raise unless ``value`` is a whole number, 1 or more.
+
+    Raises:
+        JknasError: of the class ``error``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise error(f"{name} is {value!r}; expected a whole number, 1 or more.")
+
+
 def shown(text: str, longest: int) -> str:
     """Return a text in quotes; of one that is longer than ``longest``, the beginning and the number of characters."""
     return repr(text) if len(text) <= longest else f"{text[:40]!r}... ({len(text)} characters)"

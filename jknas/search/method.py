@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from jknas import errors
 from jknas.errors import SearchError
 from jknas.search.state import State, Tested, Trained
 
@@ -197,8 +198,7 @@ def option(default: Any, text: str, *, name: str | None = None, also: str | None
 
 def check_count(name: str, value: Any, *, most: int | None = None, of: str = "") -> None:
     """Raise SearchError unless ``value`` is a whole number from 1 to ``most``; ``of`` says what limits it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SearchError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+    errors.check_count(name, value, error=SearchError)
     if most is not None and value > most:
         raise SearchError(f"{name} is {value}, and {of}: choose 1..{most}.")
 

@@ -66,11 +66,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
     def save(self, progress: Progress) -> None:
         """Write the state after ``len(progress.curves)`` epochs; on return it is complete on disk."""
         state = jax.device_get(progress.state)
-        content = {
-            "identity": self._identity,
-            "curves": [record.as_dict() for record in progress.curves],
-            "status": progress.status,
-        }
+        content = {"identity": self._identity, "curves": [record.as_dict() for record in progress.curves], "status": progress.status}
         text = write_json(content, "checkpoint")
         record = {"text": text, "sha256": _digest(text, state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
