@@ -32,12 +32,14 @@ Whole = Annotated[bool, typer.Option("--all", help="every architecture of the sp
 Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]
 Resolution = Annotated[
-    int | None, typer.Option("--resolution", help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; else as stored]")
+    int | None,
+    typer.Option("--resolution", help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; else as stored]"),
 ]
 Limit = Annotated[str | None, typer.Option("--limit", help="N_TRAIN,N_TEST: only the first images of the splits")]
 Channels = Annotated[int, typer.Option("--channels", min=1, help="channels of the first stage")]
 Cells = Annotated[
-    int | None, typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]")
+    int | None,
+    typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]"),
 ]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]

@@ -22,7 +22,8 @@ def command(
     run: ScoringRun,
     *,
     proxy: Annotated[
-        list[str] | None, typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}")
+        list[str] | None,
+        typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}"),
     ] = None,
     dedup: Annotated[bool, typer.Option("--dedup", help="score one representative of cells that compute the same function")] = False,
     data: options.Data = "digits",

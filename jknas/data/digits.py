@@ -20,7 +20,8 @@ SIZES = (1000, 297, 500)
 """Images in train, validation and test."""
 
 _FILE = DataFile(
-    path=Path(__file__).with_name("digits.npz"), digest="sha256:b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
+    path=Path(__file__).with_name("digits.npz"),
+    digest="sha256:b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e",
 )
 
 

@@ -64,7 +64,10 @@ def norm_tensors(name: str, path: tuple[str, ...], *where: Any) -> list[Tensor]:
 
 def linear_tensors(name: str, *path: str) -> list[Tensor]:
     """List the two tensors of the classifier below ``path``."""
-    return [Tensor(f"{name}.weight", "params", (*path, "classifier")), Tensor(f"{name}.bias", "params", (*path, "classifier_bias"))]
+    return [
+        Tensor(f"{name}.weight", "params", (*path, "classifier")),
+        Tensor(f"{name}.bias", "params", (*path, "classifier_bias")),
+    ]
 
 
 def to_state_dict(network: Any, genotype: Any, variables: Variables) -> dict[str, np.ndarray]:

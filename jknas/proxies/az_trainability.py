@@ -34,4 +34,8 @@ def read_spectral_norms(found: Measured) -> Outcome:
     return read_scalar(np.mean(terms))
 
 
-PROXY = row(name="az_trainability", summary="how near to one the spectral norms of the blocks' Jacobians are", read=read_spectral_norms)
+PROXY = row(
+    name="az_trainability",
+    summary="how near to one the spectral norms of the blocks' Jacobians are",
+    read=read_spectral_norms,
+)

@@ -50,7 +50,14 @@ class Row:
     not_ok: int
 
 
-def correlate(scores: Mapping[str, Scores], accuracies: Scores, *, seed: int, resamples: int = 500, confidence: float = 0.95) -> list[Row]:
+def correlate(
+    scores: Mapping[str, Scores],
+    accuracies: Scores,
+    *,
+    seed: int,
+    resamples: int = 500,
+    confidence: float = 0.95,
+) -> list[Row]:
     """Compare every score with the accuracies of the same architectures.
 
     Args:

@@ -118,7 +118,12 @@ class Problem:
                 "resolution": self.dataset.resolution,
                 "init": self.scheme,
             },
-            "proxy": {"name": self.proxy.name, "revision": self.proxy.revision, "batch": self.examples, "settings": self.chosen_settings},
+            "proxy": {
+                "name": self.proxy.name,
+                "revision": self.proxy.revision,
+                "batch": self.examples,
+                "settings": self.chosen_settings,
+            },
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
         }

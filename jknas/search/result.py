@@ -98,4 +98,8 @@ def _null_model(problem: SearchProblem, state: State, sizes: list[int]) -> dict[
     scores, sizes_of_finite = np.asarray(finite, float).reshape(-1, 2).T
     correlation = metrics.spearman(scores, sizes_of_finite)
     rank = None if state.winner is None else 1 + sum(size > sizes[state.winner] for size in sizes)
-    return {"winner_rank_by_parameters": rank, "spearman_score_parameters": correlation.value, "spearman_status": correlation.status}
+    return {
+        "winner_rank_by_parameters": rank,
+        "spearman_score_parameters": correlation.value,
+        "spearman_status": correlation.status,
+    }

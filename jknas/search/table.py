@@ -30,7 +30,11 @@ SEEDS = ("mean", "one")
 
 _SHOWN = 6
 
-_IMAGES = {("cifar10", "test"): 10_000, ("cifar100", "test"): 5_000, ("imagenet16-120", "test"): 3_000}
+_IMAGES = {
+    ("cifar10", "test"): 10_000,
+    ("cifar100", "test"): 5_000,
+    ("imagenet16-120", "test"): 3_000,
+}
 """How many images a reported accuracy is a share of."""
 
 
@@ -158,7 +162,13 @@ class TableEvaluator(Evaluator):
 
 
 def scored_pool(
-    store: Store, *, proxy: str, space: Space[Any], dataset: str | None = None, seed: int | None = None, settings: str | None = None
+    store: Store,
+    *,
+    proxy: str,
+    space: Space[Any],
+    dataset: str | None = None,
+    seed: int | None = None,
+    settings: str | None = None,
 ) -> dict[Any, ScoreRecord]:
     """Return the scores of one proxy by genotype.
 

@@ -66,7 +66,11 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
     def save(self, progress: Progress) -> None:
         """Write the state after ``len(progress.curves)`` epochs; on return it is complete on disk."""
         state = jax.device_get(progress.state)
-        content = {"identity": self._identity, "curves": [record.as_dict() for record in progress.curves], "status": progress.status}
+        content = {
+            "identity": self._identity,
+            "curves": [record.as_dict() for record in progress.curves],
+            "status": progress.status,
+        }
         text = write_json(content, "checkpoint")
         record = {"text": text, "sha256": _digest(text, state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
@@ -85,7 +89,13 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         if latest is None:
             return None
         text, digest, content = self._record(latest)
-        self._check_identity(content.get("identity"))
+        found = content.get("identity")
+        if found != self._identity:
+            raise CheckpointError(
+                f"the checkpoint in {self._folder} is of another training run: "
+                f"{differences(found if isinstance(found, dict) else {}, self._identity)}. "
+                "Resume with the same arguments, or give another folder."
+            )
         shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         try:
             state = self._manager.restore(latest, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes))).state
@@ -105,14 +115,6 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
             return record["text"], record["sha256"], content
         except _DAMAGED as error:
             raise self._damaged(step, f"{type(error).__name__}: {str(error)[:200]}") from error
-
-    def _check_identity(self, found: Any) -> None:
-        if found != self._identity:
-            raise CheckpointError(
-                f"the checkpoint in {self._folder} is of another training run: "
-                f"{differences(found if isinstance(found, dict) else {}, self._identity)}. "
-                "Resume with the same arguments, or give another folder."
-            )
 
     def _damaged(self, step: int, reason: str) -> CheckpointError:
         earlier = [other for other in self._manager.all_steps() if other < step]

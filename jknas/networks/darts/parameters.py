@@ -107,7 +107,11 @@ def cell_shapes(plan: CellPlan) -> Shapes:
         }
         for group, edges in GROUPS.items()
     }
-    return {"preprocess0": preprocess0(plan.before_last, plan.features), "preprocess1": conv_shapes(1, plan.last, plan.features), **groups}
+    return {
+        "preprocess0": preprocess0(plan.before_last, plan.features),
+        "preprocess1": conv_shapes(1, plan.last, plan.features),
+        **groups,
+    }
 
 
 def run_shapes(run: CellRun) -> Shapes:
