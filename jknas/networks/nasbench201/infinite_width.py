@@ -60,6 +60,7 @@ Terms = Counter[tuple[int, int]]
 """A formal sum: (source, power of the pooling) and how often."""
 
 _INPUT = -1  # the source of the cell's input; the source of a convolution is its edge
+_SIDES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _LARGEST_ARRAY = 2**26  # bytes; some ten arrays of that size are alive at a time
 
 
@@ -154,31 +155,19 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _network(genotype: CellGenotype, cells: int, gain: float) -> Layer:
-    layers = _layers(gain)
-    stage = [_cell(genotype, layers)] * cells
-    residual = _serial(layers["strided"], layers["nor_conv_3x3"])
-    reduction = _sum(residual, layers["shortcut"])
-    return _serial(layers["stem"], *stage, reduction, *stage, reduction, *stage, layers["head"])
+    """Build the network. Layers with weights are kept and compiled by themselves, so that networks of all genotypes share them."""
+    stage = [_cell(genotype, {name: _operation(side, gain, 1) for name, side in _SIDES.items()})] * cells
+    residual = _serial(_operation(3, gain, 2), _operation(3, gain, 1))
+    reduction = _sum(residual, _shortcut(gain))
+    return _serial(_stem(gain), *stage, reduction, *stage, reduction, *stage, _head(gain))
 
 
-@functools.lru_cache
-def _layers(gain: float) -> dict[str, Layer]:
-    """Build the layers with weights by name. They are kept and compiled by themselves, so that networks of all genotypes share them."""
-    stax = import_neural_tangents().stax
-    relu, normalisation = stax.Relu()[2], stax.LayerNorm(axis=(1, 2, 3), eps=EPSILON)[2]
+def _stax() -> Any:
+    return import_neural_tangents().stax
 
-    def operation(side: int, stride: int = 1) -> Layer:
-        return _serial(relu, _convolution(side, gain, stride), normalisation)
 
-    layers = {
-        "stem": _serial(_convolution(3, gain), normalisation),
-        "nor_conv_1x1": operation(1),
-        "nor_conv_3x3": operation(3),
-        "strided": operation(3, 2),
-        "shortcut": _serial(stax.AvgPool((2, 2), (2, 2))[2], _convolution(1, gain)),
-        "head": _serial(normalisation, relu, stax.GlobalAvgPool()[2], stax.Dense(1, W_std=gain)[2]),
-    }
-    return {name: jax.jit(layer) for name, layer in layers.items()}
+def _normalisation() -> Layer:
+    return _stax().LayerNorm(axis=(1, 2, 3), eps=EPSILON)[2]
 
 
 def _convolution(side: int, gain: float, stride: int = 1) -> Layer:
@@ -200,8 +189,31 @@ def _convolution(side: int, gain: float, stride: int = 1) -> Layer:
         # The barrier keeps the compiler from making it a padded convolution again.
         return inner(jax.lax.optimization_barrier(padded).replace(shape1=grown[0], shape2=grown[1]))
 
-    inner = import_neural_tangents().stax.Conv(1, (side, side), (stride, stride), padding="VALID", W_std=gain)[2]
+    inner = _stax().Conv(1, (side, side), (stride, stride), padding="VALID", W_std=gain)[2]
     return kernel
+
+
+@functools.lru_cache
+def _stem(gain: float) -> Layer:
+    return _compiled(_serial(_convolution(3, gain), _normalisation()))
+
+
+@functools.lru_cache
+def _operation(side: int, gain: float, stride: int) -> Layer:
+    return _compiled(_serial(_stax().Relu()[2], _convolution(side, gain, stride), _normalisation()))
+
+
+@functools.lru_cache
+def _shortcut(gain: float) -> Layer:
+    return _compiled(_serial(_stax().AvgPool((2, 2), (2, 2))[2], _convolution(1, gain)))
+
+
+@functools.lru_cache
+def _head(gain: float) -> Layer:
+    return _compiled(_serial(_normalisation(), _stax().Relu()[2], _stax().GlobalAvgPool()[2], _stax().Dense(1, W_std=gain)[2]))
+
+
+_compiled = jax.jit
 
 
 def _serial(first: Layer, *others: Layer) -> Layer:
@@ -214,14 +226,14 @@ def _sum(*branches: Layer) -> Layer:
     return lambda kernel: _add([_upright(branch(kernel)) for branch in branches])
 
 
-def _cell(genotype: CellGenotype, layers: Mapping[str, Layer]) -> Layer:
-    """Build a cell; of the layers it takes the two operations that have weights."""
+def _cell(genotype: CellGenotype, operations: Mapping[str, Layer]) -> Layer:
+    """Build a cell from the two operations that have weights."""
     sums = _formal_sums(genotype)
 
     def cell(k: Any) -> Any:
         @functools.cache
         def source(name: int) -> Any:
-            return _upright(k if name == _INPUT else layers[genotype.operations[name]](node(EDGES[name][1])))
+            return _upright(k if name == _INPUT else operations[genotype.operations[name]](node(EDGES[name][1])))
 
         @functools.cache
         def node(number: int) -> Any:
