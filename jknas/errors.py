@@ -5,6 +5,7 @@ expected and what to do.
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -80,7 +81,7 @@ class CommandError(JknasError):
     """A command that cannot be run as it was given."""
 
 
-def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[JknasError]) -> str:
+def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[JknasError], where: str = "") -> str:
     """Return ``value`` if it is one of ``options``.
 
     Args:
@@ -88,6 +89,7 @@ def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[Jknas
         value: the name that was asked for.
         options: the names that exist.
         error: the class to raise.
+        where: what follows the value in the message (" on edge 1<-0").
 
     Raises:
         JknasError: of the class ``error``: the value is none of the options. The message lists them and names the closest one.
@@ -99,7 +101,26 @@ def choose(kind: str, value: Any, options: tuple[str, ...], *, error: type[Jknas
     """
     if isinstance(value, str) and value in options:
         return value
-    close = difflib.get_close_matches(value[:60], options, n=1, cutoff=0.5) if isinstance(value, str) else []
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    came = repr(value[:60]) if isinstance(value, str) else f"of type {type(value).__name__}"
-    raise error(f"Unknown {kind} {came}; expected one of {', '.join(options)}.{hint}")
+    hint, came = (closest(value, options), shown(value, 60)) if isinstance(value, str) else ("", f"of type {type(value).__name__}")
+    raise error(f"Unknown {kind} {came}{where}; expected one of {', '.join(options)}.{hint}")
+
+
+def check_count(name: str, value: Any, *, error: type[JknasError]) -> None:
+    """Raise unless ``value`` is a whole number, 1 or more.
+
+    Raises:
+        JknasError: of the class ``error``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise error(f"{name} is {value!r}; expected a whole number, 1 or more.")
+
+
+def shown(text: str, longest: int) -> str:
+    """Return a text in quotes; of one that is longer than ``longest``, the beginning and the number of characters."""
+    return repr(text) if len(text) <= longest else f"{text[:40]!r}... ({len(text)} characters)"
+
+
+def closest(value: str, options: Iterable[str]) -> str:
+    """Return a sentence that asks whether the closest option was meant; empty where none is close."""
+    close = difflib.get_close_matches(value[:60], tuple(options), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

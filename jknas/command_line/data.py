@@ -1,6 +1,7 @@
 """``jknas data``: what can be loaded, downloads, checks."""
 
 import dataclasses
+from json import dumps, loads
 from typing import Annotated, Any
 
 import typer
@@ -65,10 +66,4 @@ def check_command(name: Name, folder: options.Folder = None, json: options.Json 
 
 def _plain(record: Any) -> Any:
     """Return a (nested) record as plain data, paths as text."""
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
-    if isinstance(record, dict):
-        return {name: _plain(value) for name, value in record.items()}
-    if isinstance(record, list | tuple):
-        return [_plain(item) for item in record]
-    return record if record is None or isinstance(record, bool | int | float | str) else str(record)
+    return loads(dumps(dataclasses.asdict(record), default=str))

@@ -29,6 +29,7 @@ def command(
 ) -> None:
     """Train one cell; write DIR/result.json with its curves, and DIR/weights.msgpack. Test accuracy is that of the last epoch."""
     space = run.begin()
+    from jknas.networks.network import size_of
     from jknas.scoring.environment import device, versions
     from jknas.training import evaluate, preset, save_weights, train
 
@@ -64,13 +65,7 @@ def command(
         "test_accuracy": test.accuracy,
         "space": run.space,
         "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
-        "network": {
-            "channels": network.channels,
-            "cells": network.cells,
-            "classes": network.classes,
-            "resolution": dataset.resolution,
-            "init": scheme,
-        },
+        "network": {**size_of(network), "resolution": dataset.resolution, "init": scheme},
         "seconds": training.run_seconds + training.compile_seconds,
         "device": device(),
         "versions": versions(),

@@ -1,7 +1,6 @@
 """The data sets by name: load, check, and list what a folder holds."""
 
 import dataclasses
-import difflib
 import functools
 import os
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from jknas.data.dataset import SPLITS, Dataset
 from jknas.data.files import FOLDER_VARIABLE, Located, check_digests, data_folder, digest_problem
 from jknas.data.resizing import resize
 from jknas.data.splits import check_limit
-from jknas.errors import DataError
+from jknas.errors import DataError, closest
 
 Locate = Callable[[Path | None], Located | None]
 
@@ -210,6 +209,5 @@ def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None)
         if not chosen.is_file():
             raise DataError(f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test: check the path.")
         return npz.locate(chosen)
-    close = difflib.get_close_matches(text.lower(), _ENTRIES, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = closest(text.lower(), _ENTRIES)
     raise DataError(f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file.")

@@ -140,8 +140,7 @@ def _read_archive(path: Path, family: Family) -> dict[str, bytes]:
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, OSError, zlib.error) as error:
         raise DataError(
             f"{path}: truncated or damaged archive ({type(error).__name__}: {error}); "
-            f"expected {family.archive.path} as published at {family.url}: "
-            "get it again."
+            f"expected {family.archive.path} as published at {family.url}: get it again."
         ) from error
     missing = [name for name in wanted.values() if name not in contents]
     if missing:

@@ -120,9 +120,14 @@ class Dataset:
         check_images(images, f"{self.name}: images to normalise")
         if images.shape[3] != self.channels:
             raise DataError(f"{self.name}: images to normalise have {images.shape[3]} channels; the constants are for {self.channels}.")
-        scale = (1.0 / (255.0 * np.asarray(self.std))).astype(np.float32)
-        shift = (np.asarray(self.mean) / np.asarray(self.std)).astype(np.float32)
+        scale, shift = pixel_constants(self)
         return np.asarray(images, np.float32) * scale - shift
+
+
+def pixel_constants(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 ``(scale, shift)`` of each channel, with which ``pixels * scale - shift`` is the normalised image."""
+    mean, std = np.asarray(dataset.mean), np.asarray(dataset.std)
+    return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
 
 
 class Part(NamedTuple):

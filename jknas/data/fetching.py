@@ -21,20 +21,11 @@ class _Bar:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._task = self._progress.add_task(label, total=None)
-        self._total: int | None = None
-
-    @property
-    def total(self) -> int | None:
-        return self._total
-
-    @total.setter
-    def total(self, value: int | None) -> None:
-        self._total = value
-        self._progress.update(self._task, total=value or None)
-        self._progress.start()
+        self.total: int | None = None
 
     def update(self, count: int) -> None:
-        self._progress.advance(self._task, count)
+        self._progress.start()
+        self._progress.update(self._task, total=self.total or None, advance=count)
 
     def reset(self) -> None:
         # pooch resets, then adds the total, to end at exactly 100 %.
@@ -63,9 +54,8 @@ def fetch(name: str, folder: str | os.PathLike[str] | None = None, *, progress: 
     family = FAMILIES.get(name)
     if family is None:
         raise DataError(
-            f"{name!r} cannot be downloaded here; expected one of {', '.join(FAMILIES)}. The digits need no download; "
-            "the 16x16 ImageNet batch files "
-            "are given out after registration at https://image-net.org (Downsampled image data)."
+            f"{name!r} cannot be downloaded here; expected one of {', '.join(FAMILIES)}. The digits need no download; the 16x16 ImageNet "
+            "batch files are given out after registration at https://image-net.org (Downsampled image data)."
         )
     place = folder if folder is not None else os.environ.get(FOLDER_VARIABLE) or None
     if place is None:
@@ -85,9 +75,8 @@ def fetch(name: str, folder: str | os.PathLike[str] | None = None, *, progress: 
         )
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch's digest error is a ValueError
         raise DataError(
-            f"{name}: could not get {family.url} ({type(error).__name__}: {error}). Check the connection "
-            f"and that {target.parent} can be written, "
-            f"or put {target.name} there yourself."
+            f"{name}: could not get {family.url} ({type(error).__name__}: {error}). Check the connection and that {target.parent} can be "
+            f"written, or put {target.name} there yourself."
         ) from error
     finally:
         if bar is not None:

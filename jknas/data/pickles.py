@@ -58,9 +58,8 @@ class _BatchUnpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise DataError(
-                f"the pickle asks for {module}.{name}, which an image batch does not need; "
-                "only plain containers and numpy arrays are read. "
-                "Do not trust this file: get it again from its original place."
+                f"the pickle asks for {module}.{name}, which an image batch does not need; only plain containers and numpy arrays "
+                "are read. Do not trust this file: get it again from its original place."
             ) from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from jknas.errors import JsonTextError
 
-__all__ = ["JsonTextError", "canonical_json", "export_json", "is_canonical_json", "read_json", "write_json"]
+__all__ = ["JsonTextError", "canonical_json", "differences", "export_json", "is_canonical_json", "read_json", "write_json"]
 
 _SPELLINGS = ("nan", "inf", "-inf")
 
@@ -87,6 +87,12 @@ def read_json(text: str) -> Any:
 def export_json(value: Any) -> str:
     """Write strict JSON for other programs, NaN and the infinities as the strings "nan", "inf" and "-inf"."""
     return json.dumps(_tagged(value, "export", lambda spelling: spelling), allow_nan=False)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return in words how the identity that a file holds differs from the one that is wanted, name by name."""
+    names = (name for name in dict.fromkeys([*here, *there]) if there.get(name) != here.get(name))
+    return "; ".join(f"{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in names)
 
 
 def _check_name(name: object, where: str) -> None:

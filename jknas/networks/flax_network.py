@@ -76,7 +76,6 @@ class FlaxNetwork:
         Raises:
             NetworkError: an unknown scheme, or a module that cannot be called as :meth:`definition` says.
         """
-        del genotype
         check_scheme(scheme)
         variables = self._declare(key)
         leaves, structure = jax.tree_util.tree_flatten_with_path(variables["params"])
@@ -137,7 +136,6 @@ class FlaxNetwork:
 
     def restrict(self, tree: PyTree, genotype: Any) -> PyTree:
         """Return the tree as it is: a genotype's network keeps the parameters of every candidate operation."""
-        del genotype
         return tree
 
     def _train(self, params: PyTree, batch_stats: PyTree, x: jax.Array, code: jax.Array) -> tuple[jax.Array, PyTree]:

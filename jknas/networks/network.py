@@ -17,30 +17,24 @@ class Network(Protocol):
     @property
     def channels(self) -> int:
         """Channels of the first cell."""
-        ...
 
     @property
     def cells(self) -> int:
         """Cells, counted as the space counts them."""
-        ...
 
     @property
     def classes(self) -> int:
         """Number of outputs, K."""
-        ...
 
     @property
     def input_channels(self) -> int:
         """Channels of the images."""
-        ...
 
     def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw the parameters of every candidate operation: ``{"params", "batch_stats"}``, or bare parameters if there are no averages."""
-        ...
 
     def apply(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Any, *, statistics: Statistics = ...) -> Float[Array, "n k"]:
         """Return the logits; ``wiring`` is a genotype of the space (static), or its code or mixture weights (traced)."""
-        ...
 
 
 @runtime_checkable
@@ -49,15 +43,17 @@ class ThinNetwork(Protocol):
 
     def init(self, key: PRNGKeyArray, *, scheme: Scheme = "pytorch") -> PyTree:
         """Draw the parameters of every candidate operation."""
-        ...
 
     def activations(self, params: PyTree, x: Float[Array, "n h w 1"], wiring: Any) -> tuple[Float[Array, "n ..."], ...]:
         """Return what the ReLUs of all executed operations read."""
-        ...
 
     def relu_units(self, wiring: Any) -> Int[Array, ""] | int:
         """Return the number of units for inputs of 3x3 pixels."""
-        ...
+
+
+def size_of(network: Network) -> dict[str, int]:
+    """Return what a record says about a network's size besides its images."""
+    return {"channels": network.channels, "cells": network.cells, "classes": network.classes}
 
 
 def layers_of(network: Network, wiring: Any) -> Layers:

@@ -135,11 +135,9 @@ class ObservableNetwork(Network, Protocol):
             visit: called once per block, and once for all the cells that share a loop, inside that loop.
             extras: what ``visit`` gets as ``extra``, by block; stacked for repeated cells. None where a block is not named.
         """
-        ...
 
     def observed_layers(self, wiring: Any) -> Mapping[str, ObservedBlock]:
         """Return the blocks by name, in their order."""
-        ...
 
 
 def look(
@@ -157,8 +155,7 @@ def look(
     """
     layer = normalised(statistics)
 
-    def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
-        del extra
+    def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
         seen = run(layer, x, {})
         return seen.output, summarise(kind, seen)
 
@@ -192,8 +189,7 @@ def normalised(statistics: Statistics) -> Layer:
     if statistics not in {"batch", "example"}:
         raise NetworkError(f'an observed network normalises over "batch" or "example", got statistics={statistics!r}')
 
-    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Array]:
-        del kind, given
+    def layer(_kind: str, x: Array, weights: LayerWeights, _given: PyTree) -> tuple[Array, Array]:
         return normalise_layer(convolved(x, weights), weights, statistics)
 
     return layer

@@ -37,6 +37,17 @@ def conv_shapes(size: int, inputs: int, outputs: int) -> Shapes:
     return {"kernel": array(size, size, inputs, outputs), "norm": norm_shapes(outputs)}
 
 
+def classifier_shapes(inputs: int, classes: int) -> Shapes:
+    """Return the shapes of a linear classifier's matrix and bias."""
+    return {"classifier": array(inputs, classes), "classifier_bias": array(classes)}
+
+
+def classified(params: Mapping[str, Any], features: jax.Array) -> jax.Array:
+    """Return the logits ``[n, k]`` of a linear classifier that reads ``[n, c]``."""
+    bias = params["classifier_bias"].astype(features.dtype)
+    return features @ params["classifier"].astype(features.dtype) + jax.lax.broadcast_to_rank(bias, 2)
+
+
 def stacked(shapes: PyTree, length: int) -> PyTree:
     """Return the shapes of ``length`` equal trees, stacked along a new first axis."""
     return jax.tree.map(lambda leaf: array(length, *leaf.shape), shapes)

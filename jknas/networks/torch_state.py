@@ -117,8 +117,7 @@ def from_state_dict(network: Any, genotype: Any, state: Mapping[str, Any]) -> Va
             )
         rows.setdefault((tensor.collection, *tensor.path), []).append(value if tensor.cell is None else value[None])
 
-    def gathered(path: Any, leaf: Any) -> jax.Array:
-        del leaf
+    def gathered(path: Any, _leaf: Any) -> jax.Array:
         return jnp.asarray(np.concatenate(rows[tuple(key.key for key in path)]))
 
     return jax.tree_util.tree_map_with_path(gathered, shapes)

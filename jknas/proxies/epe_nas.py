@@ -85,7 +85,6 @@ def measure(
     classes: str = "network",
 ) -> LabelledJacobian:
     """Return the input gradient of every image with its label; the device part. The key is not used."""
-    del key
     choose("classes", classes, ("network", "ten"), error=ProxyError)
     rows = input_jacobian(model(network, wiring, statistics), params, batch.x)
     return LabelledJacobian(rows, batch.labels, jnp.asarray(network.classes if classes == "network" else 10))

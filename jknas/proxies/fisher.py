@@ -39,7 +39,6 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
 
     Cost: a forward and a backward pass without weight gradients.
     """
-    del key
     observed = observable(network, "fisher")
     blocks = observed.observed_layers(wiring)
 
@@ -57,13 +56,11 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
     return 0.5 * sum(terms, start=jnp.zeros((), batch.x.dtype))
 
 
-def _gated_block(kind: str, run: RunBlock, x: Array, gates: PyTree) -> tuple[Array, tuple[()]]:
-    del kind
+def _gated_block(_kind: str, run: RunBlock, x: Array, gates: PyTree) -> tuple[Array, tuple[()]]:
     return run(_gated_layer, x, gates).output, ()
 
 
-def _gated_layer(kind: str, x: Array, weights: LayerWeights, gate: Array | None) -> tuple[Array, tuple[()]]:
-    del kind
+def _gated_layer(_kind: str, x: Array, weights: LayerWeights, gate: Array | None) -> tuple[Array, tuple[()]]:
     y = convolved(x, weights)
     if weights.kernel is not None and gate is not None:
         y = y * gate.reshape(len(gate), *(1,) * (y.ndim - 2), -1)

@@ -55,7 +55,6 @@ def measure(thin: ThinNetwork, params: PyTree, wiring: Any, batch: Batch, key: P
     Raises:
         ProxyError: the patches cannot be cut so.
     """
-    del key
     n = len(batch.x)
     if batches < 1 or n % batches:
         raise ProxyError(f"{n} patches cannot be cut into batches={batches} equal batches; choose a batch size that is a multiple of it")

@@ -3,21 +3,14 @@
 Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, arXiv:2001.00326.
 """
 
-from jknas.networks.network import Network
+from jknas.networks.network import Network, size_of
 from jknas.proxies.proxy import SizeProxy
 from jknas.spaces.space import Genotype, Space
 
 
 def mac_count(space: Space, genotype: Genotype, network: Network, resolution: int) -> int:
     """Return the multiply-accumulate operations of one forward pass of the macro network on one image."""
-    return space.macs(
-        genotype,
-        channels=network.channels,
-        cells=network.cells,
-        classes=network.classes,
-        image_channels=network.input_channels,
-        resolution=resolution,
-    )
+    return space.macs(genotype, **size_of(network), image_channels=network.input_channels, resolution=resolution)
 
 
 PROXY = SizeProxy(

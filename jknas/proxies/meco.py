@@ -86,18 +86,15 @@ def measure(
 
     Cost: a forward pass, and for each layer a product over one image's pixels and, on the host, an eigenvalue problem.
     """
-    del key
     choose("layers", layers, ("convolutions", "modules"), error=ProxyError)
 
-    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, Correlation | None]:
-        del given
+    def layer(kind: str, x: Array, weights: LayerWeights, _given: PyTree) -> tuple[Array, Correlation | None]:
         y = convolved(x, weights)
         times = int(weights.kernel is not None) if layers == "convolutions" else _HOOKED.get(kind, _HOOKED_CONVOLUTION)
         record = None if y.ndim == 2 else Correlation(correlation(y[0]), jnp.asarray(times, x.dtype))
         return normalise_layer(y, weights, "batch")[0], record
 
-    def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, list[Correlation]]:
-        del extra
+    def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, list[Correlation]]:
         seen = run(layer, x, {})
         found = [record for record in seen.records.values() if record is not None]
         values = [] if layers == "convolutions" else _without_weights(kind, x, seen)

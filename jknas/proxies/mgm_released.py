@@ -86,7 +86,6 @@ def measure(network: Any, params: PyTree, wiring: Any, batch: Batch, key: PRNGKe
         key: not used.
         aliased: whether to return what PyTorch before 2 computes.
     """
-    del key
 
     def entries(examples: Batch) -> Array:
         return leading_entries(network, params, wiring, examples, objective="loss", statistics="example")[0]

@@ -60,8 +60,7 @@ def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array,
     """
     n = len(x)
 
-    def count(kind: str, seen: Seen) -> Int[Array, "n n"]:
-        del kind
+    def count(_kind: str, seen: Seen) -> Int[Array, "n n"]:
         total = jnp.zeros((n, n), jnp.int32)
         for source in seen.sources:
             readers = jnp.asarray(source.convolutions, jnp.int32)
@@ -83,7 +82,6 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
         batch: images; the labels are not used.
         key: not used.
     """
-    del key
     return sum(block_kernels(network, params, wiring, batch.x).values(), start=jnp.zeros((), jnp.int32))
 
 

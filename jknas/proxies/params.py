@@ -3,17 +3,14 @@
 Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, arXiv:2001.00326.
 """
 
-from jknas.networks.network import Network
+from jknas.networks.network import Network, size_of
 from jknas.proxies.proxy import SizeProxy
 from jknas.spaces.space import Genotype, Space
 
 
 def parameter_count(space: Space, genotype: Genotype, network: Network, resolution: int) -> int:
     """Return the number of trainable parameters of the macro network; the resolution does not matter."""
-    del resolution
-    return space.parameters(
-        genotype, channels=network.channels, cells=network.cells, classes=network.classes, image_channels=network.input_channels
-    )
+    return space.parameters(genotype, **size_of(network), image_channels=network.input_channels)
 
 
 PROXY = SizeProxy(

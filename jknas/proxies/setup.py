@@ -20,10 +20,6 @@ class Batch(NamedTuple):
     labels: Int[Array, " n"]
 
 
-def _as_asked(network: Network) -> Network:
-    return network
-
-
 @dataclass(frozen=True)
 class Setup:
     """The network that was asked for and a batch of training images, unless the definition of the proxy says otherwise.
@@ -35,7 +31,7 @@ class Setup:
         once: whether each image is used at most once, so that the training images limit the batch.
     """
 
-    network: Callable[[Any], Any] = _as_asked
+    network: Callable[[Any], Any] = lambda network: network
     init: Callable[[Network, PRNGKeyArray, Scheme], PyTree] = initial_params
     batch: Callable[[Dataset, int, int], tuple[np.ndarray, np.ndarray]] = training_batch
     once: bool = True

@@ -68,10 +68,8 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
 
     Cost: a forward pass, and on the host a sort of as many words as there are units.
     """
-    del key
 
-    def pack(kind: str, seen: Seen) -> list[Patterns]:
-        del kind
+    def pack(_kind: str, seen: Seen) -> list[Patterns]:
         return [
             Patterns(
                 pack_words((source.value.reshape(len(source.value), -1) > 0).T),

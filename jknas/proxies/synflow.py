@@ -91,7 +91,6 @@ def measure(
     Raises:
         ProxyError: for an unknown setting, or a network that cannot be normalised so.
     """
-    del key
     choose("scale", scale, ("log", "raw"), error=ProxyError)
     flow = synflow(_normalised(network, wiring, normalisation), params, batch.x, layers=layers_of(network, wiring))
     return flow if scale == "raw" else jnp.log(flow)

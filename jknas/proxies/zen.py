@@ -120,13 +120,11 @@ def features_and_variances(
     Every edge of every cell has a place, as if it held a convolution.
     """
 
-    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, tuple[Array, Array]]:
-        del kind, given
+    def layer(_kind: str, x: Array, weights: LayerWeights, _given: PyTree) -> tuple[Array, tuple[Array, Array]]:
         y, variances = normalise_layer(convolved(x, weights), weights, "batch")
         return y, (variances.mean(), jnp.asarray(weights.norm is not None))
 
-    def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
-        del extra
+    def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
         seen = run(layer, x, {})
         means, normalised = (jnp.stack(parts) for parts in zip(*seen.records.values(), strict=True))
         return seen.output, (means, normalised, x if kind == "classifier" else None)

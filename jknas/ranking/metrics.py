@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
+from jaxtyping import Float, Real
 from scipy import stats
 
 from jknas.errors import MetricError
@@ -198,7 +198,7 @@ def bootstrap_interval(
 
 
 def _prepare(scores: np.ndarray, accuracies: np.ndarray, non_finite: str) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"], int]:
-    """Check both arrays and apply the policy; return finite numbers that rank as the scores do, accuracies, and the non-finite count."""
+    """Check both arrays and apply the policy; return numbers that rank as the scores do, accuracies, and the non-finite count."""
     x, y = _vector("scores", scores), _vector("accuracies", accuracies)
     if x.size != y.size:
         raise MetricError(f"scores and accuracies must have one length, got {x.size} and {y.size}: give one of each per architecture.")
@@ -218,7 +218,7 @@ def _prepare(scores: np.ndarray, accuracies: np.ndarray, non_finite: str) -> tup
             'choose non_finite="last" to rank them last, or "omit" to leave them out.'
         )
     elif non_finite == "last" and bad:
-        x = _ranks_with_last(x, finite)
+        x = np.where(finite, x, -np.inf)
     elif non_finite not in ("last", "omit", "raise"):
         raise MetricError(f'non_finite must be "last", "omit" or "raise", got {non_finite!r}.')
     return x, y, bad
@@ -231,12 +231,6 @@ def _vector(name: str, values: np.ndarray) -> Float[np.ndarray, " n"]:
     if array.dtype.kind not in "fiu":
         raise MetricError(f"{name} must be real numbers, got dtype {array.dtype}: convert them with .astype(float).")
     return array.astype(np.float64)
-
-
-def _ranks_with_last(x: Float[np.ndarray, " n"], finite: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    ranks = np.zeros(x.size)  # finite scores rank from 1
-    ranks[finite] = stats.rankdata(x[finite], method="dense")
-    return ranks
 
 
 def _correlation(

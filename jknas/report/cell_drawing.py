@@ -1,7 +1,5 @@
 """Draw the cells of a genotype of any space that describes them as graphs (``Space.graph``)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar

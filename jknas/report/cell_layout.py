@@ -1,7 +1,5 @@
 """Where the nodes and edges of a cell go on the page; all coordinates are inches."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

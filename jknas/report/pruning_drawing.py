@@ -4,8 +4,6 @@ Reference: Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four 
 arXiv:2102.11535, figure 3 (the path of the supernet).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar

@@ -3,8 +3,6 @@
 A number that has no place on its axis, such as an infinite condition number, goes to a shaded strip at the edge, and its label gives it.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from jknas.data import Dataset
 from jknas.errors import ProxyError
 from jknas.networks.families import check_fit, network_for
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.networks.network import Network
+from jknas.networks.network import Network, size_of
 from jknas.proxies import Batch, NetworkProxy, Proxy, Setup, SizeProxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
@@ -105,7 +105,6 @@ class Scorer:
 
     def key(self, genotype: Genotype) -> ScoreKey:
         """Return what identifies the score of ``genotype`` in a store."""
-        size = {"channels": self.network.channels, "cells": self.network.cells, "classes": self.network.classes}
         run = {"batch": self.batch_size, "scheme": self.scheme} if isinstance(self.proxy, NetworkProxy) else {}
         return ScoreKey(
             space=self.space.name,
@@ -114,7 +113,7 @@ class Scorer:
             settings=canonical_json({**self.settings, **run}),
             dataset=self.dataset,
             seed=self.seed,
-            network=canonical_json({**size, "resolution": self.resolution}),
+            network=canonical_json({**size_of(self.network), "resolution": self.resolution}),
             revision=self.proxy.revision,
         )
 

@@ -13,11 +13,10 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from jknas.errors import JsonTextError, StoreError, choose
 from jknas.files.json_text import canonical_json, export_json, read_json, write_json
@@ -53,7 +52,7 @@ _KEY_TABLE = f"CREATE TEMP TABLE wanted (position INTEGER PRIMARY KEY, {', '.joi
 _Result = TypeVar("_Result")
 
 
-class Store:
+class Store(AbstractContextManager["Store"]):
     """An open file of scores; a context manager.
 
     A store belongs to the thread that opened it. Each process opens its own.
@@ -115,10 +114,7 @@ class Store:
 
     def get(self, key: ScoreKey) -> ScoreRecord | None:
         """Return the score under `key`, or None."""
-        where = " AND ".join(f"{name} = ?" for name in _KEY_COLUMNS)
-        with self._errors():
-            rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM scores WHERE {where}", _key_row(key)).fetchall()
-            return self._record(rows[0]) if rows else None
+        return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[ScoreKey]) -> dict[ScoreKey, ScoreRecord]:
         """Return the scores that are there, in the order of `keys`; keys without a score are left out."""
@@ -188,10 +184,7 @@ class Store:
         """Close the file; the store cannot be used any more."""
         self._connection.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _check_path(self) -> None:

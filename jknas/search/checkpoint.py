@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from jknas.errors import JsonTextError, SearchError
 from jknas.files.atomic import write_atomically
-from jknas.files.json_text import read_json, write_json
+from jknas.files.json_text import differences, read_json, write_json
 from jknas.search.state import Genotype, State
 
 STATE_FILE = "state.json"
@@ -90,13 +90,9 @@ def read(folder: Path, kind: type[State], identity: Mapping[str, Any], parse: Ca
         )
     found, wanted = content["identity"], read_json(write_json(identity, "the search"))
     if found != wanted:
-        differences = [
-            f"{name} is {found.get(name)!r} there and {wanted.get(name)!r} here"
-            for name in dict.fromkeys([*wanted, *found])
-            if found.get(name) != wanted.get(name)
-        ]
         raise SearchError(
-            f"the checkpoint {path} is of another search: {'; '.join(differences)}. Resume with the same arguments, or use another folder."
+            f"the checkpoint {path} is of another search: {differences(found, wanted)}. Resume with the same arguments, or use another "
+            "folder."
         )
     try:
         return Checkpoint(from_plain(kind, content["state"], parse), content["steps"], content["seconds"])

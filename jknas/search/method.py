@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from jknas import errors
 from jknas.errors import SearchError
 from jknas.search.state import State, Tested, Trained
 
@@ -56,34 +57,27 @@ class SearchProblem(Protocol):
     @property
     def space(self) -> "Space[Any]":
         """Where the architectures come from."""
-        ...
 
     @property
     def seed(self) -> int:
         """Everything that is drawn follows from it."""
-        ...
 
     @property
     def sign(self) -> int:
         """1 where a higher score is better, otherwise -1."""
-        ...
 
     @property
     def images(self) -> "Dataset | None":
         """The images, for methods that measure or train networks themselves; None on a table."""
-        ...
 
     def identity(self) -> dict[str, Any]:
         """Return plain data that differ whenever a result may."""
-        ...
 
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
-        ...
 
     def macs(self, genotype: Any) -> float:
         """Return the multiply-accumulates of an architecture's network for one image."""
-        ...
 
     def evaluator(
         self,
@@ -99,7 +93,6 @@ class SearchProblem(Protocol):
             on_compile: called with the name of a program before it is compiled.
             on_epoch: called with genotype and :class:`jknas.training.EpochRecord` after each epoch of training.
         """
-        ...
 
 
 class Evaluator:
@@ -205,8 +198,7 @@ def option(default: Any, text: str, *, name: str | None = None, also: str | None
 
 def check_count(name: str, value: Any, *, most: int | None = None, of: str = "") -> None:
     """Raise SearchError unless ``value`` is a whole number from 1 to ``most``; ``of`` says what limits it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SearchError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+    errors.check_count(name, value, error=SearchError)
     if most is not None and value > most:
         raise SearchError(f"{name} is {value}, and {of}: choose 1..{most}.")
 

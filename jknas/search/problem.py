@@ -10,7 +10,7 @@ from jknas.data import Dataset
 from jknas.errors import SearchError
 from jknas.networks.families import check_fit, macro_of
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.networks.network import Network
+from jknas.networks.network import Network, size_of
 from jknas.proxies import NetworkProxy, Proxy
 from jknas.proxies.macs import mac_count
 from jknas.proxies.params import parameter_count
@@ -113,9 +113,7 @@ class Problem:
             "space": self.space.name,
             "dataset": {"name": self.dataset.name, "source": self.dataset.source, "digest": self.dataset.digest},
             "network": {
-                "channels": self.network.channels,
-                "cells": self.network.cells,
-                "classes": self.network.classes,
+                **size_of(self.network),
                 "input_channels": self.network.input_channels,
                 "resolution": self.dataset.resolution,
                 "init": self.scheme,

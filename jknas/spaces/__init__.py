@@ -1,7 +1,5 @@
 """The search spaces, by name. Each folder here is one space; :func:`register` adds spaces from elsewhere."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from typing import Any

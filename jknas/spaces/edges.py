@@ -4,8 +4,6 @@ NAS-Bench-201 is such a space, and so is the easiest space of your own: :func:`e
 network and its cost, and supplies text form, sampling, mutation, neighbours and enumeration.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -112,13 +110,7 @@ def edge_space(
         return build(digits[::-1])
 
     def neighbours(genotype: Any) -> tuple[Any, ...]:
-        code = genotype.code
-        return tuple(
-            with_digit(genotype, edge, digit) for edge in range(num_edges) for digit in range(len(operations)) if digit != code[edge]
-        )
-
-    def with_digit(genotype: Any, edge: int, digit: int) -> Any:
-        return build((*genotype.code[:edge], digit, *genotype.code[edge + 1 :]))
+        return tuple(changed for edge in range(num_edges) for changed in with_others(genotype, edge, build, len(operations)))
 
     def change(genotype: Any, rng: np.random.Generator, *, rule: str = "edge") -> Any:
         choose("mutation rule", rule, ("edge",), error=SpaceError)
@@ -151,6 +143,11 @@ def edge_space(
 
 def replace_one(genotype: G, edge: int, rng: np.random.Generator, build: Callable[[tuple[int, ...]], G], operations: int) -> G:
     """Return the genotype with another operation on an edge, drawn uniformly from the others."""
+    others = with_others(genotype, edge, build, operations)
+    return others[int(rng.integers(len(others)))]
+
+
+def with_others(genotype: G, edge: int, build: Callable[[tuple[int, ...]], G], operations: int) -> list[G]:
+    """Return the genotypes with another operation on an edge, in the order of operations."""
     code = genotype.code
-    others = [digit for digit in range(operations) if digit != code[edge]]
-    return build((*code[:edge], others[int(rng.integers(len(others)))], *code[edge + 1 :]))
+    return [build((*code[:edge], digit, *code[edge + 1 :])) for digit in range(operations) if digit != code[edge]]

@@ -1,7 +1,5 @@
 """The cost of a convolution, from which the costs of the macro networks are added up."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from jknas.errors import SpaceError

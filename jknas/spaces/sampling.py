@@ -1,7 +1,5 @@
 """Draw members of a space by their rank."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a search space is: a frozen record of pure functions over genotype values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload, runtime_checkable

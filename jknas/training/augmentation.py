@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
@@ -60,14 +59,8 @@ def augment(images: UInt8[Array, "n h w c"], words: Words, *, crop_padding: int,
     return jnp.where(inside[..., None], cut, jnp.uint8(0))
 
 
-def pixel_constants(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 ``(scale, shift)`` of each channel, with which ``pixels * scale - shift`` is the normalised image."""
-    mean, std = np.asarray(dataset.mean), np.asarray(dataset.std)
-    return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
-
-
 def normalise(images: UInt8[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"]) -> Float[Array, "n h w c"]:
-    """Normalise pixels with :func:`pixel_constants`."""
+    """Normalise pixels with :func:`jknas.data.dataset.pixel_constants`."""
     return images.astype(scale.dtype) * lax.broadcast_to_rank(scale, 4) - lax.broadcast_to_rank(shift, 4)
 
 

@@ -5,8 +5,8 @@ read is compared with the digest, so that a damaged file cannot go on as a sligh
 """
 
 import hashlib
-import types
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jknas.errors import CheckpointError, JsonTextError
-from jknas.files.json_text import read_json, write_json
+from jknas.files.json_text import differences, read_json, write_json
 from jknas.training.epoch import TrainState
 from jknas.training.record import EpochRecord, Status
 
@@ -33,7 +33,7 @@ class Progress(NamedTuple):
     status: Status
 
 
-class Checkpoints:
+class Checkpoints(AbstractContextManager["Checkpoints"]):
     """The checkpoints of one training run in one folder; use it in a ``with`` statement.
 
     Args:
@@ -60,10 +60,7 @@ class Checkpoints:
                 "go on from it with resume=True, or give another folder."
             )
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._manager.close()
 
     def save(self, progress: Progress) -> None:
@@ -92,7 +89,13 @@ class Checkpoints:
         if latest is None:
             return None
         text, digest, content = self._record(latest)
-        self._check_identity(content.get("identity"))
+        found = content.get("identity")
+        if found != self._identity:
+            raise CheckpointError(
+                f"the checkpoint in {self._folder} is of another training run: "
+                f"{differences(found if isinstance(found, dict) else {}, self._identity)}. "
+                "Resume with the same arguments, or give another folder."
+            )
         shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         try:
             state = self._manager.restore(latest, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes))).state
@@ -112,20 +115,6 @@ class Checkpoints:
             return record["text"], record["sha256"], content
         except _DAMAGED as error:
             raise self._damaged(step, f"{type(error).__name__}: {str(error)[:200]}") from error
-
-    def _check_identity(self, found: Any) -> None:
-        if found == self._identity:
-            return
-        found = found if isinstance(found, dict) else {}
-        differences = [
-            f"{name} is {found.get(name)!r} there and {self._identity.get(name)!r} here"
-            for name in dict.fromkeys([*self._identity, *found])
-            if found.get(name) != self._identity.get(name)
-        ]
-        raise CheckpointError(
-            f"the checkpoint in {self._folder} is of another training run: {'; '.join(differences)}. "
-            "Resume with the same arguments, or give another folder."
-        )
 
     def _damaged(self, step: int, reason: str) -> CheckpointError:
         earlier = [other for other in self._manager.all_steps() if other < step]

@@ -31,7 +31,7 @@ class TrainState(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """One split on the device, with its normalisation (:func:`~jknas.training.augmentation.pixel_constants`)."""
+    """One split on the device, with its normalisation (:func:`~jknas.data.dataset.pixel_constants`)."""
 
     images: UInt8[Array, "n h w c"]
     labels: Int[Array, " n"]

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jknas.data import Dataset
+from jknas.data.dataset import pixel_constants
 from jknas.errors import TrainingError, choose
 from jknas.networks.network import Network
-from jknas.training.augmentation import pixel_constants
 from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
 from jknas.training.network import code_of, part_of
 from jknas.training.plan import check_pair, check_splits

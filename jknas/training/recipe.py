@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import optax
 
-from jknas.errors import TrainingError, choose
+from jknas.errors import TrainingError, check_count, choose
 
 Precision = Literal["float32", "bfloat16"]
 """``bfloat16``: convolutions, pooling and the classifier compute in bfloat16; parameters, batch normalisation and the loss stay float32."""
@@ -76,7 +76,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name), error=TrainingError)
         for names, span, fits in _SPANS:
             for name in names:
                 if name == "clip_norm" and self.clip_norm is None:
@@ -135,11 +135,6 @@ _SPANS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     (("momentum", "drop_path", "label_smoothing"), "0 or more and below 1", lambda value: 0 <= value < 1),
     (("weight_decay", "auxiliary_weight"), "a finite number, 0 or more", lambda value: 0 <= value < math.inf),
 )
-
-
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise TrainingError(f"{name} is {value!r}; expected a whole number, 1 or more.")
 
 
 def _number(name: str, value: Any) -> float:

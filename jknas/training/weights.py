@@ -20,12 +20,13 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from jknas import spaces
 from jknas.data import Dataset
+from jknas.data.dataset import pixel_constants
 from jknas.errors import JknasError, TrainingError
 from jknas.files.atomic import write_atomically
 from jknas.networks import families
 from jknas.networks.parameters import Variables
 from jknas.spaces.space import Space
-from jknas.training.augmentation import normalise, pixel_constants
+from jknas.training.augmentation import normalise
 
 WEIGHTS, DESCRIPTION = "weights.msgpack", "network.json"
 """The names of the two files in a folder."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from training_stubs import coloured_dataset, slow_cutout
 
-from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, pixel_constants, shuffled
+from jknas.data.dataset import pixel_constants
+from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, shuffled
 
 
 def slow_augment(images: np.ndarray, words: np.ndarray, padding: int, flip: bool) -> np.ndarray:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from training_stubs import CELL, PlainNetwork, coloured_dataset
 
+from jknas.data.dataset import pixel_constants
 from jknas.training import Recipe
-from jknas.training.augmentation import draw_words, normalise, pixel_constants, shuffled
+from jknas.training.augmentation import draw_words, normalise, shuffled
 from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState, evaluate_split, initial_state, train_epoch
 from jknas.training.evaluation import resident
 

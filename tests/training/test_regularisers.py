@@ -12,13 +12,14 @@ from compiling import quick_jit
 from training_stubs import CELL, PlainNetwork, coloured_dataset, slow_cutout
 
 from jknas import data
+from jknas.data.dataset import pixel_constants
 from jknas.errors import TrainingError
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork
 from jknas.networks.darts.pooling import average_pool
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.spaces.darts.genotype import DartsGenotype
 from jknas.training import Recipe, epoch, evaluate, preset, train, with_auxiliary
-from jknas.training.augmentation import draw_centres, draw_words, normalise, pixel_constants, shuffled
+from jknas.training.augmentation import draw_centres, draw_words, normalise, shuffled
 from jknas.training.epoch import EpochSettings, Pixels, Rates, TrainState, train_epoch
 from jknas.xla import programs
 

@@ -6,14 +6,13 @@ The pooling has stride 3 for the CIFAR networks and 2 for the ImageNet ones, whi
 """
 
 import jax
-from jax import lax
 
 from jknas.errors import NetworkError
 from jknas.networks.darts.operations import pointwise
 from jknas.networks.darts.pooling import average_pool
 from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.convolution import convolution
-from jknas.networks.parameters import Averages, Shapes, WeightTree, array, conv_shapes, moved
+from jknas.networks.parameters import Averages, Shapes, WeightTree, classified, classifier_shapes, conv_shapes, moved
 from jknas.spaces.darts.cost import Stem
 
 _POOL = 5
@@ -25,8 +24,7 @@ def auxiliary_shapes(stem: Stem, inputs: int, classes: int) -> Shapes:
     second = conv_shapes(2, 128, 768)
     if stem == "imagenet":
         del second["norm"]
-    head = {"classifier": array(768, classes), "classifier_bias": array(classes)}
-    return {"first": conv_shapes(1, inputs, 128), "second": second, **head}
+    return {"first": conv_shapes(1, inputs, 128), "second": second, **classifier_shapes(768, classes)}
 
 
 def check_extents(stem: Stem, height: int, width: int) -> None:
@@ -54,5 +52,4 @@ def run_auxiliary(stem: Stem, weights: WeightTree, x: jax.Array) -> tuple[jax.Ar
     if "norm" in weights["second"]:
         y, moments = batch_norm(y, weights["second"]["norm"], "batch")
         averages["second"] = {"norm": moved(weights["second"]["norm"], moments)}
-    y = jax.nn.relu(y)[:, 0, 0]
-    return y @ weights["classifier"].astype(x.dtype) + lax.broadcast_to_rank(weights["classifier_bias"].astype(x.dtype), 2), averages
+    return classified(weights, jax.nn.relu(y)[:, 0, 0]), averages

@@ -24,7 +24,6 @@ from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
@@ -50,7 +49,7 @@ from jknas.networks.darts.wiring import live_mixture, resolve_wiring
 from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
-from jknas.networks.parameters import Averages, Shapes, array, joined
+from jknas.networks.parameters import Averages, Shapes, classified, classifier_shapes, joined
 from jknas.networks.wiring import Wiring
 from jknas.spaces.darts.cost import Stem
 from jknas.spaces.darts.genotype import DartsGenotype
@@ -120,8 +119,7 @@ class DartsNetwork(MacroNetwork):
         return {
             "stem": stem_shapes(self.stem, self.input_channels, self.channels),
             "cells": {run.name: run_shapes(run) for run in self.runs()},
-            "classifier": array(4 * self.plans()[-1].features, self.classes),
-            "classifier_bias": array(self.classes),
+            **classifier_shapes(4 * self.plans()[-1].features, self.classes),
         }
 
     # ---- functions
@@ -233,9 +231,7 @@ class DartsNetwork(MacroNetwork):
             averages["cells"][run.name] = found
             if auxiliary and run.last == self.reductions[-1]:
                 side, averages["auxiliary"] = run_auxiliary(self.stem, weights["auxiliary"], last)
-        bias = lax.broadcast_to_rank(params["classifier_bias"].astype(x.dtype), 2)
-        logits = last.mean((1, 2)) @ params["classifier"].astype(x.dtype) + bias
-        return logits, side, {**batch_stats, **averages}
+        return classified(params, last.mean((1, 2))), side, {**batch_stats, **averages}
 
     # ---- checks
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jknas.networks.darts.depthwise import depthwise, pad, spread, window_taps
+from jknas.networks.layers.pooling import reciprocal_counts
 
 
 def _forward(x: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
@@ -55,22 +56,13 @@ def max_pool_3x3(x: Float[Array, "n h w c"], *, stride: int = 1) -> Float[Array,
     return _max_pool(x, stride)
 
 
-@functools.lru_cache
-def _reciprocal_counts(height: int, width: int, stride: int) -> np.ndarray:
-    def along(extent: int) -> np.ndarray:
-        at = np.arange(0, extent, stride)
-        return np.minimum(at + 1, extent - 1) - np.maximum(at - 1, 0) + 1
-
-    return 1 / np.outer(along(height), along(width))[None, :, :, None]
-
-
 def average_pool_3x3(x: Float[Array, "n h w c"], *, stride: int = 1) -> Float[Array, "n h_out w_out c"]:
     """Average over 3x3 windows; pixels outside the image do not count.
 
     The height becomes ``ceil(h / stride)``, likewise the width.
     """
     sums = depthwise(x, jnp.ones((3, 3, 1, x.shape[-1]), x.dtype), stride)
-    return sums * jnp.asarray(_reciprocal_counts(x.shape[1], x.shape[2], stride), x.dtype)
+    return sums * jnp.asarray(reciprocal_counts(x.shape[1], x.shape[2], stride), x.dtype)
 
 
 def average_pool(x: Float[Array, "n h w c"], size: int, stride: int) -> Float[Array, "n h_out w_out c"]:

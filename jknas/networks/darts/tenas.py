@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
@@ -34,7 +33,7 @@ from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.convolution import convolution
 from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
-from jknas.networks.parameters import Shapes, array, conv_shapes, joined, norm_shapes, unit_averages
+from jknas.networks.parameters import Shapes, classified, classifier_shapes, conv_shapes, joined, norm_shapes, unit_averages
 from jknas.networks.sizes import check_sizes
 from jknas.networks.wiring import Wiring
 
@@ -70,8 +69,7 @@ def network_shapes(classes: int) -> Shapes:
     return {
         "cells": {name: cell_shapes(plan) for name, plan in PLANS.items()},
         "last_norm": norm_shapes(_OUTPUTS),
-        "classifier": array(_OUTPUTS, classes),
-        "classifier_bias": array(classes),
+        **classifier_shapes(_OUTPUTS, classes),
     }
 
 
@@ -87,8 +85,7 @@ def run_cells(weights: Mapping[str, Any], x: jax.Array, mixture: jax.Array, stat
 
 def logits_of(params: Mapping[str, Any], last: jax.Array) -> jax.Array:
     """Return the logits from what the last ReLU reads."""
-    pooled = jax.nn.relu(last).mean((1, 2))
-    return pooled @ params["classifier"].astype(last.dtype) + lax.broadcast_to_rank(params["classifier_bias"].astype(last.dtype), 2)
+    return classified(params, jax.nn.relu(last).mean((1, 2)))
 
 
 def check_params(params: Mapping[str, Any]) -> None:

@@ -17,15 +17,16 @@ def _window_sum(x: jax.Array, axis: int) -> jax.Array:
     return sum(jax.lax.slice_in_dim(padded, shift, shift + extent, axis=axis) for shift in (0, 1, 2))  # type: ignore[return-value]
 
 
-def _count(extent: int) -> np.ndarray:
+def _count(extent: int, stride: int = 1) -> np.ndarray:
     """Return how many pixels of an axis each window of three holds."""
-    at = np.arange(extent)
+    at = np.arange(0, extent, stride)
     return np.minimum(at + 1, extent - 1) - np.maximum(at - 1, 0) + 1
 
 
 @functools.lru_cache
-def _reciprocal_counts(height: int, width: int) -> np.ndarray:
-    return 1 / np.outer(_count(height), _count(width))[None, :, :, None]
+def reciprocal_counts(height: int, width: int, stride: int = 1) -> np.ndarray:
+    """Return one over the number of pixels that each 3x3 window holds, ``[1, h_out, w_out, 1]``."""
+    return 1 / np.outer(_count(height, stride), _count(width, stride))[None, :, :, None]
 
 
 @functools.lru_cache
@@ -43,7 +44,7 @@ def average_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """
     n, height, width, channels = x.shape
     if channels >= FEW_CHANNELS:
-        return _window_sum(_window_sum(x, 1), 2) * jnp.asarray(_reciprocal_counts(height, width), x.dtype)
+        return _window_sum(_window_sum(x, 1), 2) * jnp.asarray(reciprocal_counts(height, width), x.dtype)
     # As matrix products: XLA's CPU backend would fuse a sum over windows with whatever makes its input, and make that nine times over; in a
     # chain of nodes nine times nine times over.
     along_width = x.reshape(n, height, width * channels) @ jnp.asarray(_window_means(width, channels).T, x.dtype)

@@ -61,8 +61,7 @@ def edge_weights(weights: WeightTree) -> list[EdgeWeights]:
 def plain_layer(statistics: Statistics) -> Layer:
     """Return the layer that computes the network's own value, and records the batch's moments (zero without a normalisation)."""
 
-    def layer(kind: str, x: jax.Array, weights: LayerWeights, given: PyTree) -> tuple[jax.Array, Moments]:
-        del kind, given
+    def layer(_kind: str, x: jax.Array, weights: LayerWeights, _given: PyTree) -> tuple[jax.Array, Moments]:
         if weights.relu and weights.kernel is not None and weights.norm is not None:
             return relu_conv_norm(x, weights.kernel, weights.norm, statistics, stride=weights.stride)
         y = convolved(x, weights)

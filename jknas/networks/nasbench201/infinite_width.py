@@ -34,6 +34,7 @@ Deviations from :class:`jknas.networks.CellNetwork`:
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import jax
@@ -44,6 +45,7 @@ from jaxtyping import Array, Float
 from jknas.errors import NetworkError
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.networks.layers.normalisation import EPSILON
+from jknas.networks.sizes import check_sizes
 from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
 from jknas.spaces.nasbench201.space import is_dead
 from jknas.xla.soundness import require_sound_backend
@@ -135,9 +137,7 @@ def _check(genotype: object, kind: str, **sizes: int) -> None:
         raise TypeError(f"genotype must be a CellGenotype, got {type(genotype).__name__}; parse strings with CellGenotype.parse")
     if kind not in get_args(Kind):
         raise NetworkError(f"kind={kind!r} is not known; choose 'ntk' (the kernel of gradients) or 'nngp' (the covariance of outputs)")
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise NetworkError(f"{name} must be a positive integer, got {value!r}")
+    check_sizes(SimpleNamespace(**sizes), *sizes)
 
 
 def _images(name: str, x: Any) -> np.ndarray:

@@ -35,6 +35,7 @@ from jknas.networks.parameters import (
     Variables,
     WeightTree,
     array,
+    classifier_shapes,
     conv_shapes,
     joined,
     moved,
@@ -80,7 +81,7 @@ class CellNetwork(MacroNetwork):
                     "downsample": array(1, 1, features // 2, features),
                 }
         last = 4 * self.channels
-        return {**shapes, "last_norm": norm_shapes(last), "classifier": array(last, self.classes), "classifier_bias": array(self.classes)}
+        return {**shapes, "last_norm": norm_shapes(last), **classifier_shapes(last, self.classes)}
 
     def restrict(self, tree: PyTree, genotype: CellGenotype) -> PyTree:
         """Return :func:`restrict` of the tree."""
@@ -194,8 +195,7 @@ class CellNetwork(MacroNetwork):
         weights, own = (weights, traced) if genotype is None else (restrict(weights, genotype), genotype)
         moving = statistics == "batch"
 
-        def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
-            del extra
+        def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
             seen = run(plain_layer(reductions or statistics if kind == "reduction" else statistics), x, {})
             return seen.output, seen.records if moving else ()
 
@@ -214,11 +214,10 @@ class CellNetwork(MacroNetwork):
             )
 
 
-def _fast_cell(  # noqa: PLR0917
-    statistics: Statistics, weights: WeightTree, code: jax.Array, layer: Layer, x: jax.Array, given: Mapping[str, Any]
+def _fast_cell(
+    statistics: Statistics, weights: WeightTree, code: jax.Array, _layer: Layer, x: jax.Array, _given: Mapping[str, Any]
 ) -> Seen:
     """Run the cell of a code under its own reverse rule; nothing but its output and its records is shown."""
-    del layer, given
     y, moments = coded_cell(x, edge_weights(weights), code, statistics)
     return Seen(y, (), {edge_name(edge): found for edge, found in enumerate(moments)})
 

@@ -22,7 +22,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
@@ -31,7 +30,7 @@ from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, plain_layer, run_cell
 from jknas.networks.nasbench201.wiring import resolve_wiring
 from jknas.networks.observation import Seen
-from jknas.networks.parameters import Shapes, array, joined, norm_shapes, unit_averages
+from jknas.networks.parameters import Shapes, classified, classifier_shapes, joined, norm_shapes, unit_averages
 from jknas.networks.sizes import check_sizes
 from jknas.networks.wiring import Wiring
 from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype
@@ -105,8 +104,7 @@ class ThinCellNetwork:
         return {
             "cell": cell_shapes(self.channels),
             "last_norm": norm_shapes(self.channels),
-            "classifier": array(self.channels, self.classes),
-            "classifier_bias": array(self.classes),
+            **classifier_shapes(self.channels, self.classes),
         }
 
     def apply(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
@@ -122,8 +120,7 @@ class ThinCellNetwork:
                 ``params`` lacks.
             TypeError: if the wiring is a string.
         """
-        pooled = jax.nn.relu(self._run(params, x, wiring)[1]).mean((1, 2))
-        return pooled @ params["classifier"].astype(x.dtype) + lax.broadcast_to_rank(params["classifier_bias"].astype(x.dtype), 2)
+        return classified(params, jax.nn.relu(self._run(params, x, wiring)[1]).mean((1, 2)))
 
     def activations(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> tuple[Float[Array, "n h w c"], ...]:
         """Return the inputs of the ReLUs of all executed operations, each node once, and that of the last ReLU.

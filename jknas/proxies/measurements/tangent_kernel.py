@@ -74,7 +74,6 @@ def measure(
     Raises:
         JknasError: for an unknown name.
     """
-    del key
     apply, labels = model(network, wiring, statistics), batch.labels if objective == "loss" else None
     if statistics == "batch":
         matrix = ntk_coupled(apply, params, batch.x, labels, objective=objective, parameters=parameters, chunk_size=_ROWS_AT_ONCE)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jknas.data import Dataset
+from jknas.data.dataset import pixel_constants
 from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
@@ -23,7 +24,7 @@ from jknas.networks.layers.initialisation import Scheme
 from jknas.search.pruning.measure import PATCHES, Measure
 from jknas.search.pruning.removals import Found, Live, mixture
 from jknas.search.pruning.supernets import Supernet
-from jknas.training.augmentation import augment, normalise, pixel_constants
+from jknas.training.augmentation import augment, normalise
 from jknas.xla.programs import PROGRAMS
 
 _ROWS_AT_ONCE, _SIDE = 8, 3
@@ -99,42 +100,39 @@ class Measurer:
     def _weights(self, kind: int, stage: int, removal: int, repeat: int) -> PyTree:
         place = (stage, repeat) if self._measure.draws == "repeat" else (stage, removal)
 
-        def draw() -> PyTree:
-            seed = np.random.default_rng([self._seed, kind, *place]).integers(2**32, dtype=np.uint32)
+        def draw(rng: np.random.Generator) -> PyTree:
+            seed = rng.integers(2**32, dtype=np.uint32)
             fixed = {"supernet": self._supernet, "thin": kind == _THIN_WEIGHTS, "scheme": self._measure.schemes[kind]}
             return self._run("", _draw_weights, jnp.asarray(seed), **fixed)
 
-        return self._hold(kind, stage, (kind, *place), draw)
+        return self._hold(kind, stage, place, draw)
 
     def _images(self, stage: int, removal: int, repeat: int) -> tuple[jax.Array, jax.Array]:
-        place = self._place(stage, removal, repeat)
-
-        def draw() -> tuple[jax.Array, jax.Array]:
-            rng = np.random.default_rng([self._seed, _IMAGES, *place])
+        def draw(rng: np.random.Generator) -> tuple[jax.Array, jax.Array]:
             rows = rng.choice(len(self._dataset.y_train), size=self._measure.batch, replace=False)
             words = rng.integers(2**32, size=(self._measure.batch, 4), dtype=np.uint32)
             return jnp.asarray(self._dataset.x_train[rows]), jnp.asarray(words)
 
-        return self._hold(_IMAGES, stage, (_IMAGES, *place), draw)
+        return self._hold(_IMAGES, stage, self._place(stage, removal, repeat), draw)
 
     def _crops(self, stage: int, removal: int, repeat: int) -> jax.Array:
-        data, place = self._dataset, self._place(stage, removal, repeat)
+        data = self._dataset
 
-        def draw() -> jax.Array:
-            rng = np.random.default_rng([self._seed, _CROPS, *place])
+        def draw(rng: np.random.Generator) -> jax.Array:
             return jnp.asarray(tenas_crops(data.x_train, rng, self._measure.samples, mean=data.mean, std=data.std, size=_SIDE))
 
-        return self._hold(_CROPS, stage, (_CROPS, *place), draw)
+        return self._hold(_CROPS, stage, self._place(stage, removal, repeat), draw)
 
     def _place(self, stage: int, removal: int, repeat: int) -> tuple[int, ...]:
         return (stage, repeat) if self._measure.draws == "repeat" else (stage, repeat, removal)
 
-    def _hold(self, kind: int, stage: int, name: tuple[int, ...], draw: Callable[[], Any]) -> Any:
-        """Return what was drawn under a name; only what the current round, or the current removal, goes on using is held."""
+    def _hold(self, kind: int, stage: int, place: tuple[int, ...], draw: Callable[[np.random.Generator], Any]) -> Any:
+        """Return what is drawn at a place of the search; only what the current round, or the current removal, goes on using is held."""
+        name = (kind, *place)
         if name not in self._held:
             keep = self._measure.draws == "repeat"
             self._held = {n: v for n, v in self._held.items() if n[0] != kind or (keep and n[1] == stage)}
-            self._held[name] = draw()
+            self._held[name] = draw(np.random.default_rng([self._seed, *name]))
         return self._held[name]
 
     def _run(self, name: str, function: Callable[..., Any], *arguments: Any, **fixed: Hashable) -> Any:

@@ -135,8 +135,8 @@ def three_figures(value: float) -> float:
 
 def _change(before: Sequence[float], after: Sequence[float], change: Change) -> float:
     if change == "relative":
-        return _mean([_relative(b, a) for b, a in zip(before, after, strict=True)])
-    first, second = _mean(before), _mean(after)
+        return mean([_relative(b, a) for b, a in zip(before, after, strict=True)])
+    first, second = mean(before), mean(after)
     return 0.0 if first == second else first - second  # both may be infinite
 
 
@@ -148,7 +148,8 @@ def _relative(before: float, after: float) -> float:
     return round(value, 3) if math.isfinite(value) else value
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; NaN of nothing."""
     return math.nan if not values else sum(values) / len(values)
 
 

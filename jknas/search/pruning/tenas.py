@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jknas.errors import SearchError, choose
 from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProblem, check_count, option
 from jknas.search.pruning.measure import PATCHES, Measure
-from jknas.search.pruning.removals import Found, Live, Measured, Ranked, Removal, Rows, prune, rank, removals, without
+from jknas.search.pruning.removals import Found, Live, Measured, Ranked, Removal, Rows, mean, prune, rank, removals, without
 from jknas.search.state import Candidate, State
 from jknas.search.steps import train_or_test, training_progress
 from jknas.spaces.pruning import PruningPlan
@@ -260,8 +260,8 @@ class TeNas(SearchMethod[PruningState]):
         live, measured, group = state.live, state.measured, _group(plan, state)
         ranked = tuple(rank(measured, change=VARIANTS[self.variant]["change"]))
         gone = prune(ranked, each=self._each(plan, sum(live[0]))) if group is None else [one.removal for one in ranked[:-_KEPT_EDGES]]
-        condition = _mean([value for one in measured for value in one.condition_before])
-        regions = _mean([value for one in measured for value in one.regions_before])
+        condition = mean([value for one in measured for value in one.condition_before])
+        regions = mean([value for one in measured for value in one.regions_before])
         done = Round("operations" if group is None else "edges", live, condition, regions, ranked, tuple(gone))
         state = replace(state, rounds=(*state.rounds, done), live=without(live, gone), before=None, measured=())
         if _removals(plan, state):
@@ -296,7 +296,3 @@ def _removals(plan: PruningPlan, state: PruningState) -> list[Removal]:
     group = _group(plan, state)
     order = (plan.absent, *plan.order)  # where the absent operation does not compete, it is not live and so not listed
     return removals(state.live, plan.edges if group is None else group, order=order, last=group is not None)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

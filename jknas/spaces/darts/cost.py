@@ -21,8 +21,6 @@ For an operation from C to C channels whose output has h x w pixels:
     ================  ====================  ==================
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from jknas.errors import SpaceError, choose

@@ -10,13 +10,11 @@ References:
     arXiv:2102.11535 (the TE-NAS cells of ``NAMED``).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, SupportsIndex
+from typing import Any, Self, SupportsIndex
 
 from jknas.errors import GenotypeError, choose
 from jknas.spaces.code import as_integer, read_digits
@@ -82,7 +80,7 @@ class DartsGenotype:
         object.__setattr__(self, "reduce", _check_cell(self.reduce, "reduce"))
 
     @classmethod
-    def parse(cls, text: str) -> DartsGenotype:
+    def parse(cls, text: str) -> Self:
         """Read the released form, ``Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=[...], ...)``.
 
         Pairs grouped by node, ``range(2, 6)`` and any white space are read as well (see ``jknas.spaces.darts.text``); nothing is
@@ -100,7 +98,7 @@ class DartsGenotype:
         return cls(*read(text))
 
     @classmethod
-    def from_code(cls, code: Iterable[SupportsIndex]) -> DartsGenotype:
+    def from_code(cls, code: Iterable[SupportsIndex]) -> Self:
         """Build a genotype from 28 integers, one for each of the 14 edges of the normal and then of the reduction cell.
 
         Args:

@@ -9,8 +9,6 @@ References:
     Real, Aggarwal, Huang and Le, "Regularized Evolution for Image Classifier Architecture Search", arXiv:1802.01548 (mutation).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations, permutations, product
 from math import prod
@@ -172,11 +170,8 @@ def _from_inputs(inputs: tuple[Inputs, ...]) -> DartsGenotype:
 
 def _at_rank(rank: int) -> DartsGenotype:
     """The member at a place in the order of codes."""
-    inputs = []
-    for choices in reversed(_CHOICES):
-        rank, place = divmod(rank, len(choices))
-        inputs.append(choices[place])
-    return _from_inputs(tuple(reversed(inputs)))
+    places = np.unravel_index(rank, [len(choices) for choices in _CHOICES])
+    return _from_inputs(tuple(choices[place] for choices, place in zip(_CHOICES, places, strict=True)))
 
 
 def _pruning() -> PruningPlan:

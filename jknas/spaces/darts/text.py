@@ -7,13 +7,11 @@ The released code keeps architectures as Python source, and others print them sl
 * single or double quotes, any white space between the tokens, a comma before a closing bracket.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from typing import Any
 
-from jknas.errors import GenotypeError
+from jknas.errors import GenotypeError, shown
 
 Pair = tuple[str, int]
 """An input of a node: the operation, and the node that it is applied to."""
@@ -88,5 +86,4 @@ def _pairs(text: str, cell: str, value: ast.expr) -> tuple[Any, ...]:
 
 
 def _malformed(text: str, reason: str) -> GenotypeError:
-    shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
-    return GenotypeError(f"Cannot read the genotype {shown}: {reason}. The form is {_FORM}.")
+    return GenotypeError(f"Cannot read the genotype {shown(text, 80)}: {reason}. The form is {_FORM}.")

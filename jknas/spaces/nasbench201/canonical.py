@@ -9,10 +9,8 @@
     reproduce the published count.
 """
 
-from __future__ import annotations
-
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from itertools import chain, permutations, product
 from types import MappingProxyType
 
@@ -169,13 +167,9 @@ _KEYS: Mapping[str, Callable[[Code], Hashable]] = MappingProxyType(
 RULES = tuple(_KEYS)
 
 
-def _classified(rule: str) -> Iterator[tuple[CellGenotype, Hashable]]:
-    for code in product(range(len(OPERATIONS)), repeat=len(EDGES)):
-        yield CellGenotype(tuple(OPERATIONS[digit] for digit in code)), _KEYS[rule](code)
-
-
 @functools.cache
 def _representatives(rule: str) -> Mapping[CellGenotype, CellGenotype]:
     """Every cell of the space and its representative; codes come in order, so the first of a class is its smallest."""
     first: dict[Hashable, CellGenotype] = {}
-    return MappingProxyType({cell: first.setdefault(key, cell) for cell, key in _classified(rule)})
+    cells = map(CellGenotype, product(OPERATIONS, repeat=len(EDGES)))
+    return MappingProxyType({cell: first.setdefault(_KEYS[rule](cell.code), cell) for cell in cells})

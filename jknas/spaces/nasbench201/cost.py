@@ -5,8 +5,6 @@ cells at C, 2C and 4C channels, with a residual block of stride 2 between them; 
 average pooling; a linear layer with bias. Convolutions have no bias; every batch normalisation has a scale and a shift.
 """
 
-from __future__ import annotations
-
 from jknas.errors import SpaceError
 from jknas.spaces.layer_cost import Convolution, check_sizes
 from jknas.spaces.nasbench201.genotype import CellGenotype

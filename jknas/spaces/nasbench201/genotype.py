@@ -5,15 +5,12 @@ A genotype is plain data. Networks, costs, mutations and drawings are functions 
 Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", arXiv:2001.00326, section 2.1.
 """
 
-from __future__ import annotations
-
-import difflib
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any, Self, SupportsIndex
 
-from jknas.errors import GenotypeError
+from jknas.errors import GenotypeError, choose, shown
 from jknas.spaces.code import read_digits
 
 __all__ = ["EDGES", "OPERATIONS", "CellGenotype", "GenotypeError"]
@@ -66,7 +63,7 @@ class CellGenotype:
         object.__setattr__(self, "operations", tuple(OPERATIONS[digit] for digit in digits))
 
     @classmethod
-    def parse(cls, text: str) -> CellGenotype:
+    def parse(cls, text: str) -> Self:
         """Read an architecture string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
 
         The grammar is strict, so that ``str(CellGenotype.parse(text)) == text`` for every text that is accepted.
@@ -100,7 +97,7 @@ class CellGenotype:
         return cls(tuple(operations))
 
     @classmethod
-    def from_code(cls, code: Iterable[SupportsIndex]) -> CellGenotype:
+    def from_code(cls, code: Iterable[SupportsIndex]) -> Self:
         """Build a genotype from six integers, the digits of its operations in ``OPERATIONS``.
 
         Args:
@@ -165,24 +162,11 @@ def _parse_group(text: str, group: str, node: int) -> list[str]:
 
 def _digit(name: Any, edge: tuple[int, int]) -> int:
     """Look up an operation, or say which ones there are."""
-    if isinstance(name, str):
-        digit = _DIGIT.get(name)
-        if digit is not None:
-            return digit
-        close = difflib.get_close_matches(name[:40], OPERATIONS, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        came = f"operation {_shown(name)}"
-    else:
-        hint, came = "", f"operation of type {type(name).__name__}"
-    raise GenotypeError(f"Unknown {came} on edge {edge[0]}<-{edge[1]}; expected one of {', '.join(OPERATIONS)}.{hint}")
+    return _DIGIT[choose("operation", name, OPERATIONS, error=GenotypeError, where=f" on edge {edge[0]}<-{edge[1]}")]
 
 
 def _malformed(text: str, reason: str) -> GenotypeError:
-    return GenotypeError(f"Cannot read the genotype {_shown(text)}: {reason}. The form is {_TEMPLATE}.")
-
-
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= _LONGEST else f"{text[:40]!r}... ({len(text)} characters)"
+    return GenotypeError(f"Cannot read the genotype {shown(text, _LONGEST)}: {reason}. The form is {_TEMPLATE}.")
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,8 +4,6 @@ The released benchmark lists the cells in the order of their codes and then shuf
 generator seeded with 88. The index of a cell is its place in the shuffled list.
 """
 
-from __future__ import annotations
-
 import functools
 import operator
 import random
