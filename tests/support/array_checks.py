@@ -3,12 +3,17 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
+import jax
 from beartype import beartype
+from beartype.vale import Is
 from jaxtyping import AbstractArray
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# JAX rebuilds a record with any object for an array: ShapeDtypeStruct in jax.eval_shape, NumPy arrays in a jax.tree.map.
+NotAnArray = Annotated[object, Is[lambda leaf: not isinstance(leaf, jax.Array)]]
 
 
 def checked(function: F) -> F:
@@ -24,6 +29,8 @@ def checked(function: F) -> F:
     annotations = {name: hint for name, hint in function.__annotations__.items() if _has_array(hint)}
     if not annotations or not any(re.fullmatch(r"ret\d+", name) for name in function.__annotations__):
         return function
+    if function.__name__ == "__init__":
+        annotations = {name: hint | NotAnArray for name, hint in annotations.items()}
     function.__annotations__ = annotations
     return beartype(function)
 
