@@ -6,6 +6,19 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Check the arrays of every function of jknas at each call. The hook reaches only modules that are imported after it, and takes time for
+# each function, so that it passes over the modules without array types.
+ROOT = Path(__file__).parents[1]
+install_import_hook(
+    [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in ROOT.glob("jknas/**/*.py")
+        if "from jaxtyping" in file.read_text("utf-8")
+    ],
+    "array_checks.checked",
+)
 
 # A silent float32/float64 or integer/float promotion is a bug in a library whose kernels are compared in both precisions.
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, UInt8, UInt32
+from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, Shaped, UInt8, UInt32
 
 from jknas.errors import KernelError
 from jknas.kernels.chunks import check_chunk_size
@@ -72,7 +72,7 @@ class LinearRegions:
 
 
 def linear_regions(
-    apply_with_activations: Activations, x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."], *, chunk_size: int = 1000
+    apply_with_activations: Activations, x: Shaped[Array, "n ..."] | Shaped[np.ndarray, "n ..."], *, chunk_size: int = 1000
 ) -> LinearRegions:
     """Count the distinct activation patterns of a network among the inputs ``x``.
 

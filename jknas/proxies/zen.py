@@ -114,7 +114,7 @@ def measure(
 
 def features_and_variances(
     network: ObservableNetwork, params: PyTree, wiring: Any, x: Float[Array, "n h w c"]
-) -> tuple[Float[Array, "n h w c"], Float[Array, " m"], Bool[Array, " m"]]:
+) -> tuple[Float[Array, "n hf wf cf"], Float[Array, " m"], Bool[Array, " m"]]:
     """Return the feature map before pooling, and for every layer the mean over channels of its batch variance and whether it is normalised.
 
     Every edge of every cell has a place, as if it held a convolution.

@@ -138,7 +138,8 @@ class ThinCellNetwork:
 
     def relu_units(self, wiring: Wiring, *, pixels: int = 9) -> Int[Array, ""] | int:
         """Return the units that the released code hooks: those of one ReLU per executed convolution, and of the last ReLU."""
-        return (live_operations(wiring)[:, _CONVOLUTIONS].sum() + 1) * pixels * self.channels
+        units = (live_operations(wiring)[:, _CONVOLUTIONS].sum() + 1) * pixels * self.channels
+        return units if isinstance(units, jax.Array) else int(units)
 
     def _run(self, params: PyTree, x: jax.Array, wiring: Wiring) -> tuple[Seen, jax.Array]:
         """Return the cell, and its normalised output."""

@@ -74,11 +74,11 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
 _BEHIND_FEATURES = ("last_norm", "classifier")
 
 
-def _measure_block(kind: str, run: RunBlock, x: Array, key: PRNGKeyArray) -> tuple[Array, PyTree]:
+def _measure_block(kind: str, run: RunBlock, x: Array, key: PRNGKeyArray | None) -> tuple[Array, PyTree]:
     def block(x: Array) -> Array:
         return run(normalised("batch"), x, {}).output
 
-    if kind in _BEHIND_FEATURES:
+    if key is None:  # behind the features
         return block(x), ()
     if kind == "stem":
         y = block(x)
@@ -91,7 +91,7 @@ def _measure_block(kind: str, run: RunBlock, x: Array, key: PRNGKeyArray) -> tup
 def covariance(features: Float[Array, "n h w c"]) -> Float[Array, "c c"]:
     """Return the covariance of the channels over all pixels of all images."""
     flat = features.reshape(-1, features.shape[-1])
-    centred = flat - flat.mean(0)
+    centred = flat - flat.mean(0, keepdims=True)
     return jnp.matmul(centred.T, centred, precision="highest") / len(flat)
 
 
