@@ -29,7 +29,8 @@ from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Contraction
-from jknas.kernels.tape.rows import Layout, widest
+from jknas.kernels.tape.rows import Layout
+from jknas.kernels.tape.sketching import widest
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
@@ -80,8 +81,8 @@ class _Plan(NamedTuple):
     objective: Objective
     outputs: Outputs
     parameters: Parameters
-    method: str
-    classes: int
+    method: str = "one_pass"
+    classes: int = 1
 
     @property
     def rows_each(self) -> int:
@@ -146,19 +147,11 @@ def gram(
     >>> gram(lambda w, x: x @ w, w, x).matrix.tolist()  # the gradients are the inputs
     [[5.0, 1.0], [1.0, 10.0]]
     """
-    require_sound_backend()
     choose("method", method, get_args(Method), error=KernelError)
-    choose("outputs", outputs, get_args(Outputs), error=KernelError)
-    choose("interaction", interaction, get_args(Interaction), error=KernelError)
-    if outputs != "sum" and objective != "logits":
-        raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
-    first = _examples("x", x, labels, objective)
     second = None if x2 is None else _examples("x2", x2, labels2, objective)
-    check_chunk_size(chunk_size)
-    classes = 1 if outputs == "sum" else _classes(apply, params, first.x)
-    if interaction == "refuse":
-        _require_independence(apply, params, x)
-    plan = _Plan(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method, classes)
+    plan = _Plan(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method)
+    plan, first = _prepared(plan, params, x, labels, chunk_size=chunk_size, interaction=interaction)
+    classes = plan.classes
     try:
         found = _in_chunks(plan, params, first, second, chunk_size)
     except NotImplementedError:
@@ -172,6 +165,26 @@ def gram(
     return found
 
 
+def _prepared(
+    plan: _Plan, params: PyTree, x: PyTree, labels: Any, *, chunk_size: int | None, interaction: Interaction, name: str = "x"
+) -> tuple[_Plan, _Examples]:
+    """Check the arguments that all kernels share; return the plan with the number of classes, and the examples."""
+    require_sound_backend()
+    choose("outputs", plan.outputs, get_args(Outputs), error=KernelError)
+    choose("interaction", interaction, get_args(Interaction), error=KernelError)
+    if plan.outputs != "sum" and plan.objective != "logits":
+        raise KernelError(
+            f'outputs={plan.outputs!r} combines the model\'s outputs and needs objective="logits", got objective={plan.objective!r}'
+        )
+    examples = _examples(name, x, labels, plan.objective)
+    check_chunk_size(chunk_size)
+    if plan.outputs != "sum":
+        plan = plan._replace(classes=_classes(plan.apply, params, examples.x))
+    if interaction == "refuse":
+        _require_independence(plan.apply, params, x)
+    return plan, examples
+
+
 def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
@@ -179,7 +192,7 @@ def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examp
         raise KernelError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
     if objective != "loss":
         return _Examples(jax.tree.map(jnp.asarray, x), None)
-    suffix = name.removeprefix("x")
+    suffix = name.removeprefix("x") if name.startswith("x") else f"_{name}"
     if labels is None:
         raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
     labels = jnp.asarray(labels)
