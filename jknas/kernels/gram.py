@@ -9,6 +9,25 @@ computes that kernel.)
 ``method="one_pass"`` computes the whole matrix in one backward pass (:mod:`jknas.kernels.tape`). ``method="jacobian"`` forms every
 example's gradient and multiplies: slow and obvious, the reference that tests compare the fast way with.
 
+What may be in a model, here and in :mod:`~jknas.kernels.diagonal`, :mod:`~jknas.kernels.products` and :mod:`~jknas.kernels.sketch`:
+
+* half precision (bfloat16, float16): products of gradients are accumulated in float32, the dtype of the result.
+* mixed precision: parameters that the model casts count in their own dtype.
+* jax.jit: any nesting.
+* jax.checkpoint: with its policy; recomputed in the backward pass as usual.
+* lax.scan: over stacked layers (one layer's gradients at a time) or over time (shared parameters: their summed gradients).
+* lax.cond, lax.switch: branches chosen by constants, by the data or by the carry of a loop.
+* lax.while_loop, lax.fori_loop: over data; parameters only where JAX differentiates in reverse (a loop of fixed length).
+* jax.vmap inside the model: over tokens, heads or experts.
+* jax.custom_vjp: the kernel follows the rule; the parameters of such a function take the leaf form.
+* jax.custom_jvp: likewise.
+* lax.stop_gradient: stopped uses do not count.
+* tied weights and parameters used several times: the gradient is the sum over all uses.
+* any pytree of parameters and inputs: also with random keys, as in dropout.
+* complex intermediate values, as in a Fourier layer: allowed, if the parameters are real.
+* complex parameters: refused with a KernelError.
+* integer, boolean and key leaves: constants.
+
 References: Jacot, Gabriel, Hongler, "Neural Tangent Kernel", NeurIPS 2018, arXiv:1806.07572; Xu et al., "KNAS", ICML 2021,
 arXiv:2111.13293 (the Gram matrix of loss gradients); Novak, Sohl-Dickstein, Schoenholz, "Fast Finite Width Neural Tangent Kernel",
 ICML 2022, arXiv:2206.08720 (the sum over outputs, and the cost of the alternatives).
