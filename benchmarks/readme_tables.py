@@ -268,6 +268,14 @@ def gram_speed_plain() -> str:
     return lined(head, rows)
 
 
+def gram_parts() -> str:
+    """Return the speed of the kernel's diagonal and of sketches."""
+    models = result("speed/gram_parts")["models"]
+    pairs = list(next(iter(models.values()))["ratios"])
+    rows = [[pair, *(number(facts["ratios"][pair]["median"]) for facts in models.values())] for pair in pairs]
+    return lined(["ratio", *(f"{name}, {facts['parameters'] / 1e6:.1f} M parameters" for name, facts in models.items())], rows)
+
+
 def gram_memory() -> str:
     """Return the peak memory of a process that computes one kernel."""
     found = result("speed/gram_memory")["resident_mib"]
@@ -327,7 +335,7 @@ def reference_training() -> str:
 _MADE = (
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
     *(table1, table1_seconds, rivals, tenas_search, tenas_seconds),
-    *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_memory, sweep_memory, torch_parity, reference_training),
+    *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_parts, gram_memory, sweep_memory, torch_parity, reference_training),
 )
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
 

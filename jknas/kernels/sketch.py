@@ -29,26 +29,26 @@ class SketchedGram:
     """Random features whose inner products estimate a kernel. A pytree, so functions under ``jax.jit`` may return it.
 
     Attributes:
-        features: ``[n, width]``.
+        features: ``[n, width]``; after a ``jax.vmap``, for example over keys, with its axis in front, as in the other attributes.
         diagonal: ``[n]``, the exact diagonal of the kernel.
         objective: ``"logits"`` or ``"loss"``.
         parameters: paths of the parameters that were differentiated.
     """
 
-    features: Float[Array, "n width"]
-    diagonal: Float[Array, " n"]
+    features: Float[Array, "*maps n width"]
+    diagonal: Float[Array, "*maps n"]
     objective: Objective
     parameters: tuple[str, ...]
 
     @property
-    def matrix(self) -> Float[Array, "n n"]:
+    def matrix(self) -> Float[Array, "*maps n n"]:
         """The estimated kernel, multiplied when it is asked for."""
-        return jnp.matmul(self.features, self.features.T, precision="highest")
+        return jnp.matmul(self.features, self.features.mT, precision="highest")
 
     @property
     def width(self) -> int:
         """Number of features."""
-        return self.features.shape[1]
+        return self.features.shape[-1]
 
     @property
     def outputs(self) -> Outputs:
