@@ -268,6 +268,14 @@ def gram_speed_plain() -> str:
     return lined(head, rows)
 
 
+def gram_parts() -> str:
+    """Return the speed of the kernel's diagonal and of sketches."""
+    models = result("speed/gram_parts")["models"]
+    pairs = list(next(iter(models.values()))["ratios"])
+    rows = [[pair, *(number(facts["ratios"][pair]["median"]) for facts in models.values())] for pair in pairs]
+    return lined(["ratio", *(f"{name}, {facts['parameters'] / 1e6:.1f} M parameters" for name, facts in models.items())], rows)
+
+
 def gram_memory() -> str:
     """Return the peak memory of a process that computes one kernel."""
     found = result("speed/gram_memory")["resident_mib"]
@@ -281,7 +289,7 @@ def sweep_memory() -> str:
     return lined(["architectures scored", *found], [["resident memory, MiB", *(f"{value:.0f}" for value in found.values())]])
 
 
-def foreign_models() -> str:
+def gram_models() -> str:
     """Return the speed of the kernel of models that other people wrote."""
     rows = []
     for facts in result("speed/foreign_models")["models"].values():
@@ -336,7 +344,7 @@ def first_run() -> str:
 _MADE = (
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
     *(first_run, table1, table1_seconds, rivals, tenas_search, tenas_seconds),
-    *(foreign_models, mgm_speed, gram_speed, gram_speed_plain, gram_memory, sweep_memory, torch_parity, reference_training),
+    *(gram_models, mgm_speed, gram_speed, gram_speed_plain, gram_parts, gram_memory, sweep_memory, torch_parity, reference_training),
 )
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
 

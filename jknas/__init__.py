@@ -9,9 +9,12 @@ from typing import Any
 _NAMES = {
     "jknas.data": ("Dataset", "load"),
     "jknas.kernels.coupled": ("ntk_coupled",),
+    "jknas.kernels.diagonal": ("gram_diagonal",),
     "jknas.kernels.gram": ("gram",),
     "jknas.kernels.linear_regions": ("linear_regions",),
     "jknas.kernels.mgm": ("mgm", "mgm_layerwise"),
+    "jknas.kernels.products": ("gradient_products",),
+    "jknas.kernels.sketch": ("sketched_gram",),
     "jknas.kernels.spectrum": ("spectrum",),
     "jknas.networks.flax_network": ("FlaxNetwork",),
     "jknas.networks.nasbench201.network": ("CellNetwork",),

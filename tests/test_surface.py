@@ -15,7 +15,7 @@ def test_every_public_name_is_there():
 def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
         *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store"),
-        *("__version__", "draw_kernel"),
+        *("__version__", "draw_kernel", "gradient_products", "gram_diagonal", "sketched_gram"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
         *("score_many", "score_together", "spectrum", "train"),
     }  # fmt: skip

@@ -4,6 +4,9 @@
 module                     what it computes
 ========================== ======================================================================
 ``gram``                   the exact empirical neural tangent kernel
+``diagonal``               its diagonal: every example's squared gradient norm
+``products``               inner products of the gradients of two sets of examples
+``sketch``                 an estimate of the kernel from random features of the gradients
 ``coupled``                the same for models whose examples interact, as in batch normalisation
 ``mgm``                    the mean of the Gram matrix of gradients, the score of KNAS
 ``spectrum``               eigenvalues, condition number and effective rank of a Gram matrix

@@ -1,10 +1,15 @@
 """Cutting a batch of examples into chunks of equal size, so that one compiled program serves all of them."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jknas.errors import KernelError
+
+T = TypeVar("T")
 
 
 def check_chunk_size(chunk_size: int | None) -> None:
@@ -35,3 +40,11 @@ def chunks(examples: PyTree, size: int) -> list[tuple[PyTree, int]]:
         filled = jax.tree.map(lambda a, n=n: jnp.concatenate([a, jnp.repeat(a[:1], size - n, 0)]) if n < size else a, part)
         found.append((filled, n))
     return found
+
+
+def in_chunks(program: Callable[[PyTree], T], examples: PyTree, size: int | None) -> T:
+    """Return ``program(examples)``, a pytree of arrays ``[n, ...]``, computed for ``size`` examples at once; None takes all."""
+    if size is None or size >= count_examples(examples):
+        return program(examples)
+    found = [jax.tree.map(lambda a, n=n: a[:n], program(chunk)) for chunk, n in chunks(examples, size)]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)

@@ -9,6 +9,25 @@ computes that kernel.)
 ``method="one_pass"`` computes the whole matrix in one backward pass (:mod:`jknas.kernels.tape`). ``method="jacobian"`` forms every
 example's gradient and multiplies: slow and obvious, the reference that tests compare the fast way with.
 
+What may be in a model, here and in :mod:`~jknas.kernels.diagonal`, :mod:`~jknas.kernels.products` and :mod:`~jknas.kernels.sketch`:
+
+* half precision (bfloat16, float16): products of gradients are accumulated in float32, the dtype of the result.
+* mixed precision: parameters that the model casts count in their own dtype.
+* jax.jit: any nesting.
+* jax.checkpoint: with its policy; recomputed in the backward pass as usual.
+* lax.scan: over stacked layers (one layer's gradients at a time) or over time (shared parameters: their summed gradients).
+* lax.cond, lax.switch: branches chosen by constants, by the data or by the carry of a loop.
+* lax.while_loop, lax.fori_loop: over data; parameters only where JAX differentiates in reverse (a loop of fixed length).
+* jax.vmap inside the model: over tokens, heads or experts.
+* jax.custom_vjp: the kernel follows the rule; the parameters of such a function take the leaf form.
+* jax.custom_jvp: likewise.
+* lax.stop_gradient: stopped uses do not count.
+* tied weights and parameters used several times: the gradient is the sum over all uses.
+* any pytree of parameters and inputs: also with random keys, as in dropout.
+* complex intermediate values, as in a Fourier layer: allowed, if the parameters are real.
+* complex parameters: refused with a KernelError.
+* integer, boolean and key leaves: constants.
+
 References: Jacot, Gabriel, Hongler, "Neural Tangent Kernel", NeurIPS 2018, arXiv:1806.07572; Xu et al., "KNAS", ICML 2021,
 arXiv:2111.13293 (the Gram matrix of loss gradients); Novak, Sohl-Dickstein, Schoenholz, "Fast Finite Width Neural Tangent Kernel",
 ICML 2022, arXiv:2206.08720 (the sum over outputs, and the cost of the alternatives).
@@ -29,7 +48,8 @@ from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Contraction
-from jknas.kernels.tape.rows import Layout, widest
+from jknas.kernels.tape.rows import Layout
+from jknas.kernels.tape.sketching import widest
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
@@ -80,8 +100,8 @@ class _Plan(NamedTuple):
     objective: Objective
     outputs: Outputs
     parameters: Parameters
-    method: str
-    classes: int
+    method: str = "one_pass"
+    classes: int = 1
 
     @property
     def rows_each(self) -> int:
@@ -146,19 +166,11 @@ def gram(
     >>> gram(lambda w, x: x @ w, w, x).matrix.tolist()  # the gradients are the inputs
     [[5.0, 1.0], [1.0, 10.0]]
     """
-    require_sound_backend()
     choose("method", method, get_args(Method), error=KernelError)
-    choose("outputs", outputs, get_args(Outputs), error=KernelError)
-    choose("interaction", interaction, get_args(Interaction), error=KernelError)
-    if outputs != "sum" and objective != "logits":
-        raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
-    first = _examples("x", x, labels, objective)
     second = None if x2 is None else _examples("x2", x2, labels2, objective)
-    check_chunk_size(chunk_size)
-    classes = 1 if outputs == "sum" else _classes(apply, params, first.x)
-    if interaction == "refuse":
-        _require_independence(apply, params, x)
-    plan = _Plan(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method, classes)
+    plan = _Plan(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method)
+    plan, first = _prepared(plan, params, x, labels, chunk_size=chunk_size, interaction=interaction)
+    classes = plan.classes
     try:
         found = _in_chunks(plan, params, first, second, chunk_size)
     except NotImplementedError:
@@ -172,6 +184,26 @@ def gram(
     return found
 
 
+def _prepared(
+    plan: _Plan, params: PyTree, x: PyTree, labels: Any, *, chunk_size: int | None, interaction: Interaction, name: str = "x"
+) -> tuple[_Plan, _Examples]:
+    """Check the arguments that all kernels share; return the plan with the number of classes, and the examples."""
+    require_sound_backend()
+    choose("outputs", plan.outputs, get_args(Outputs), error=KernelError)
+    choose("interaction", interaction, get_args(Interaction), error=KernelError)
+    if plan.outputs != "sum" and plan.objective != "logits":
+        raise KernelError(
+            f'outputs={plan.outputs!r} combines the model\'s outputs and needs objective="logits", got objective={plan.objective!r}'
+        )
+    examples = _examples(name, x, labels, plan.objective)
+    check_chunk_size(chunk_size)
+    if plan.outputs != "sum":
+        plan = plan._replace(classes=_classes(plan.apply, params, examples.x))
+    if interaction == "refuse":
+        _require_independence(plan.apply, params, x)
+    return plan, examples
+
+
 def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
@@ -179,7 +211,7 @@ def _examples(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examp
         raise KernelError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
     if objective != "loss":
         return _Examples(jax.tree.map(jnp.asarray, x), None)
-    suffix = name.removeprefix("x")
+    suffix = name.removeprefix("x") if name.startswith("x") else f"_{name}"
     if labels is None:
         raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
     labels = jnp.asarray(labels)

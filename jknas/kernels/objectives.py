@@ -58,7 +58,7 @@ def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.A
     """Return the chosen leaves, and a function that puts replacements for them back into the full tree.
 
     Raises:
-        KernelError: an unknown choice, or one that leaves nothing to differentiate.
+        KernelError: an unknown choice, a complex parameter among the chosen ones, or nothing to differentiate.
     """
     if not callable(parameters) and parameters not in ("all", "weights"):
         raise KernelError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")
@@ -83,8 +83,16 @@ def chosen_names(params: PyTree, parameters: Parameters) -> list[str]:
 
 
 def _is_chosen(path: tuple[Any, ...], leaf: Any, parameters: Parameters) -> bool:
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.inexact):
         return False
     if callable(parameters):
-        return bool(parameters(jax.tree_util.keystr(path)))
-    return parameters == "all" or not path or "bias" not in jax.tree_util.keystr(path[-1:])
+        chosen = bool(parameters(jax.tree_util.keystr(path)))
+    else:
+        chosen = parameters == "all" or not path or "bias" not in jax.tree_util.keystr(path[-1:])
+    if chosen and jnp.issubdtype(dtype, jnp.complexfloating):
+        raise KernelError(
+            f"the parameter {jax.tree_util.keystr(path)} is {dtype}, and kernels of complex parameters are not defined; "
+            "store its real and imaginary parts as two real parameters, or leave it out by a predicate, parameters=lambda path: ..."
+        )
+    return chosen

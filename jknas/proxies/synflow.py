@@ -37,7 +37,7 @@ from jknas.errors import ProxyError, choose
 from jknas.kernels.mgm import Layers, mean_gradient
 from jknas.kernels.objectives import Apply
 from jknas.kernels.per_layer import every_kernel, stacks, sum_over_layers
-from jknas.kernels.tape.rows import widest
+from jknas.kernels.tape.sketching import widest
 from jknas.networks.families import require
 from jknas.networks.network import layers_of
 from jknas.proxies.measurements.forward import Model, model

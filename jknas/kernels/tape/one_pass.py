@@ -1,6 +1,7 @@
 """The kernel of a per-example function, in one backward pass or from explicit gradients."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,26 +9,29 @@ from jaxtyping import PyTree
 
 from jknas.kernels.tape.rewriting import Contraction, Kind, Run, Value, interpret
 from jknas.kernels.tape.rows import Layout, inner_products
+from jknas.kernels.tape.sketching import key_of
 
 Scalar = Callable[[list[jax.Array], PyTree], jax.Array]
 """``scalar(leaves, example) -> y``, the number whose gradients the kernel multiplies."""
 
 
 def one_pass(
-    scalar: Scalar, leaves: Sequence[jax.Array], names: Sequence[str], examples: PyTree, layout: Layout
+    scalar: Scalar, leaves: Sequence[jax.Array], names: Sequence[str], examples: PyTree, layout: Layout, *, key: Any = None
 ) -> tuple[jax.Array, tuple[Contraction, ...]]:
-    """Return the kernel ``[first, columns]`` and how the gradients of each parameter were contracted.
+    """Return the kernel ``[groups * first, columns]`` and how the gradients of each parameter were contracted.
 
     Args:
         scalar: the per-example function.
         leaves: the parameters to differentiate.
         names: their names.
-        examples: pytree whose leaves have a leading axis of ``(first + second) * repeats``.
+        examples: pytree whose leaves have a leading axis of ``layout.entries``.
         layout: how that axis is composed.
+        key: of the random numbers of a sketch.
     """
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), examples)
     closed = jax.make_jaxpr(scalar)(list(leaves), one)
-    parameters = [Value(array, Kind.VIEW, name) for array, name in zip(leaves, names, strict=True)]
+    keys = [None if key is None else key_of(key, name) for name in names]
+    parameters = [Value(array, Kind.VIEW, name, key=key) for array, name, key in zip(leaves, names, keys, strict=True)]
     contractions: list[Contraction] = []
 
     def with_tape(tape: jax.Array, example: PyTree) -> jax.Array:
@@ -35,9 +39,9 @@ def one_pass(
         (result,) = interpret(closed.jaxpr, closed.consts, [*parameters, *data], Run(tape, layout, contractions))
         return result.array
 
-    tapes = jnp.zeros(((layout.first + layout.second) * layout.repeats, layout.columns), layout.dtype)
+    tapes = jnp.zeros((layout.entries, layout.columns), layout.dtype)
     rows = jax.vmap(jax.grad(with_tape))(tapes, examples)
-    summed = rows.reshape(-1, layout.repeats, layout.columns).sum(1)[: layout.first]
+    summed = rows.reshape(-1, layout.repeats, layout.columns).sum(1)[: layout.groups * layout.first]
     return summed, tuple(dict.fromkeys(contractions))  # each once: JAX may trace a loop's body several times
 
 

@@ -15,19 +15,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jknas.kernels.tape.rows import Layout, dense_form, inner_products, lookup_form, product, row
+from jknas.kernels.tape.rows import Layout, dense_form, leaf_contract, lookup_form, product, row
+from jknas.kernels.tape.sketching import key_of_part, widest
 
 Operation = Callable[[jax.Array, jax.Array], jax.Array]
 """``operation(parameter, data) -> output``, linear in both."""
 
-Rows = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""``rows(tape, data, cotangent)``, the row of the current example."""
+Rows = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]
+"""``rows(tape, data, cotangent, key)``, the row of the current example; the key is that of a sketch."""
 
 _SMALL = 4096  # entries; the gradients of smaller parameters share one matrix product
 _PATCH_BYTES = 2**26  # above this size of its patches a convolution works offset by offset
 
 
-def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, scales: Sequence[Any]) -> list[jax.Array]:
+def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, scales: Sequence[Any], keys: Sequence[Any]) -> list[jax.Array]:
     """Return the parameters unchanged; the cotangent of each, summed over all its uses, contributes to the row.
 
     Args:
@@ -35,27 +36,32 @@ def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, sca
         tape: the tape.
         layout: of the examples.
         scales: the factor between each parameter and its leaf; None for one.
+        keys: of a sketch, one for each parameter; otherwise None.
     """
 
     @jax.custom_vjp
-    def through(parameters: list[jax.Array], scales: list[Any], tape: jax.Array) -> list[jax.Array]:
-        del scales, tape
+    def through(parameters: list[jax.Array], constants: Any, tape: jax.Array) -> list[jax.Array]:
+        del constants, tape
         return parameters
 
-    def backward(saved: tuple[list[Any], jax.Array], cotangents: list[jax.Array]) -> tuple[None, None, jax.Array]:
-        scales, tape = saved
-        scaled = [d if scale is None else d * jnp.asarray(scale).astype(d.dtype) for d, scale in zip(cotangents, scales, strict=True)]
-        small = [d for d in scaled if d.size <= _SMALL]
-        groups = [*([small] if small else []), *([d] for d in scaled if d.size > _SMALL)]
-        rows = [row(layout, inner_products, tape, *group) for group in groups]
+    def backward(saved: tuple[Any, jax.Array], cotangents: list[jax.Array]) -> tuple[None, None, jax.Array]:
+        (scales, keys), tape = saved
+        scaled = [(_scaled(d, scale), key) for d, scale, key in zip(cotangents, scales, keys, strict=True)]
+        small = [pair for pair in scaled if pair[0].size <= _SMALL]
+        groups = [*([small] if small else []), *([pair] for pair in scaled if pair[0].size > _SMALL)]
+        rows = [row(layout, leaf_contract(layout), tape, *(d for d, _ in group), keys=[key for _, key in group]) for group in groups]
         return None, None, functools.reduce(jnp.add, rows)
 
-    through.defvjp(lambda parameters, scales, tape: (parameters, (scales, tape)), backward)
-    return through(list(parameters), list(scales), tape)
+    through.defvjp(lambda parameters, constants, tape: (parameters, (constants, tape)), backward)
+    return through(list(parameters), (list(scales), list(keys)), tape)
 
 
-def _scaled(values: jax.Array, scale: Any) -> jax.Array:
-    return values if scale is None else values * jnp.square(jnp.asarray(scale).astype(values.dtype))
+def _scaled(cotangent: jax.Array, scale: Any) -> jax.Array:
+    """Return the cotangent of a leaf from that of the leaf times ``scale``, without rounding it to half precision."""
+    if scale is None:
+        return cotangent
+    wide = widest([cotangent.dtype])
+    return cotangent.astype(wide) * jnp.asarray(scale).astype(wide)
 
 
 def taped(
@@ -66,6 +72,7 @@ def taped(
     *,
     rows: Rows,
     scale: jax.Array | None,
+    key: Any,
     needs_cotangent: bool,
 ) -> jax.Array:
     """Run ``operation`` with a reverse rule that returns the row of the tape.
@@ -77,20 +84,21 @@ def taped(
         tape: the tape.
         rows: computes the row of the current example.
         scale: the factor between ``parameter`` and its leaf; None for one.
+        key: of a sketch.
         needs_cotangent: whether ``data`` depends on parameters.
     """
 
     @jax.custom_vjp
-    def run(parameter: jax.Array, scale: Any, data: jax.Array, tape: jax.Array) -> jax.Array:
-        del scale, tape
+    def run(parameter: jax.Array, constants: Any, data: jax.Array, tape: jax.Array) -> jax.Array:
+        del constants, tape
         return operation(parameter, data)
 
-    def forward(parameter: jax.Array, scale: Any, data: jax.Array, tape: jax.Array) -> tuple[jax.Array, Any]:
-        return operation(parameter, data), (parameter, scale, data, tape)
+    def forward(parameter: jax.Array, constants: Any, data: jax.Array, tape: jax.Array) -> tuple[jax.Array, Any]:
+        return operation(parameter, data), (parameter, constants, data, tape)
 
     def backward(saved: Any, cotangent: jax.Array) -> tuple[None, None, jax.Array | None, jax.Array]:
-        parameter, scale, data, tape = saved
-        filled = _scaled(rows(tape, data, cotangent), scale)
+        parameter, (scale, key), data, tape = saved
+        filled = rows(tape, data, _scaled(cotangent, scale), key)
         if not needs_cotangent:
             return None, None, None, filled
         (d_data,) = jax.vjp(lambda data: operation(parameter, data), data)[1](cotangent)
@@ -99,7 +107,7 @@ def taped(
         return None, None, d_data, filled
 
     run.defvjp(forward, backward)
-    return run(parameter, scale, data, tape)
+    return run(parameter, (scale, key), data, tape)
 
 
 def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tuple[Any, Any]) -> tuple[str, Rows]:
@@ -112,12 +120,12 @@ def dot_rows(layout: Layout, params: dict[str, Any], position: int, shapes: tupl
     free = _sizes(parameter, in_parameter)[1]
     form, contract = dense_form(layout, sizes[0], sizes[1], sizes[2], free)
 
-    def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
         a = data.transpose(order).reshape(sizes)
         # The output has batch dimensions first, then the free ones of the first operand, then those of the second.
         by_parameter = cotangent.reshape(sizes[0], free, sizes[1]).swapaxes(1, 2)
         d = by_parameter if position == 0 else cotangent.reshape(sizes[0], sizes[1], free)
-        return row(layout, contract, tape, a, d)
+        return row(layout, contract, tape, a, d, keys=[key])
 
     return form, rows
 
@@ -133,7 +141,8 @@ def _sizes(shape: tuple[int, ...], used: tuple[Any, Any]) -> tuple[int, int, int
 def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> tuple[str, Rows]:
     """Return the form and the row function of a ``conv_general_dilated``.
 
-    It is a dense layer on patches or, where those are large, works offset by offset of the filter.
+    It is a dense layer on patches or, where those are large, works offset by offset of the filter. A sketch must not depend on the number
+    of examples and always does the latter.
     """
     numbers, groups = params["dimension_numbers"], params["feature_group_count"]
     weight, data = shapes
@@ -147,25 +156,25 @@ def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, 
         return d.reshape(positions, groups, c_out // groups).swapaxes(0, 1)
 
     depthwise = c_in == 1 and c_out == groups
-    count, rows_in_flight = math.prod(window), (layout.first + layout.second) * layout.repeats
-    if depthwise or rows_in_flight * positions * groups * c_in * count * 4 > _PATCH_BYTES:
+    count = math.prod(window)
+    if depthwise or layout.width or layout.entries * positions * groups * c_in * count * 4 > _PATCH_BYTES:
 
-        def by_offsets(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
+        def by_offsets(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
             d = cotangents(cotangent)
             total = jnp.zeros((layout.columns,), layout.dtype)
-            for shifted in arrange(data):
+            for offset, shifted in enumerate(arrange(data)):
                 a = shifted.reshape(positions, groups, c_in).swapaxes(0, 1)
                 gradient = product("gpi,gpi->gi" if depthwise else "gpi,gpo->gio", a, d)
-                total = total + row(layout, inner_products, tape, gradient)
+                total = total + row(layout, leaf_contract(layout), tape, gradient, keys=[key_of_part(key, offset)])
             return total
 
         return "direct", by_offsets
 
     form, contract = dense_form(layout, groups, positions, c_in * count, c_out // groups)
 
-    def on_patches(tape: jax.Array, data: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def on_patches(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
         a = jnp.concatenate([shifted.reshape(positions, groups, c_in) for shifted in arrange(data)], -1).swapaxes(0, 1)
-        return row(layout, contract, tape, a, cotangents(cotangent))
+        return row(layout, contract, tape, a, cotangents(cotangent), keys=[key])
 
     return form, on_patches
 
@@ -203,12 +212,12 @@ def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...], 
     """Return the form and the row function of a look-up in ``table`` ``[v, e]`` by an index array ``[..., 1]``."""
     form, contract = lookup_form(layout, math.prod(index[:-1]), table)
 
-    def rows(tape: jax.Array, index: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def rows(tape: jax.Array, index: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
         index = index.reshape(-1)
         if params["mode"] == lax.GatherScatterMode.CLIP:
             index = jnp.clip(index, 0, table[0] - 1)
         inside = (index >= 0) & (index < table[0])
         index = jnp.where(inside, index.astype(jnp.int32), jnp.full(index.shape, -1, jnp.int32))  # index may be unsigned
-        return row(layout, contract, tape, index, cotangent.reshape(-1, table[1]))
+        return row(layout, contract, tape, index, cotangent.reshape(-1, table[1]), keys=[key])
 
     return form, rows

@@ -18,6 +18,7 @@ from jax.extend import core as jex
 
 from jknas.kernels.tape.operations import convolution_rows, dot_rows, is_lookup, leaves, lookup_rows, taped
 from jknas.kernels.tape.rows import Layout
+from jknas.kernels.tape.sketching import key_of_part
 from jknas.xla.interception import INTERCEPTED, Interceptible
 
 
@@ -43,12 +44,14 @@ class Value:
         kind: what it depends on.
         name: the parameter's name, for views.
         scale: the factor of the parameter, for views; None for one.
+        key: of the random numbers of a sketch, for views: different entries of parameters have different keys, or places under one key.
     """
 
     array: Any
     kind: Kind
     name: str = ""
     scale: Any = None
+    key: Any = None
 
 
 class Contraction(NamedTuple):
@@ -99,7 +102,8 @@ def _leaf_forms(jaxpr: jex.Jaxpr, kinds: list[Kind], inputs: Sequence[Value], ru
         return list(inputs)
     taken = [inputs[position] for position in reasons]
     run.contractions.extend(Contraction(value.name, "leaf", reason) for value, reason in zip(taken, reasons.values(), strict=True))
-    arrays = leaves([value.array for value in taken], run.tape, run.layout, [value.scale for value in taken])
+    scales, keys = [value.scale for value in taken], [value.key for value in taken]
+    arrays = leaves([value.array for value in taken], run.tape, run.layout, scales, keys)
     found = dict(zip(reasons, (Value(array, Kind.FLOW) for array in arrays), strict=True))
     return [found.get(position, value) for position, value in enumerate(inputs)]
 
@@ -245,6 +249,7 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
         run.tape,
         rows=rows,
         scale=view.scale,
+        key=view.key,
         needs_cotangent=floating and data.kind is Kind.FLOW,
     )
     return [Value(output, Kind.FLOW)]
@@ -268,7 +273,9 @@ def _intercepted(equation: jex.JaxprEqn, function: Interceptible, given: list[Va
         wanted = [at for at, position in enumerate(positions) if position in views]
         if not wanted:
             return list(parameters)
-        found = dict(zip(wanted, leaves([parameters[at] for at in wanted], tape, layout, [None] * len(wanted)), strict=True))
+        keys = [views[positions[at]].key for at in wanted]
+        arrays = leaves([parameters[at] for at in wanted], tape, layout, [None] * len(wanted), keys)
+        found = dict(zip(wanted, arrays, strict=True))
         return [found.get(at, parameter) for at, parameter in enumerate(parameters)]
 
     return [Value(array, Kind.FLOW) for array in function([value.array for value in given], run.tape, intercept)]
@@ -307,17 +314,20 @@ def _scanned(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value
     params, (constants, carried) = equation.params, _scan_sizes(equation)
     constant, initial, stacked = given[:constants], given[constants : constants + carried], given[constants + carried :]
     arrays, close = _opened(stacked)
+    counter = jnp.arange(params["length"]) if run.layout.width else None
 
-    def body(state: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
+    def body(state: list[Any], given: tuple[list[Any], Any]) -> tuple[list[Any], list[Any]]:
+        slices, iteration = given
         flowing = [Value(array, Kind.FLOW) for array in state]
-        results = interpret(*_parts(params["jaxpr"]), [*constant, *flowing, *close(slices)], run)
+        closed = [replace(value, key=key_of_part(value.key, iteration)) for value in close(slices)]
+        results = interpret(*_parts(params["jaxpr"]), [*constant, *flowing, *closed], run)
         outputs = [value.array for value in results]
         return outputs[:carried], outputs[carried:]
 
     state, outputs = lax.scan(
         body,
         [value.array for value in initial],
-        arrays,
+        (arrays, counter),
         length=params["length"],
         reverse=params["reverse"],
         unroll=params["unroll"],

@@ -1,7 +1,7 @@
 """Rows of the kernel: the cotangents of the tape that the reverse rule of an operation returns.
 
-A per-example reverse rule calls :func:`row` for that example's inner products with all examples. Under ``vmap`` its ``custom_vmap`` rule
-takes over, which sees the arrays of all examples and computes all rows at once.
+A per-example reverse rule calls :func:`row` for that example's inner products with all examples, or for its sketch. Under ``vmap``
+its ``custom_vmap`` rule takes over, which sees the arrays of all examples and computes all rows at once.
 """
 
 import functools
@@ -13,8 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from jknas.kernels.tape.sketching import project, project_lookups, widest
+
 Contract = Callable[..., jax.Array]
-"""``contract(first, second) -> [n1, n2]``: inner products between two lists of per-example arrays ``[n, k, ...]``, summed over ``k``."""
+"""``contract(first, second) -> [n1, n2]``: inner products between two lists of per-example arrays ``[n, k, ...]``, summed over ``k``.
+For a sketch, ``contract(arrays, keys) -> [n, width + 1]``."""
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,29 @@ class Layout:
         second: the other examples, which follow the first ones in the batch; 0 for a square kernel.
         repeats: consecutive entries of the axis that form one example (its outputs); their inner products are summed.
         dtype: of the kernel.
+        groups: how many square kernels of ``first`` examples each the axis holds one after the other: the diagonal blocks of a kernel.
+        width: of a sketch; 0 for inner products. A sketch has neither ``second`` nor ``repeats`` nor ``groups``.
     """
 
     first: int
     second: int
     repeats: int
     dtype: jnp.dtype
+    groups: int = 1
+    width: int = 0
 
     @property
     def columns(self) -> int:
-        """Length of the tape."""
-        return self.second or self.first
+        """Length of the tape: of a row of inner products, or of a sketch and the squared norm."""
+        return self.width + 1 if self.width else self.second or self.first
+
+    @property
+    def entries(self) -> int:
+        """Length of the axis."""
+        return (self.first + self.second) * self.repeats * self.groups
 
 
-def widest(dtypes: Sequence[Any]) -> jnp.dtype:
-    """Return the dtype that holds the given floating-point ones, at least float32, also under strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(jnp.float32, *dtypes)
-
-
-def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array) -> jax.Array:
+def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array, keys: Sequence[Any] = ()) -> jax.Array:
     """Return the row ``[columns]`` of the current example.
 
     Args:
@@ -54,27 +60,35 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array)
         tape: the tape of the current example. It marks the ``vmap`` over examples: the arrays may be the same for all examples, like the
             gradient of a bias added to the output, and then another, outer ``vmap`` must not be mistaken for it.
         arrays: the arrays of the current example, in the order that ``contract`` takes them.
+        keys: of the random numbers of a sketch.
     """
 
     @custom_vmap
-    def present(tape: jax.Array, *arrays: jax.Array) -> jax.Array:
+    def present(tape: jax.Array, keys: Sequence[Any], *arrays: jax.Array) -> jax.Array:
         return jnp.full((layout.columns,), jnp.nan, layout.dtype)  # never runs: the tape is always batched
 
     @present.def_vmap
-    def _all(size: int, batched: list[bool], _: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, bool]:
-        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched[1:], strict=True)]
+    def _all(size: int, batched: list[Any], _: jax.Array, keys: Sequence[Any], *arrays: jax.Array) -> tuple[jax.Array, bool]:
+        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched[2:], strict=True)]
         grouped = [a.reshape(size // layout.repeats, layout.repeats, *a.shape[1:]) for a in full]
-        first = [a[: layout.first] for a in grouped]
-        second = [a[layout.first :] for a in grouped] if layout.second else first
-        block = contract(first, second).astype(layout.dtype)
-        rest = size // layout.repeats - layout.first
-        rows = jnp.pad(block, ((0, rest), (0, 0))) if rest else block
+        if layout.width:
+            rows = contract(grouped, keys).astype(layout.dtype)
+        elif layout.groups > 1:
+            rows = jax.vmap(block)([a.reshape(layout.groups, -1, *a.shape[1:]) for a in grouped]).reshape(-1, layout.columns)
+        else:
+            rows = block(grouped)
         # The repeats of an example must not count its row several times: the first one carries it.
         if layout.repeats > 1:
             rows = jnp.pad(rows[:, None], ((0, 0), (0, layout.repeats - 1), (0, 0))).reshape(size, -1)
         return rows, True
 
-    return present(tape, *arrays)
+    def block(grouped: list[jax.Array]) -> jax.Array:
+        first = [a[: layout.first] for a in grouped]
+        second = [a[layout.first :] for a in grouped] if layout.second else first
+        found = contract(first, second).astype(layout.dtype)
+        return jnp.pad(found, ((0, layout.second), (0, 0))) if layout.second else found
+
+    return present(tape, keys, *arrays)
 
 
 def product(subscripts: str, *operands: jax.Array) -> jax.Array:
@@ -98,9 +112,17 @@ def _flat(gradients: list[jax.Array]) -> jax.Array:
     return jnp.concatenate([gradient.astype(wide) for gradient in flat], 1)
 
 
+def leaf_contract(layout: Layout) -> Contract:
+    """Return what :func:`row` does with per-example gradients: multiply, or sketch them."""
+    return functools.partial(project, width=layout.width) if layout.width else inner_products
+
+
+_dense_gradient = functools.partial(product, "nkbtc,nkbtf->nkbcf")
+
+
 def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """Contract a dense layer's inputs ``[n, k, b, t, c]`` and cotangents ``[n, k, b, t, f]`` through its per-example weight gradients."""
-    return _by_gradients(functools.partial(product, "nkbtc,nkbtf->nkbcf"), first, second)
+    return _by_gradients(_dense_gradient, first, second)
 
 
 def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
@@ -141,8 +163,10 @@ def scattered(first: list[jax.Array], second: list[jax.Array], *, rows: int) -> 
 
 def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple[str, Contract]:
     """Choose how to contract a look-up of ``positions`` rows: pair by pair, unless that needs a larger buffer than the gradients."""
-    pairs = layout.first * layout.columns * layout.repeats * positions**2
-    gradients = (layout.first + layout.second) * layout.repeats * table[0] * table[1]
+    if layout.width:
+        return "lookup", functools.partial(project_lookups, table=table, width=layout.width)
+    pairs = layout.groups * layout.first * layout.columns * layout.repeats * positions**2
+    gradients = layout.entries * table[0] * table[1]
     if 2 * pairs <= max(gradients, 2**22):
         return "lookup", embedding
     return "direct", functools.partial(scattered, rows=table[0])
@@ -150,11 +174,12 @@ def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple
 
 def dense_form(layout: Layout, batch: int, positions: int, inputs: int, outputs: int) -> tuple[str, Contract]:
     """Choose the form of a dense layer with fewer multiplications, but never one whose buffer is much larger than the gradients."""
-    n, m = layout.first, layout.columns
-    rows = (layout.first + layout.second) * layout.repeats
+    if layout.width:
+        return "direct", lambda arrays, keys: project([_dense_gradient(*arrays)], keys, width=layout.width)
+    products, rows = layout.groups * layout.first * layout.columns * layout.repeats, layout.entries
     gradient = batch * inputs * outputs
-    pairs = n * m * layout.repeats * batch * positions**2
-    direct = rows * positions * gradient + n * m * layout.repeats * gradient
+    pairs = products * batch * positions**2
+    direct = (rows * positions + products) * gradient
     pairwise = pairs * (inputs + outputs)
     largest = max(rows * gradient, rows * batch * positions * (inputs + outputs), 2**22)
     if pairwise < direct and (positions == 1 or 2 * pairs <= largest):
