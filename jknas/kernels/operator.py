@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 from scipy.linalg import eigh_tridiagonal
-from scipy.sparse.linalg import LinearOperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
-from jknas.kernels.gram import Interaction, Outputs, _alone, _checked_result, _classes, _examples, _Examples, _Plan, _require_independence
+from jknas.kernels.gram import Interaction, Outputs, _alone, _checked_result, _classes, _Examples, _examples, _Plan, _require_independence
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.rows import widest
 from jknas.kernels.taylor import pull_and_push
@@ -35,7 +35,7 @@ from jknas.xla.soundness import require_sound_backend
 CHUNK_SIZE = 256
 """Examples at once, unless the caller says otherwise."""
 
-COLUMNS = 8
+COLUMNS = 4
 """Vectors at once in a product with a matrix; they share the forward pass."""
 
 
@@ -96,17 +96,16 @@ class NTKOperator(LinearOperator):
     _transpose = _adjoint
 
     def _product(self, vectors: np.ndarray) -> np.ndarray:
-        each, columns = self._plan.rows_each, vectors.shape[1]
+        each, columns = self._plan.rows_each, range(vectors.shape[1])
         padding = len(self._chunks) * self._size - self._examples
-        padded = np.pad(vectors.astype(self.dtype).reshape(self._examples, each, columns), ((0, padding), (0, 0), (0, 0)))
-        parts = np.moveaxis(padded, 2, 0).reshape(columns, len(self._chunks), self._size, each)  # the filling examples count zero
+        padded = np.pad(vectors.astype(self.dtype).reshape(self._examples, each, -1), ((0, padding), (0, 0), (0, 0)))
+        parts = padded.reshape(len(self._chunks), self._size, each, -1)  # the filling examples count zero
         pull, push = (PROGRAMS.jitted(function, self._plan) for function in (_pull, _push))
-        total = None
-        for place, (chunk, _) in enumerate(self._chunks):
-            total = pull(self._params, chunk, parts[:, place], total)
-        found = [push(self._params, chunk, total) for chunk, _ in self._chunks]
-        joined = np.concatenate([np.asarray(part) for part in found], 1)[:, : self._examples]
-        return np.moveaxis(joined.reshape(columns, -1), 0, 1)
+        totals = None
+        for (chunk, _), part in zip(self._chunks, parts, strict=True):
+            totals = pull(self._params, chunk, [part[..., column] for column in columns], totals)
+        found = [np.stack(jax.device_get(push(self._params, chunk, totals)), -1) for chunk, _ in self._chunks]
+        return np.concatenate(found)[: self._examples].reshape(vectors.shape)
 
 
 def ntk_operator(
@@ -124,7 +123,7 @@ def ntk_operator(
     r"""Return the empirical neural tangent kernel of ``x`` as a linear operator.
 
     Cost: a product with a vector takes about 1.7 training steps over the examples (K times that for ``outputs="trace"``); of the vectors
-    of a matrix, eight at once share the forward pass. Memory holds the activations of one chunk, two gradients of the parameters (times
+    of a matrix, four at once share the forward pass. Memory holds the activations of one chunk, two gradients of the parameters (times
     the vectors at once), and the examples. One pair of programs is compiled for all chunks.
 
     Args:
@@ -184,30 +183,34 @@ def _outputs(plan: _Plan, params: PyTree, examples: _Examples) -> tuple[Any, Any
     return pull_and_push(lambda leaves: jax.vmap(one, (None, 0))(leaves, examples), [jnp.asarray(leaf) for leaf in leaves])
 
 
-def _pull(plan: _Plan, params: PyTree, examples: _Examples, vectors: Float[Array, "c n r"], total: list[jax.Array] | None) -> Any:
-    """Add the chunk's part of the transposed products, one per vector (and per output, for the trace), to the sum so far."""
+def _pull(plan: _Plan, params: PyTree, examples: _Examples, vectors: list[Float[Array, "n r"]], total: Any) -> list[list[jax.Array]]:
+    """Add the chunk's part of every vector's product with the transposed Jacobian (one per output, for the trace) to the sum so far."""
     with jax.default_matmul_precision("highest"):
         values, pull, _ = _outputs(plan, params, examples)
+
+        def product(vector: jax.Array) -> list[jax.Array]:
+            return [leaf.astype(vector.dtype) for leaf in pull(vector.astype(values.dtype))]
+
         if plan.outputs == "trace":
-            vectors = jnp.einsum("cn,rk->crnk", vectors[..., 0], jnp.eye(plan.classes, dtype=vectors.dtype))
-            vectors = vectors.reshape(-1, *values.shape)
-        found = jax.vmap(lambda vector: [leaf.astype(vectors.dtype) for leaf in pull(vector.astype(values.dtype))])(vectors)
+            selectors = jnp.eye(plan.classes, dtype=vectors[0].dtype)
+            found = [jax.vmap(lambda selector, vector=vector: product(vector * selector))(selectors) for vector in vectors]
+        else:
+            found = [product(vector) for vector in vectors]  # not vmapped: on CPU that takes longer for convolutions
         return found if total is None else jax.tree.map(jnp.add, total, found)
 
 
-def _push(plan: _Plan, params: PyTree, examples: _Examples, total: list[jax.Array]) -> Float[Array, "c n r"]:
+def _push(plan: _Plan, params: PyTree, examples: _Examples, totals: list[list[jax.Array]]) -> list[Float[Array, "n r"]]:
     with jax.default_matmul_precision("highest"):
         leaves, _ = split_parameters(params, plan.parameters)
         _, _, push = _outputs(plan, params, examples)
 
         def product(tangents: list[jax.Array]) -> jax.Array:
             found = push([tangent.astype(jnp.result_type(leaf)) for tangent, leaf in zip(tangents, leaves, strict=True)])
-            return found.astype(total[0].dtype)
+            return found.astype(tangents[0].dtype)
 
-        found = jax.vmap(product)(total)
-        if plan.outputs != "trace":
-            return found
-        return jnp.einsum("crnr->cn", found.reshape(-1, plan.classes, *found.shape[1:]))[..., None]
+        if plan.outputs == "trace":
+            return [jnp.einsum("rnr->n", jax.vmap(product)(total))[:, None] for total in totals]
+        return [product(total) for total in totals]
 
 
 def trace_estimate(operator: Any, *, probes: int = 16, seed: int = 0) -> Estimate:
@@ -234,6 +237,9 @@ def logdet_estimate(operator: Any, *, ridge: float, probes: int = 16, steps: int
     Each probe's tridiagonal matrix gives a Gauss quadrature of :math:`z^T \log(K + \text{ridge}) z`. The standard error describes the
     probes. The quadrature is exact for ``steps = n``; with fewer steps its error falls as
     :math:`\exp(-4\,\text{steps} / \sqrt{\kappa})`, :math:`\kappa` the condition number of the sum. Raise ``steps`` until the value stays.
+
+    The library matfree computes the same (tests compare both), inside one compiled loop over the whole data set. On CPU, convolutional
+    networks run about 20 times slower there, and all examples' activations are in memory at once; here the operator works by chunks.
 
     Cost: ``probes * steps`` products, taken for all probes at once, and ``probes * steps * n`` numbers in float64, for vectors that are
     orthogonalised in full.
@@ -271,8 +277,6 @@ def logdet_estimate(operator: Any, *, ridge: float, probes: int = 16, steps: int
 
 
 def _probed(operator: Any, probes: int, seed: int) -> tuple[Any, np.ndarray]:
-    from scipy.sparse.linalg import aslinearoperator
-
     linear = aslinearoperator(np.asarray(operator.matrix) if hasattr(operator, "matrix") else operator)
     if linear.shape[0] != linear.shape[1]:
         raise KernelError(f"expected a square operator [n, n], got shape {linear.shape}")

@@ -65,7 +65,7 @@ def linearize(apply: Apply, params: PyTree) -> Apply:
     12.0
     """
     origin, rebuild = split_parameters(params, "all")
-    structure = jax.tree.structure(params)
+    structure: Any = jax.tree.structure(params)
 
     def apply_lin(params: PyTree, x: PyTree) -> jax.Array:
         if jax.tree.structure(params) != structure:
