@@ -116,7 +116,7 @@ def perceptron(n):
 
 def test_eigsh_finds_the_ten_largest_eigenvalues_of_two_thousand_examples():
     apply, params, x = perceptron(2000)
-    found = eigsh(ntk_operator(apply, params, x), 10, return_eigenvectors=False)
+    found = eigsh(ntk_operator(apply, params, x, chunk_size=1000), 10, return_eigenvectors=False)
     exact = np.linalg.eigvalsh(np.asarray(gram(apply, params, x), np.float64))[-10:]
     np.testing.assert_allclose(np.sort(found), exact, rtol=1e-4)
 
@@ -127,7 +127,7 @@ def test_eigsh_finds_the_ten_largest_eigenvalues_of_a_convolutional_network():
     params = [jnp.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1])), jnp.float32) for shape in ((3, 3, 1, 8), (8, 4))]
     x = jnp.asarray(rng.standard_normal((2000, 6, 6, 1)), jnp.float32)
     apply = lambda p, x: jax.nn.relu(conv(x, p[0])).mean((1, 2)) @ p[1]  # noqa: E731
-    found = eigsh(ntk_operator(apply, params, x), 10, return_eigenvectors=False)
+    found = eigsh(ntk_operator(apply, params, x, chunk_size=1000), 10, return_eigenvectors=False)
     exact = np.linalg.eigvalsh(np.asarray(gram(apply, params, x), np.float64))[-10:]
     np.testing.assert_allclose(np.sort(found), exact, rtol=1e-4)
 
