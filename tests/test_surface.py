@@ -15,7 +15,8 @@ def test_every_public_name_is_there():
 def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
         *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store"),
-        *("__version__", "draw_kernel"),
+        *("KernelHistory", "KernelRecorder", "__version__", "draw_kernel", "draw_kernel_training"),
+        *("gp_posterior", "gradient_flow", "linearize", "logdet_estimate", "nngp", "ntk_operator", "trace_estimate"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
         *("score_many", "score_together", "spectrum", "train"),
     }  # fmt: skip
