@@ -15,16 +15,22 @@ _NAMES = {
     "jknas.kernels.mgm": ("mgm", "mgm_layerwise"),
     "jknas.kernels.products": ("gradient_products",),
     "jknas.kernels.sketch": ("sketched_gram",),
+    "jknas.kernels.nngp_kernel": ("nngp",),
+    "jknas.kernels.operator": ("logdet_estimate", "ntk_operator", "trace_estimate"),
+    "jknas.kernels.predict": ("gp_posterior", "gradient_flow"),
     "jknas.kernels.spectrum": ("spectrum",),
+    "jknas.kernels.taylor": ("linearize",),
     "jknas.networks.flax_network": ("FlaxNetwork",),
     "jknas.networks.nasbench201.network": ("CellNetwork",),
     "jknas.report.kernel_drawing": ("draw_kernel",),
+    "jknas.report.kernel_training": ("draw_kernel_training",),
     "jknas.scoring.scorer": ("make_scorer", "score_many", "score_together"),
     "jknas.scoring.store": ("Store",),
     "jknas.search": ("Problem",),
     "jknas.spaces.darts.genotype": ("DartsGenotype",),
     "jknas.spaces.nasbench201.genotype": ("CellGenotype",),
     "jknas.training": ("Recipe", "evaluate", "train"),
+    "jknas.training.kernel_recorder": ("KernelHistory", "KernelRecorder"),
 }
 _HOMES = {name: (module, name) for module, names in _NAMES.items() for name in names} | {"run_search": ("jknas.search", "run")}
 _ROOMS = (

@@ -15,12 +15,24 @@ def test_every_public_name_is_there():
 def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
         *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store"),
-        *("__version__", "draw_kernel", "gradient_products", "gram_diagonal", "sketched_gram"),
+        *("gradient_products", "gram_diagonal", "sketched_gram"),
+        *("KernelHistory", "KernelRecorder", "__version__", "draw_kernel", "draw_kernel_training"),
+        *("gp_posterior", "gradient_flow", "linearize", "logdet_estimate", "nngp", "ntk_operator", "trace_estimate"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
         *("score_many", "score_together", "spectrum", "train"),
     }  # fmt: skip
     assert callable(jknas.mgm)
     assert callable(jknas.train)
+
+
+def test_functions_of_kernels_are_names_of_their_package():
+    from jknas.kernels import gradient_products, predict, sketched_gram
+
+    assert gradient_products is jknas.gradient_products
+    assert sketched_gram is jknas.sketched_gram
+    assert predict.gradient_flow is jknas.gradient_flow
+    with pytest.raises(AttributeError, match="no module or function 'gramm'"):
+        jknas.kernels.gramm  # noqa: B018 - the look-up is the test
 
 
 def test_a_subpackage_is_imported_when_it_is_named():

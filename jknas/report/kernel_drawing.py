@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jknas.errors import DrawingError
 from jknas.kernels.spectrum import Spectrum, spectrum
-from jknas.report.page import STYLE, check_target, new_page, save, write_title
+from jknas.report.page import STYLE, check_target, new_page, save, write_powers, write_title
 
 
 def draw_kernel(kernel: Any, path: str | Path, *, order: Any = None, title: str = "") -> Spectrum:
@@ -65,5 +65,6 @@ def _eigenvalues(axes: Any, found: Spectrum) -> None:
     axes.semilogy(rank[positive], values[positive], "o-", ms=3, lw=1, color="#0072B2", label="eigenvalue")
     if found.floor > 0:
         axes.axhline(found.floor, color="#D55E00", lw=1, ls="--", label="rounding floor")
+    write_powers(axes.yaxis)
     axes.legend()
     axes.set_xlim(0.5, len(values) + 0.5)

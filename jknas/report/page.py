@@ -1,10 +1,12 @@
 """What all drawings share: their style, the check of the file that they go into, a title that fits, and files that repeat byte for byte."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from jknas.errors import DrawingError
 
@@ -67,6 +69,13 @@ def write_title(figure: Figure, title: str | None, **place: Any) -> None:
 def plain(axes: Any) -> None:
     """Leave out the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def write_powers(axis: Any) -> None:
+    """Label a logarithmic axis with powers of ten in plain text, since the style reads no formulas."""
+    digits = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: "10" + str(round(math.log10(value))).translate(digits)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, target: Path, name: str) -> None:

@@ -10,7 +10,7 @@ pass consume the generator that later shuffles. Here it does not.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_variables: Callable[[int, Mapping[str, Any]], None] | None = None,
 ) -> Training:
     """Train a cell's network on the training split.
 
@@ -66,6 +67,9 @@ def train(
         resume: go on from the folder's progress, or begin when there is none. On the same machine and versions the result is bit for bit
             that of an uninterrupted run.
         on_epoch: called with each epoch's record, after its checkpoint was written.
+        on_variables: called with the number of epochs trained and the variables of this genotype, ``{"params", "batch_stats"}``: with 0
+            before the first epoch, after a resume, too, and then after each epoch that this call trains, before ``on_epoch``. Copy what is
+            to be kept: the next epoch takes the arrays' memory. See :class:`~jknas.training.kernel_recorder.KernelRecorder`.
 
     Returns:
         Curves, variables and times. A loss that is not finite ends the training with the status ``diverged`` and is kept in the curves.
@@ -87,9 +91,9 @@ def train(
     if checkpoint is None:
         if resume:
             raise TrainingError("resume=True needs checkpoint=..., the folder that holds the progress.")
-        return _finish(_Run(plan), None, on_epoch)
+        return _finish(_Run(plan), None, on_epoch, on_variables)
     with Checkpoints(checkpoint, plan.identity(), resume=resume) as checkpoints:
-        return _finish(_Run(plan), checkpoints, on_epoch)
+        return _finish(_Run(plan), checkpoints, on_epoch, on_variables)
 
 
 class _Run:
@@ -116,6 +120,10 @@ class _Run:
         draw = self._program(epoch.initial_state, self._weights_key, settings=self._training, scheme=self.plan.scheme)
         return draw(self._weights_key)
 
+    def variables(self, state: TrainState) -> dict[str, Any]:
+        """Return what the genotype uses of a state."""
+        return part_of(self.plan.network, {"params": state.params, "batch_stats": state.batch_stats}, self.plan.genotype)
+
     def epoch(self, state: TrainState, number: int) -> tuple[TrainState, EpochRecord]:
         """Train and score one epoch; ``state`` is used up."""
         rate = self.plan.recipe.learning_rate_at(number)
@@ -137,9 +145,16 @@ class _Run:
         return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
 
 
-def _finish(run: _Run, checkpoints: Checkpoints | None, on_epoch: Callable[[EpochRecord], None] | None) -> Training:
+def _finish(
+    run: _Run,
+    checkpoints: Checkpoints | None,
+    on_epoch: Callable[[EpochRecord], None] | None,
+    on_variables: Callable[[int, Mapping[str, Any]], None] | None,
+) -> Training:
     """Run the epochs that are left."""
     plan, state = run.plan, run.start()
+    if on_variables is not None:
+        on_variables(0, run.variables(state))
     restored = None if checkpoints is None else checkpoints.restore(state)
     progress = restored or Progress(state, (), "ok")
     while progress.status == "ok" and len(progress.curves) < plan.recipe.epochs:
@@ -148,8 +163,9 @@ def _finish(run: _Run, checkpoints: Checkpoints | None, on_epoch: Callable[[Epoc
         progress = Progress(state, (*progress.curves, record), "ok" if all(map(math.isfinite, losses)) else "diverged")
         if checkpoints is not None:
             checkpoints.save(progress)
+        if on_variables is not None:
+            on_variables(len(progress.curves), run.variables(state))
         if on_epoch is not None:
             on_epoch(record)
-    trained = {"params": progress.state.params, "batch_stats": progress.state.batch_stats}
-    variables = part_of(plan.network, trained, plan.genotype)
+    variables = run.variables(progress.state)
     return Training(plan.genotype, plan.recipe, plan.seed, progress.status, progress.curves, variables, run.compile_seconds)

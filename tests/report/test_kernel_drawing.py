@@ -19,6 +19,7 @@ def test_is_written_with_the_spectrum_it_shows(tmp_path, suffix):
     found = draw_kernel(kernel(6), path, title="six examples")
     text = {".png": b"\x89PNG", ".svg": b"<!-- six examples -->", ".pdf": b"%PDF"}[suffix]
     assert text in path.read_bytes()
+    assert b"mathdefault" not in path.read_bytes()
     np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(kernel(6)))
 
 
