@@ -21,7 +21,7 @@ from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
 from jknas.kernels.gram import Interaction, _alone, _examples, _require_independence
 from jknas.kernels.objectives import Apply
-from jknas.kernels.tape.rows import widest
+from jknas.kernels.tape.sketching import widest
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 

@@ -27,7 +27,7 @@ from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
 from jknas.kernels.gram import Interaction, Outputs, _alone, _checked_result, _classes, _Examples, _examples, _Plan, _require_independence
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
-from jknas.kernels.tape.rows import widest
+from jknas.kernels.tape.sketching import widest
 from jknas.kernels.taylor import pull_and_push
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
