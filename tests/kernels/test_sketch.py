@@ -20,7 +20,9 @@ FAST = {"mlp", "other_layouts", "tied_embedding", "embedding_dropped", "recurren
 EXACT = {"parameter_without_use"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in MODELS.keys() - EXACT])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in sorted(MODELS.keys() - EXACT)]
+)
 def test_estimates_are_unbiased_and_deviate_as_promised(float64, name):
     """Projections that were used twice would show: products of the parts of a gradient that meet do not cancel on average."""
     apply, params, x = MODELS[name].made()
