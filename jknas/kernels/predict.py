@@ -113,7 +113,7 @@ def gradient_flow(
     *,
     f0: Matrix | float = 0.0,
     f0_test: Matrix | float = 0.0,
-    t: Matrix | float,
+    t: Matrix | Sequence[float] | float,
     learning_rate: float = 1.0,
     loss: Loss = "sum",
 ) -> Flow:
