@@ -66,9 +66,14 @@ def pixel_constants(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
 
 
-def normalise(images: UInt8[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"]) -> Float[Array, "n h w c"]:
+def normalise(
+    images: UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"],
+    scale: Float[Array, " c"] | Float[np.ndarray, " c"],
+    shift: Float[Array, " c"] | Float[np.ndarray, " c"],
+) -> Float[Array, "n h w c"]:
     """Normalise pixels with :func:`pixel_constants`."""
-    return images.astype(scale.dtype) * lax.broadcast_to_rank(scale, 4) - lax.broadcast_to_rank(shift, 4)
+    scale, shift = jnp.asarray(scale), jnp.asarray(shift)
+    return jnp.asarray(images).astype(scale.dtype) * lax.broadcast_to_rank(scale, 4) - lax.broadcast_to_rank(shift, 4)
 
 
 def cut_out(x: Float[Array, "n h w c"], centres: Int[Array, "n 2"], *, side: int) -> Float[Array, "n h w c"]:
