@@ -28,6 +28,16 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+EXPLICIT_RANKS = {"kernels", "proxies", "training"}
+
+
+@pytest.fixture(autouse=True)
+def explicit_ranks(request):
+    """Refuse silent promotions of ranks in these folders: they hide a batch that is added to a vector of the same length."""
+    with jax.numpy_rank_promotion("raise" if request.path.parent.name in EXPLICIT_RANKS else "allow"):
+        yield
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

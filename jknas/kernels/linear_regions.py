@@ -192,7 +192,7 @@ def pack_words(bits: Bool[Array, "n b"]) -> UInt32[Array, "n w"]:
     """Pack rows of bits into 32-bit words: bit *i* of a row becomes bit ``i % 32`` of word ``i // 32``. Zeros fill the last word."""
     n, length = bits.shape
     padded = jnp.pad(bits, ((0, 0), (0, -length % 32))).reshape(n, -(-length // 32), 32)
-    return jnp.sum(padded.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32)
+    return jnp.sum(padded.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)[None, None], axis=2, dtype=jnp.uint32)
 
 
 def count_distinct(words: UInt32[Array, "n w"]) -> Int[Array, ""]:

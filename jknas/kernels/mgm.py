@@ -161,4 +161,4 @@ def mgm_layerwise(
 def _one_per_stretch(key: jax.Array, shape: tuple[int, ...], samples: int) -> jax.Array:
     rows, size = shape
     edges = np.arange(samples + 1) * size // samples  # on the host, in 64 bits: the products of a large layer overflow 32
-    return jax.random.randint(key, (rows, samples), edges[:-1], edges[1:])
+    return jax.random.randint(key, (rows, samples), edges[None, :-1], edges[None, 1:])

@@ -12,6 +12,7 @@ References: Rasmussen and Williams, "Gaussian Processes for Machine Learning", M
 Gradient Descent", NeurIPS 2019, arXiv:1902.06720, Eqs. (9) to (11).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp

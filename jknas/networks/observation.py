@@ -172,7 +172,7 @@ def convolved(x: Array, weights: LayerWeights) -> Array:
         return x
     kernel = weights.kernel.astype(x.dtype)
     if weights.bias is not None:
-        return x @ kernel + weights.bias.astype(x.dtype)
+        return x @ kernel + lax.broadcast_to_rank(weights.bias.astype(x.dtype), 2)
     return convolution(x, kernel, weights.stride, kernel.shape[0] // 2)
 
 

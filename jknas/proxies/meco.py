@@ -62,8 +62,8 @@ class Correlation(NamedTuple):
 def correlation(maps: Float[Array, "h w c"]) -> Float[Array, "c c"]:
     """Return the Pearson correlation of the channels over the pixels; rows of constant channels are zero."""
     flat = maps.reshape(-1, maps.shape[-1])
-    centred = flat - flat.mean(0)
-    size = jnp.linalg.norm(centred, axis=0)
+    centred = flat - flat.mean(0, keepdims=True)
+    size = jnp.linalg.norm(centred, axis=0, keepdims=True)
     unit = jnp.where(size == 0, jnp.zeros_like(centred), centred / jnp.where(size == 0, jnp.ones_like(size), size))
     return jnp.matmul(unit.T, unit, precision="highest")
 

@@ -67,7 +67,7 @@ def centred_half_product(entries: Float[Array, "n m e"]) -> Float[Array, ""]:
     if n % 2:
         raise KernelError(f"the released statistic pairs two halves of the batch, so n must be even; got {n}")
     first, second = entries[: n // 2], entries[n // 2 :]
-    return jnp.sum((first - first.mean(0)) * (second - second.mean(0))) / n**2
+    return jnp.sum((first - first.mean(0, keepdims=True)) * (second - second.mean(0, keepdims=True))) / n**2
 
 
 def last_example_norm(entries: Float[Array, "m e"]) -> Float[Array, ""]:

@@ -30,13 +30,13 @@ kernel = quick_jit(ntk_coupled, static_argnames=("apply", "objective", "paramete
 
 
 def normalised(hidden, scale):
-    return scale * (hidden - hidden.mean(0)) / jnp.sqrt(hidden.var(0) + 1e-5)
+    return scale[None] * (hidden - hidden.mean(0)[None]) / jnp.sqrt(hidden.var(0)[None] + 1e-5)
 
 
 def perceptron(params, x, *, batch_norm=True):
-    hidden = x @ params["hidden"]["kernel"] + params["hidden"]["bias"]
-    hidden = normalised(hidden, params["scale"]) if batch_norm else hidden * params["scale"]
-    return jnp.tanh(hidden) @ params["out"]["kernel"] + params["out"]["bias"]
+    hidden = x @ params["hidden"]["kernel"] + params["hidden"]["bias"][None]
+    hidden = normalised(hidden, params["scale"]) if batch_norm else hidden * params["scale"][None]
+    return jnp.tanh(hidden) @ params["out"]["kernel"] + params["out"]["bias"][None]
 
 
 def alone(params, x):

@@ -192,7 +192,7 @@ def test_chosen_parameters(float64, parameters, names, method):
 def test_weights_are_all_but_biases(float64):
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "bias_net": {"scale": jnp.ones(2)}}
     x = Draw(0).data(2)
-    kernel = gram(lambda p, x: x @ p["kernel"] * p["bias_net"]["scale"] + p["bias"], params, x, parameters="weights")
+    kernel = gram(lambda p, x: x @ p["kernel"] * p["bias_net"]["scale"][None] + p["bias"][None], params, x, parameters="weights")
     assert kernel.parameters == ("['bias_net']['scale']", "['kernel']")
 
 
@@ -227,7 +227,7 @@ def test_gradients_that_are_the_same_for_all_examples_but_not_for_all_seeds(floa
     """A bias of a linear network: its gradient depends on the seed's parameters alone."""
 
     def apply(p, x):
-        return (x @ p["a"] + p["b"]) @ p["c"]
+        return (x @ p["a"] + p["b"][None]) @ p["c"]
 
     draw = Draw(0)
     params = {"a": draw(count, 3, 4), "b": draw(count, 4), "c": draw(count, 4, 2)}
@@ -292,7 +292,7 @@ def test_bfloat16_parameters_are_accumulated_in_single_precision():
     w = jnp.asarray(rng.integers(-1, 2, (700, 2)), jnp.bfloat16)
 
     def apply(p, x):
-        return jnp.dot(x, p["w"], preferred_element_type=jnp.float32).sum(1) + p["b"].astype(jnp.float32)
+        return jnp.dot(x, p["w"], preferred_element_type=jnp.float32).sum(1) + p["b"][None].astype(jnp.float32)
 
     kernel = gram(apply, {"w": w, "b": jnp.zeros(2, jnp.bfloat16)}, jnp.asarray(x, jnp.bfloat16))
     assert kernel.matrix.dtype == jnp.float32
@@ -311,8 +311,8 @@ def test_parameters_of_several_precisions():
     x = {"v": draw.data(4), "image": draw.data(4, 4, 2)}
 
     def apply(p, x):
-        y = (x["v"].astype(jnp.bfloat16) @ p["w"]).astype(jnp.float32) + p["b"]
-        return y * p["s"].astype(jnp.float32) + conv(x["image"].astype(jnp.bfloat16), p["k"]).astype(jnp.float32).sum((1, 2))
+        y = (x["v"].astype(jnp.bfloat16) @ p["w"]).astype(jnp.float32) + p["b"][None]
+        return y * p["s"][None].astype(jnp.float32) + conv(x["image"].astype(jnp.bfloat16), p["k"]).astype(jnp.float32).sum((1, 2))
 
     kernel = gram(apply, params, x)
     assert kernel.matrix.dtype == jnp.float32
@@ -356,7 +356,7 @@ def test_the_form_of_a_look_up_follows_its_size():
 
 
 def batch_norm(p, x):
-    return ((x - x.mean(0)) / (x.std(0) + 0.1)) @ p
+    return ((x - x.mean(0, keepdims=True)) / (x.std(0, keepdims=True) + 0.1)) @ p
 
 
 def test_examples_that_interact_are_refused():
@@ -410,7 +410,7 @@ def test_what_jax_cannot_differentiate_is_left_to_it():
     draw = Draw(0)
 
     def apply(p, x):
-        return lax.while_loop(lambda v: jnp.all(v < 100), lambda v: v * jnp.exp(p), x + 1)
+        return lax.while_loop(lambda v: jnp.all(v < 100), lambda v: v * jnp.exp(p)[None], x + 1)
 
     with pytest.raises(ValueError, match=r"[Rr]everse-mode differentiation does not work"):
         gram(apply, draw(3), jnp.abs(draw.data(3)), interaction="ignore")

@@ -18,7 +18,7 @@ FEW = settings(max_examples=8)
 
 
 def apply(p, x):
-    hidden = jnp.tanh(jnp.take(p["table"], x["token"], axis=0) + x["vector"] @ p["w"] * p["scale"] + p["bias"])
+    hidden = jnp.tanh(jnp.take(p["table"], x["token"], axis=0) + x["vector"] @ p["w"] * p["scale"][None] + p["bias"][None])
     return jax.lax.scan(lambda h, w: (jnp.sin(h @ w) + h, None), hidden, p["stack"])[0] @ p["w"].T
 
 

@@ -18,8 +18,8 @@ MIXED = CellGenotype(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "n
 
 
 def perceptron(params, x):
-    hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
-    return hidden @ params["out"]["kernel"] + params["out"]["bias"]
+    hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"][None])
+    return hidden @ params["out"]["kernel"] + params["out"]["bias"][None]
 
 
 def perceptron_case(seed=0, n=6):

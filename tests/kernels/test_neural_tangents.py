@@ -81,13 +81,13 @@ def test_a_failed_import_leaves_no_half_package(monkeypatch):
 
 
 def perceptron(params, x):
-    return jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"]) @ params["out"]["kernel"]
+    return jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"][None]) @ params["out"]["kernel"]
 
 
 def convolutional(params, x):
     """A batch is centred, so that examples interact unless each is seen alone."""
     y = jax.lax.conv_general_dilated(x, params["conv"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    y = y - y.mean(0) if len(x) > 1 else y + params["bias"]
+    y = y - y.mean(0, keepdims=True) if len(x) > 1 else y + jax.lax.broadcast_to_rank(params["bias"], 4)
     return jax.nn.relu(y).mean((1, 2)) @ params["out"]
 
 

@@ -214,7 +214,7 @@ def test_a_residual_bound_of_what_does_not_fit(times, eigenvalues, message):
 
 def perceptron(theta, x):
     """Three inputs, six hidden units, one output; 30 parameters in one vector."""
-    return jnp.tanh(x @ theta[:18].reshape(3, 6) + theta[18:24]) @ theta[24:]
+    return jnp.tanh(x @ theta[:18].reshape(3, 6) + theta[None, 18:24]) @ theta[24:]
 
 
 def gradient_flow(seed, sign):

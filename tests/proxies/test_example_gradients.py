@@ -26,11 +26,11 @@ KERNELS = ("in", "out")
 def coupled(params, x):
     """Examples that depend on each other, as in training-mode batch normalisation."""
     hidden = x @ params["in"]
-    return jnp.maximum(hidden - hidden.mean(0) + params["shift"], 0) @ params["out"]
+    return jnp.maximum(hidden - hidden.mean(0, keepdims=True) + params["shift"][None], 0) @ params["out"]
 
 
 def independent(params, x):
-    return jnp.maximum(x @ params["in"] + params["shift"], 0) @ params["out"]
+    return jnp.maximum(x @ params["in"] + params["shift"][None], 0) @ params["out"]
 
 
 def case(n=6):

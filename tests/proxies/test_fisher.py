@@ -38,8 +38,9 @@ def plain_loss(params, x, labels, added):
         return outputs[-1] + (added[len(outputs) - 1] if added else 0)
 
     def norm(x, layer):
-        mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
-        return (x - mean) / jnp.sqrt(variance + 1e-5) * layer["scale"] + layer["bias"]
+        mean, variance = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
+        scale, shift = (jax.lax.broadcast_to_rank(layer[name], 4) for name in ("scale", "bias"))
+        return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + shift
 
     def operate(x, layer, stride=1):
         return norm(conv(jax.nn.relu(x), layer["kernel"], stride, len(layer["kernel"]) // 2), layer["norm"])
@@ -55,7 +56,7 @@ def plain_loss(params, x, labels, added):
         block = params[f"reduction{level}"]
         y = operate(operate(x, block["conv_a"], 2), block["conv_b"])
         x = cell(conv(average_pool_2x2(x), block["downsample"], 1, 0) + y, f"stage{level + 1}")
-    outputs.append(jax.nn.relu(norm(x, params["last_norm"])).mean((1, 2)) @ params["classifier"] + params["classifier_bias"])
+    outputs.append(jax.nn.relu(norm(x, params["last_norm"])).mean((1, 2)) @ params["classifier"] + params["classifier_bias"][None])
     logits = outputs[-1] + (added[-1] if added else 0)
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean(), outputs
 

@@ -108,7 +108,7 @@ def test_a_layer_behind_which_there_is_a_normalisation_is_orthogonal_to_its_grad
 
 
 def perceptron(params, x):
-    return jnp.tanh(x @ params["in"]["kernel"] + params["in"]["bias"]) @ params["out"]["kernel"]
+    return jnp.tanh(x @ params["in"]["kernel"] + params["in"]["bias"][None]) @ params["out"]["kernel"]
 
 
 def perceptron_case():
@@ -123,7 +123,7 @@ def test_any_model_has_its_matrices_as_layers():
     params, x, labels = perceptron_case()
     found = quick_jit(functools.partial(saliency, perceptron))(params, x, labels)
     chosen = lambda kernels: per_example(  # noqa: E731
-        jnp.tanh(x @ kernels[0] + params["in"]["bias"]) @ kernels[1], labels
+        jnp.tanh(x @ kernels[0] + params["in"]["bias"][None]) @ kernels[1], labels
     ).mean()
     kernels = [params["in"]["kernel"], params["out"]["kernel"]]
     expected = by_hand([np.asarray(kernel) for kernel in kernels], jax.device_get(quick_jit(jax.grad(chosen))(kernels)))

@@ -28,7 +28,7 @@ BATCH = Batch(jnp.ones((2, 8, 8, 3)), jnp.arange(2))
 
 
 def perceptron(params, x):
-    return jnp.tanh(x @ params["in"] + params["shift"]) @ params["out"]
+    return jnp.tanh(x @ params["in"] + params["shift"][None]) @ params["out"]
 
 
 def perceptron_case():
@@ -59,7 +59,7 @@ def test_a_choice_inside_a_loop_is_differentiated_twice(add):
     """As the cells of a stage and the edges of a DARTS cell are; written out, the loop needs no rule of its own."""
 
     def affine(x, weights):
-        return jnp.tanh(x @ weights["kernel"]) + weights["shift"]
+        return jnp.tanh(x @ weights["kernel"]) + weights["shift"][None]
 
     generator = np.random.default_rng(0)
     weights = {"kernel": jnp.asarray(generator.standard_normal((3, 4, 4))), "shift": jnp.asarray(generator.standard_normal((3, 4)))}
@@ -120,7 +120,7 @@ def test_synflow_sums_over_the_paths_of_absolute_weights():
     params, x, _ = perceptron_case()
 
     def linear(params, x):
-        return (x @ params["in"] + params["shift"]) @ params["out"]
+        return (x @ params["in"] + params["shift"][None]) @ params["out"]
 
     first, shift, second = (np.abs(params[name]) for name in ("in", "shift", "out"))
     found = quick_jit(functools.partial(synflow, linear))(params, x)

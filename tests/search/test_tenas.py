@@ -196,7 +196,7 @@ def small(**fields) -> Supernet:
     def run(params, x, weights):
         values = [x]
         for row, kernel in zip(weights, params["kernel"], strict=True):
-            values.append(jnp.tanh(values[-1] * (1 + jnp.sum(row * kernel))) + 0.1 * x.mean(0))
+            values.append(jnp.tanh(values[-1] * (1 + jnp.sum(row * kernel))) + 0.1 * x.mean(0, keepdims=True))
         return values
 
     def apply(params, x, weights, statistics):

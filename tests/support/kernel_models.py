@@ -85,7 +85,7 @@ def conv(x, kernel, strides=(1, 1), padding="SAME", numbers=NHWC, **options):
 
 def per_example_norm(x, scale):
     axes = tuple(range(1, x.ndim - 1))
-    return (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + 0.01) * scale
+    return (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + 0.01) * lax.broadcast_to_rank(scale, x.ndim)
 
 
 # Layers and whole networks
@@ -94,7 +94,7 @@ def per_example_norm(x, scale):
 @model(pairwise=2, leaf=2)
 def mlp(draw):
     params = {"w1": draw(5, 7), "b1": draw(7), "w2": draw(7, 3), "b2": draw(3)}
-    return lambda p, x: jnp.tanh(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"], params, draw.data(5)
+    return lambda p, x: jnp.tanh(x @ p["w1"] + p["b1"][None]) @ p["w2"] + p["b2"][None], params, draw.data(5)
 
 
 @model(direct=2, pairwise=1, leaf=7)
@@ -121,7 +121,7 @@ def residual(draw):
         x = conv(x, p["stem"])
         y = jax.nn.relu(per_example_norm(x, p["s"]))
         x = x + conv(jax.nn.relu(per_example_norm(conv(y, p["a"]), p["t"])), p["b"])
-        return x.mean((1, 2)) @ p["head"] + p["b_head"]
+        return x.mean((1, 2)) @ p["head"] + p["b_head"][None]
 
     return apply, params, draw.data(6, 6, 3)
 
@@ -203,17 +203,17 @@ def scanned_vit(draw):
     params = {"stack": stack, "patch": draw(12, width), "where": draw(4, width), "class": draw(width), "head": draw(width, 3)}
 
     def layer(x, p):
-        y = (x - x.mean(-1, keepdims=True)) * p["norm"]
+        y = (x - x.mean(-1, keepdims=True)) * p["norm"][None, None]
         q, k, v = jnp.moveaxis(jnp.einsum("ntc,csgd->ntsgd", y, p["qkv"]), 2, 0)
         weights = jax.nn.softmax(jnp.einsum("ntgd,nsgd->ngts", q, k))
         x = x + jnp.einsum("ngts,nsgd,gdc->ntc", weights, v, p["out"])
-        y = x * lax.rsqrt((x**2).mean(-1, keepdims=True)) * p["norm2"]
-        return x + jax.nn.gelu(y @ p["up"] + p["b"]) @ p["down"], None
+        y = x * lax.rsqrt((x**2).mean(-1, keepdims=True)) * p["norm2"][None, None]
+        return x + jax.nn.gelu(y @ p["up"] + p["b"][None, None]) @ p["down"], None
 
     def apply(p, x):
         n = x.shape[0]
         patches = x.reshape(n, 2, 2, 2, 2, 3).swapaxes(2, 3).reshape(n, 4, 12)
-        x = patches @ p["patch"] + p["where"]
+        x = patches @ p["patch"] + p["where"][None]
         x, _ = lax.scan(layer, jnp.concatenate([jnp.broadcast_to(p["class"], (n, 1, width)), x], 1), p["stack"])
         return x[:, 0] @ p["head"]
 
@@ -258,7 +258,7 @@ def text_encoder(draw):
     params = {"table": draw(11, 6, gain=1.0), "where": draw(5, 6, gain=0.3), "mix": draw(2, 6, 6), "head": draw(6, 2)}
 
     def apply(p, x):
-        x = jnp.take(p["table"], x, axis=0) + p["where"]
+        x = jnp.take(p["table"], x, axis=0) + p["where"][None]
 
         def body(x, w):
             return jax.checkpoint(lambda x, w: x + jax.nn.softmax(x @ x.swapaxes(1, 2)) @ jnp.tanh(x @ w))(x, w), None
@@ -345,7 +345,7 @@ def carried_by_a_scan(draw):
     def apply(p, x):  # the parameters are part of the carry, and change
         def body(state, _):
             w, x = state
-            return (0.9 * w, jnp.tanh(x @ w) + p[1]), None
+            return (0.9 * w, jnp.tanh(x @ w) + p[1][None]), None
 
         return lax.scan(body, (p[0], x), None, length=2)[0][1]
 
@@ -354,7 +354,7 @@ def carried_by_a_scan(draw):
 
 @model(leaf=1)
 def returned_unchanged(draw):
-    return lambda p, x: p + 0 * x, draw(4), draw.data(4)
+    return lambda p, x: p[None] + 0 * x, draw(4), draw.data(4)
 
 
 @model(leaf=1)
@@ -373,7 +373,7 @@ def parameter_without_use(draw):
 @model(leaf=3)
 def weight_normalisation(draw):
     def apply(p, x):
-        return jnp.tanh(x @ (p["g"] * p["v"] / jnp.linalg.norm(p["v"], axis=0)) + p["b"])
+        return jnp.tanh(x @ (p["g"][None] * p["v"] / jnp.linalg.norm(p["v"], axis=0)[None]) + p["b"][None])
 
     return apply, {"g": draw(4), "v": draw(5, 4), "b": draw(4)}, draw.data(5)
 
@@ -381,7 +381,7 @@ def weight_normalisation(draw):
 @model(leaf=1, pairwise=1)
 def weight_standardisation(draw):
     def apply(p, x):
-        kernel = (p["k"] - p["k"].mean((0, 1, 2))) / (p["k"].std((0, 1, 2)) + 0.01)
+        kernel = (p["k"] - p["k"].mean((0, 1, 2), keepdims=True)) / (p["k"].std((0, 1, 2), keepdims=True) + 0.01)
         return jnp.tanh(conv(x, kernel)).mean((1, 2)) @ p["head"]
 
     return apply, {"k": draw(3, 3, 2, 4), "head": draw(4, 2)}, draw.data(4, 4, 2)
@@ -399,7 +399,7 @@ def low_rank_layers(draw):
 
 @model(leaf=2)
 def outer_product_of_parameters(draw):
-    return lambda p, x: jnp.tanh(x @ (p["a"][:, None] * p["b"])), {"a": draw(5), "b": draw(4)}, draw.data(5)
+    return lambda p, x: jnp.tanh(x @ (p["a"][:, None] * p["b"][None])), {"a": draw(5), "b": draw(4)}, draw.data(5)
 
 
 @model(leaf=2)
@@ -419,7 +419,7 @@ def ntk_parametrisation(draw):
 
 @model(leaf=1)
 def divided_by_a_parameter(draw):
-    return lambda p, x: jnp.tanh(x) / p + 1 / p, draw(4) + 2, draw.data(4)
+    return lambda p, x: jnp.tanh(x) / p[None] + 1 / p[None], draw(4) + 2, draw.data(4)
 
 
 @model(leaf=1)
@@ -496,7 +496,7 @@ def vector_output(draw):
 def used_in_both_branches(draw):
     def apply(p, x):
         x = lax.cond(p["flag"] > 0, lambda x: jnp.tanh(x @ p["w"]), lambda x: jnp.sin(x @ p["w"] @ p["w"]), x)
-        return x @ p["u"] + p["b"]
+        return x @ p["u"] + p["b"][None]
 
     return apply, {"flag": jnp.asarray(1), "w": draw(4, 4), "u": draw(4, 2), "b": draw(2)}, draw.data(4)
 
@@ -504,7 +504,7 @@ def used_in_both_branches(draw):
 @model(leaf=3, pairwise=1)
 def branch_chosen_by_the_example(draw):
     def apply(p, x):
-        branches = [lambda x: x @ p["a"], lambda x: jnp.tanh(x @ p["b"]) + p["c"], lambda x: 2 * x]
+        branches = [lambda x: x @ p["a"], lambda x: jnp.tanh(x @ p["b"]) + p["c"][None], lambda x: 2 * x]
         return lax.switch(jnp.sum(x[0] > 0) % 3, branches, x) @ p["head"]
 
     return apply, {"a": draw(4, 4), "b": draw(4, 4), "c": draw(4), "head": draw(4, 2)}, draw.data(4)
@@ -574,7 +574,7 @@ def scan_with_literals(draw):
 def nested_jit(draw):
     @jax.jit
     def inner(w, b, x):
-        return jax.jit(jnp.tanh)(x @ w.T) + b, w
+        return jax.jit(jnp.tanh)(x @ w.T) + b[None], w
 
     @jax.jit
     def outer(p, x):
@@ -588,7 +588,7 @@ def checkpointed(policy):
     def build(draw):
         @functools.partial(jax.checkpoint, policy=policy)
         def block(p, x):
-            return x + jnp.tanh(x @ p["w"] + p["b"])
+            return x + jnp.tanh(x @ p["w"] + p["b"][None])
 
         def apply(p, x):
             x = block(p["a"], x)
@@ -627,7 +627,7 @@ bent.defjvp(lambda primals, tangents: (jnp.abs(primals[0]), 3 * tangents[0]))
 
 @jax.custom_vjp
 def own_dense(w, b, x):
-    return x @ w + b
+    return x @ w + b[None]
 
 
 def _own_dense_bwd(saved, d):
@@ -635,7 +635,7 @@ def _own_dense_bwd(saved, d):
     return 5 * x.T @ d, 7 * d.sum(0), 0.25 * d @ w.T
 
 
-own_dense.defvjp(lambda w, b, x: (x @ w + b, (w, x)), _own_dense_bwd)
+own_dense.defvjp(lambda w, b, x: (x @ w + b[None], (w, x)), _own_dense_bwd)
 
 
 @model(pairwise=2)
@@ -691,7 +691,7 @@ def mixed_tree(draw):
         (w, _), (u, b) = p["layers"]
         x = x["image"].reshape(x["image"].shape[0], -1) + x["where"].astype(w.dtype)
         keep = jax.random.bernoulli(p["key"], 0.7, x.shape[1:]) & p["mask"]  # dropout by a fixed key
-        return jnp.where(keep, jnp.tanh(x @ w), 0) @ u + b * p["steps"][1].astype(b.dtype)
+        return jnp.where(keep[None], jnp.tanh(x @ w), 0) @ u + b[None] * p["steps"][1].astype(b.dtype)
 
     return apply, params, {"image": draw.data(2, 2), "where": draw.tokens(4, 1)}
 

@@ -33,9 +33,9 @@ class PlainNetwork:
 
     def _logits(self, params, mean, variance, x, wiring):
         pooled = x.mean((1, 2)).astype(jnp.float32)
-        normal = (pooled - mean) * jax.lax.rsqrt(variance + 1e-5) * params["scale"]
+        normal = (pooled - mean[None]) * jax.lax.rsqrt(variance + 1e-5)[None] * params["scale"][None]
         code = jnp.asarray(wiring.code if isinstance(wiring, CellGenotype) else wiring)
-        return (normal @ params["kernel"] + params["bias"]).astype(x.dtype) * (1 + code.sum() / 100).astype(x.dtype)
+        return (normal @ params["kernel"] + params["bias"][None]).astype(x.dtype) * (1 + code.sum() / 100).astype(x.dtype)
 
     def apply(self, params, x, wiring, *, statistics, batch_stats):
         assert statistics == "running"

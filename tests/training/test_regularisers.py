@@ -37,7 +37,7 @@ class SidedNetwork(PlainNetwork):
         features = x.mean((1, 2))
         kept = jax.random.bernoulli(key, 1 - drop_path, (len(x), 1))
         dropped = jnp.where(kept, features / (1 - drop_path), 0)
-        return dropped @ params["kernel"] + params["bias"], features @ params["side"], batch_stats
+        return dropped @ params["kernel"] + params["bias"][None], features @ params["side"], batch_stats
 
     def check_auxiliary(self, height, width):
         pass

@@ -34,5 +34,5 @@ def live_mixture(wiring: Wiring) -> Float[Array, "28 8"]:
     assert traced is not None
     if traced.ndim == 1:
         traced = jax.nn.one_hot(jnp.clip(traced, 0, len(OPERATIONS) - 1), len(OPERATIONS), dtype=jnp.result_type(float))
-    dead = (traced <= LIVE_ABOVE) | (jnp.arange(len(OPERATIONS)) == OPERATIONS.index("none"))  # a NaN is live: it must come through
+    dead = (traced <= LIVE_ABOVE) | (jnp.arange(len(OPERATIONS)) == OPERATIONS.index("none"))[None]  # a NaN is live: it must come through
     return jnp.where(dead, jnp.zeros_like(traced), traced)

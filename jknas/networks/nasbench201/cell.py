@@ -117,7 +117,7 @@ def run_cell(weights: WeightTree, wiring: CellGenotype | jax.Array, layer: Layer
         nodes, records = _chosen_nodes(x, edges, wiring.code, layer, extras)
     elif wiring.ndim == 1:
         code = jnp.clip(wiring, 0, len(OPERATIONS) - 1)
-        live = code[:, None] == np.arange(len(OPERATIONS))
+        live = code[:, None] == np.arange(len(OPERATIONS))[None]
         nodes, records = _coded_nodes(x, edges, code, layer, add_chosen, extras)
     else:
         live = wiring != 0
