@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
@@ -59,26 +60,14 @@ def augment(images: UInt8[Array, "n h w c"], words: Words, *, crop_padding: int,
     return jnp.where(inside[..., None], cut, jnp.uint8(0))
 
 
-<<<<<<< HEAD
-def normalise(images: UInt8[Array, "n h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"]) -> Float[Array, "n h w c"]:
-    """Normalise pixels with :func:`jknas.data.dataset.pixel_constants`."""
-    return images.astype(scale.dtype) * lax.broadcast_to_rank(scale, 4) - lax.broadcast_to_rank(shift, 4)
-=======
-def pixel_constants(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 ``(scale, shift)`` of each channel, with which ``pixels * scale - shift`` is the normalised image."""
-    mean, std = np.asarray(dataset.mean), np.asarray(dataset.std)
-    return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
-
-
 def normalise(
     images: UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"],
     scale: Float[Array, " c"] | Float[np.ndarray, " c"],
     shift: Float[Array, " c"] | Float[np.ndarray, " c"],
 ) -> Float[Array, "n h w c"]:
-    """Normalise pixels with :func:`pixel_constants`."""
+    """Normalise pixels with :func:`jknas.data.dataset.pixel_constants`."""
     scale, shift = jnp.asarray(scale), jnp.asarray(shift)
     return jnp.asarray(images).astype(scale.dtype) * lax.broadcast_to_rank(scale, 4) - lax.broadcast_to_rank(shift, 4)
->>>>>>> h-checks
 
 
 def cut_out(x: Float[Array, "n h w c"], centres: Int[Array, "n 2"], *, side: int) -> Float[Array, "n h w c"]:

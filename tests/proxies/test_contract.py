@@ -37,9 +37,11 @@ TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_no
 
 
 class QuickJax:
-    """The jax that a scorer sees; its proxies see the real one, whose jit may be nested."""
+    """The jax that a scorer sees; kernels inside a proxy see the real one, because nested programs take no compiler options."""
 
-    jit = staticmethod(quick_jit)
+    def jit(self, function, **options):
+        nested = function.func.__module__.startswith("jknas.kernels")
+        return (jax.jit if nested else quick_jit)(function, **options)
 
     def __getattr__(self, name):
         return getattr(jax, name)
