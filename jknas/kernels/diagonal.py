@@ -30,8 +30,9 @@ def gram_diagonal(
     Each operation contracts an example's activations and cotangents with themselves: a dense layer with t positions either forms its
     gradient :math:`A^T D` or sums :math:`(A A^T) \circ (D D^T)`, whichever takes fewer multiplications.
 
-    Cost: about the time of one training step on the batch (K times that for ``outputs="trace"`` or ``"full"``). Memory: the activations of
-    that step and the per-example gradients of the largest layer, :math:`N \max_l P_l` numbers, both for ``chunk_size`` examples.
+    Cost: linear in the number of examples (``benchmarks/speed/gram_parts.py``: 0.7 to 1.6 training steps on the same batch), K times that
+    for ``outputs="trace"`` or ``"full"``. Memory: the activations of a training step and the per-example gradients of the largest layer,
+    :math:`N \max_l P_l` numbers, both for ``chunk_size`` examples.
 
     Args:
         apply: the model, as in :func:`jknas.gram`, which lists what works.
