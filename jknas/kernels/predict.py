@@ -12,6 +12,7 @@ References: Rasmussen and Williams, "Gaussian Processes for Machine Learning", M
 Gradient Descent", NeurIPS 2019, arXiv:1902.06720, Eqs. (9) to (11).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
@@ -113,7 +114,7 @@ def gradient_flow(
     *,
     f0: Matrix | float = 0.0,
     f0_test: Matrix | float = 0.0,
-    t: Matrix | float,
+    t: Matrix | Sequence[float] | float,
     learning_rate: float = 1.0,
     loss: Loss = "sum",
 ) -> Flow:
