@@ -54,8 +54,8 @@ def per_example(
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), labels[:, None], axis=-1)[:, 0]
 
 
-def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[jax.Array], Callable[[list[Any]], PyTree]]:
-    """Return the chosen leaves, and a function that puts replacements for them back into the full tree.
+def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[Any], Callable[[list[Any]], PyTree]]:
+    """Return the chosen leaves, arrays or numbers, and a function that puts replacements for them back into the full tree.
 
     Raises:
         KernelError: an unknown choice, a complex parameter among the chosen ones, or nothing to differentiate.

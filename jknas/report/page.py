@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from jknas.errors import DrawingError
 
@@ -72,10 +72,15 @@ def plain(axes: Any) -> None:
 
 
 def write_powers(axis: Any) -> None:
-    """Label a logarithmic axis with powers of ten in plain text, since the style reads no formulas."""
+    """Label a logarithmic axis in plain text, since the style reads no formulas: powers of ten, and numbers where it has few powers."""
     digits = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+    def number(value: float, _: int) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if high < 20 * low and str(value / 10 ** math.floor(math.log10(value)))[0] in "25" else ""
+
     axis.set_major_formatter(FuncFormatter(lambda value, _: "10" + str(round(math.log10(value))).translate(digits)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(FuncFormatter(number))
 
 
 def save(figure: Figure, target: Path, name: str) -> None:

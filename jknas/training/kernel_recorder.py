@@ -11,7 +11,7 @@ import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +66,7 @@ class KernelHistory:
         return write_atomically(target, buffer.getvalue(), error=TrainingError, what="the kernel history")
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "KernelHistory":
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -119,7 +119,9 @@ class KernelRecorder:
             raise TrainingError('outputs="full" gives no square matrix: choose outputs="sum" or outputs="trace"')
 
     @classmethod
-    def of_training(cls, network: Any, genotype: Any, dataset: data.Dataset, *, size: int = 64, seed: int = 0, **options: Any) -> Self:
+    def of_training(
+        cls, network: Any, genotype: Any, dataset: data.Dataset, *, size: int = 64, seed: int = 0, **options: Any
+    ) -> "KernelRecorder":
         """Return a recorder for :func:`jknas.training.train` of the same network, genotype and data: ``train(..., on_variables=recorder)``.
 
         The kernel is the one of evaluation mode, with the running averages of the epoch, which are not differentiated.
