@@ -22,20 +22,12 @@ install_import_hook(
 
 # A silent float32/float64 or integer/float promotion is a bug in a library whose kernels are compared in both precisions.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# A silent promotion of ranks hides a batch that is added to a vector of the same length.
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The same examples in every run, and no deadline: the first example of a test pays for a compilation.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
-
-
-EXPLICIT_RANKS = {"kernels", "proxies", "training"}
-
-
-@pytest.fixture(autouse=True)
-def explicit_ranks(request):
-    """Refuse silent promotions of ranks in these folders: they hide a batch that is added to a vector of the same length."""
-    with jax.numpy_rank_promotion("raise" if request.path.parent.name in EXPLICIT_RANKS else "allow"):
-        yield
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_convolution_and_its_gradients_keep_the_dtype(rng, dtype):
 
 def plain_normalise(x, scale, shift, axes):
     mean, variance = jnp.mean(x, axes, keepdims=True), jnp.var(x, axes, keepdims=True)
-    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + shift
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * jax.lax.broadcast_to_rank(scale, x.ndim) + jax.lax.broadcast_to_rank(shift, x.ndim)
 
 
 @pytest.mark.parametrize("axes", [(1, 2), (0, 1, 2)], ids=["example", "batch"])
