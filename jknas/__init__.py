@@ -13,6 +13,7 @@ _NAMES = {
     "jknas.kernels.linear_regions": ("linear_regions",),
     "jknas.kernels.mgm": ("mgm", "mgm_layerwise"),
     "jknas.kernels.spectrum": ("spectrum",),
+    "jknas.kernels.tiled": ("TiledGram", "tiled_gram"),
     "jknas.networks.flax_network": ("FlaxNetwork",),
     "jknas.networks.nasbench201.network": ("CellNetwork",),
     "jknas.report.kernel_drawing": ("draw_kernel",),

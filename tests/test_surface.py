@@ -14,10 +14,10 @@ def test_every_public_name_is_there():
 
 def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
-        *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store"),
+        *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store", "TiledGram"),
         *("__version__", "draw_kernel"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
-        *("score_many", "score_together", "spectrum", "train"),
+        *("score_many", "score_together", "spectrum", "tiled_gram", "train"),
     }  # fmt: skip
     assert callable(jknas.mgm)
     assert callable(jknas.train)
