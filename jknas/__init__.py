@@ -20,6 +20,7 @@ _NAMES = {
     "jknas.kernels.predict": ("gp_posterior", "gradient_flow"),
     "jknas.kernels.spectrum": ("spectrum",),
     "jknas.kernels.taylor": ("linearize",),
+    "jknas.kernels.tiled": ("TiledGram", "tiled_gram"),
     "jknas.networks.flax_network": ("FlaxNetwork",),
     "jknas.networks.nasbench201.network": ("CellNetwork",),
     "jknas.report.kernel_drawing": ("draw_kernel",),

@@ -14,12 +14,12 @@ def test_every_public_name_is_there():
 
 def test_the_surface_is_this_one():
     assert set(jknas.__all__) == {
-        *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store"),
+        *("CellGenotype", "CellNetwork", "DartsGenotype", "Dataset", "FlaxNetwork", "Problem", "Recipe", "Store", "TiledGram"),
         *("gradient_products", "gram_diagonal", "sketched_gram"),
         *("KernelHistory", "KernelRecorder", "__version__", "draw_kernel", "draw_kernel_training"),
         *("gp_posterior", "gradient_flow", "linearize", "logdet_estimate", "nngp", "ntk_operator", "trace_estimate"),
         *("evaluate", "gram", "linear_regions", "load", "make_scorer", "mgm", "mgm_layerwise", "ntk_coupled", "run_search"),
-        *("score_many", "score_together", "spectrum", "train"),
+        *("score_many", "score_together", "spectrum", "tiled_gram", "train"),
     }  # fmt: skip
     assert callable(jknas.mgm)
     assert callable(jknas.train)

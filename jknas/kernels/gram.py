@@ -46,7 +46,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
-from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
+from jknas.kernels.tape.one_pass import contract_gradients, example_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Contraction
 from jknas.kernels.tape.rows import Layout
 from jknas.kernels.tape.sketching import widest
@@ -304,6 +304,15 @@ def _jacobian(plan: _Plan, params: PyTree, examples: _Examples) -> list[jax.Arra
     with jax.default_matmul_precision("highest"):
         leaves, _, scalar = _scalar(plan, params)
         return gradients(scalar, leaves, *reversed(_layout(plan, leaves, examples, 0)))
+
+
+def _slice(plan: _Plan, group: tuple[int, ...], params: PyTree, examples: _Examples) -> jax.Array:
+    """Return the gradients of the leaves at the positions ``group``, one row per row of the matrix, in its dtype."""
+    with jax.default_matmul_precision("highest"):
+        leaves, _, scalar = _scalar(plan, params)
+        layout, batch = _layout(plan, leaves, examples, 0)
+        found = example_gradients(scalar, leaves, group, batch, layout)
+        return jnp.concatenate([leaf.reshape(layout.first, -1).astype(layout.dtype) for leaf in found], 1)
 
 
 _contract = jax.jit(contract_gradients)

@@ -149,7 +149,7 @@ def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, 
     c_out, c_in, *window = (weight[axis] for axis in numbers.rhs_spec)
     batch = data[numbers.lhs_spec[0]]
     positions = batch * math.prod(out[axis] for axis in numbers.out_spec[2:])
-    arrange = functools.partial(_shifted, params=params, out=[out[axis] for axis in numbers.out_spec[2:]], window=window)
+    arrange = functools.partial(shifted_inputs, params=params, out=[out[axis] for axis in numbers.out_spec[2:]], window=window)
 
     def cotangents(cotangent: jax.Array) -> jax.Array:  # [groups, positions, c_out / groups]
         d = cotangent.transpose([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
@@ -179,7 +179,7 @@ def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, 
     return form, on_patches
 
 
-def _shifted(data: jax.Array, *, params: dict[str, Any], out: list[int], window: list[int]) -> list[jax.Array]:
+def shifted_inputs(data: jax.Array, *, params: dict[str, Any], out: list[int], window: list[int]) -> list[jax.Array]:
     """Return what each offset of the filter's window multiplies: arrays ``[batch, *out, c_in]``, offsets in row-major order."""
     numbers = params["dimension_numbers"]
     data = data.transpose([numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]])

@@ -19,6 +19,7 @@ from jax.extend import core as jex
 from jknas.kernels.tape.operations import convolution_rows, dot_rows, is_lookup, leaves, lookup_rows, taped
 from jknas.kernels.tape.rows import Layout
 from jknas.kernels.tape.sketching import key_of_part
+from jknas.kernels.tape.weight_gradients import convolution_gradient, with_own_gradient
 from jknas.xla.interception import INTERCEPTED, Interceptible
 
 
@@ -69,9 +70,12 @@ class Contraction(NamedTuple):
 
 
 class Run(NamedTuple):
-    """The constants of one interpretation: the tape, the layout of the examples, and the list that collects the contractions."""
+    """The constants of one interpretation: the tape, the layout of the examples, and the list that collects the contractions.
 
-    tape: jax.Array
+    Without a tape the function stays differentiable with respect to its parameters, and convolutions get a cheap rule for their weights.
+    """
+
+    tape: Any
     layout: Layout
     contractions: list[Contraction]
 
@@ -87,7 +91,8 @@ def interpret(jaxpr: jex.Jaxpr, constants: Sequence[Any], inputs: Sequence[Value
     def read(atom: Any) -> Value:
         return Value(atom.val, Kind.CONSTANT) if isinstance(atom, jex.Literal) else values[atom]
 
-    inputs = _leaf_forms(jaxpr, [value.kind for value in inputs], inputs, run)
+    if run.tape is not None:
+        inputs = _leaf_forms(jaxpr, [value.kind for value in inputs], inputs, run)
     values.update(zip(jaxpr.constvars, (Value(constant, Kind.CONSTANT) for constant in constants), strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
     for equation in jaxpr.eqns:
@@ -184,10 +189,10 @@ def _step(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
         return [_reshuffled(equation, given)]
     name = equation.primitive.name
     if (found := INTERCEPTED.get(equation.params.get("name", ""))) and _can_intercept(found[0], given):
-        return _intercepted(equation, found[1], given, run)
+        return _plain(equation, given) if run.tape is None else _intercepted(equation, found[1], given, run)
     if name in _INLINED:
         return interpret(*_parts(equation.params[_INLINED[name]]), given, run)
-    return _STRUCTURED.get(name, _consumed)(equation, given, run)
+    return _STRUCTURED.get(name, _consumed if run.tape is not None else _differentiable)(equation, given, run)
 
 
 def _bind(equation: jex.JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
@@ -253,6 +258,22 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
         needs_cotangent=floating and data.kind is Kind.FLOW,
     )
     return [Value(output, Kind.FLOW)]
+
+
+def _differentiable(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
+    """Run an operation without a tape; ``vmap`` of a convolution's own rule would be a grouped convolution, which is slow."""
+    if equation.primitive.name != "conv_general_dilated" or not _has_form(equation, 1, [value.kind for value in given]):
+        return _plain(equation, given)
+    data, weight = given
+    gradient = convolution_gradient(
+        run.layout, equation.params, (jnp.shape(weight.array), jnp.shape(data.array)), _aval(equation.outvars[0]).shape
+    )
+
+    def operation(parameter: jax.Array, data: jax.Array) -> jax.Array:
+        return _bind(equation, (data, parameter))[0]
+
+    flows = data.kind is Kind.FLOW
+    return [Value(with_own_gradient(operation, weight.array, data.array, gradient=gradient, needs_cotangent=flows), Kind.FLOW)]
 
 
 def _can_intercept(operands: int, given: list[Value]) -> bool:
