@@ -19,7 +19,8 @@ from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import count_examples
 from jknas.kernels.gram import Interaction, _block, _classes, _Examples, _joined, _Plan, _require_independence, _scalar, _slice
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
-from jknas.kernels.tape.rows import inner_products, widest
+from jknas.kernels.tape.rows import inner_products
+from jknas.kernels.tape.sketching import widest
 from jknas.kernels.tile_file import TileFile, read_journal
 from jknas.kernels.tile_plan import Plan, Scheme, Sizes, activation_bytes, order_of_use, plan_tiles, tiles
 from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, one_ahead
