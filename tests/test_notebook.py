@@ -1,13 +1,16 @@
-"""The notebook is kept as it ran, and still runs."""
+"""The notebooks are kept as they ran, and still run."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "first_look.ipynb"
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOK = NOTEBOOKS / "first_look.ipynb"
+PICTURES = {"first_look": 3, "kernel_of_your_model": 4}
 _RUN = """
 import sys
 import nbclient, nbformat
@@ -29,23 +32,33 @@ def pictures(cell):
     return sum("image/png" in output.get("data", {}) for output in cell["outputs"])
 
 
-def test_it_was_run_from_top_to_bottom_and_is_small():
-    cells = code_cells(NOTEBOOK)
+def test_all_are_looked_at():
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(PICTURES)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_it_was_run_from_top_to_bottom_and_is_small(name):
+    notebook = NOTEBOOKS / f"{name}.ipynb"
+    cells = code_cells(notebook)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
     assert kinds == {"display_data", "execute_result", "stream"}  # neither errors nor warnings
     assert {output["name"] for cell in cells for output in cell["outputs"] if output["output_type"] == "stream"} == {"stdout"}
-    assert sum(map(pictures, cells)) == 3
-    assert NOTEBOOK.stat().st_size < 200_000
+    assert sum(map(pictures, cells)) == PICTURES[name]
+    assert notebook.stat().st_size < 200_000
+
+
+def rerun(notebook, tmp_path):
+    for name in ("nbclient", "nbformat", "ipykernel"):
+        pytest.importorskip(name, reason='the notebooks are run by pip install ".[notebooks]"')
+    command = [sys.executable, "-c", _RUN, str(notebook), str(tmp_path / "run.ipynb"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 def test_it_still_runs_and_prints_what_it_says(tmp_path):
-    for name in ("nbclient", "nbformat", "ipykernel"):
-        pytest.importorskip(name, reason='the notebook is run by pip install ".[notebooks]"')
-    command = [sys.executable, "-c", _RUN, str(NOTEBOOK), str(tmp_path / "run.ipynb"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    rerun(NOTEBOOK, tmp_path)
     for before, now in zip(code_cells(NOTEBOOK), code_cells(tmp_path / "run.ipynb"), strict=True):
         assert pictures(now) == pictures(before)
         # Scores differ by rounding between machines and releases; the cells, their sizes and their order do not.
@@ -53,3 +66,17 @@ def test_it_still_runs_and_prints_what_it_says(tmp_path):
         assert lines[0] == lines[1]
         values = [[float(line.split()[0]) for line in printed(cell).splitlines()] for cell in (before, now)]
         assert values[1] == pytest.approx(values[0], rel=0.02, abs=2e-3)
+
+
+@pytest.mark.slow
+def test_the_kernel_of_a_model_still_predicts_and_trains(tmp_path):
+    notebook = NOTEBOOKS / "kernel_of_your_model.ipynb"
+    rerun(notebook, tmp_path)
+    for before, now in zip(code_cells(notebook), code_cells(tmp_path / "run.ipynb"), strict=True):
+        assert pictures(now) == pictures(before)
+        words = [re.sub(r"[-+0-9.e]+", "", printed(cell)) for cell in (before, now)]
+        assert words[0] == words[1]
+        accuracies = [
+            [float(value) for value in re.findall(r"(?:regression|training): ([0-9.]+)", printed(cell))] for cell in (before, now)
+        ]
+        assert accuracies[1] == pytest.approx(accuracies[0], abs=0.1)  # training amplifies the rounding of other machines
