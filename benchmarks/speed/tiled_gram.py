@@ -98,16 +98,16 @@ def kernel(n: int, data: str | None, memory: int, folder: pathlib.Path) -> dict[
     with tempfile.TemporaryDirectory(dir=folder) as place:
         out = pathlib.Path(place) / "kernel.npy"
 
-        class Planned(Exception):
+        class PlannedError(Exception):
             pass
 
         def stop(*_: Any) -> None:
-            raise Planned
+            raise PlannedError
 
         options = {"out": out, "memory": memory, "interaction": "ignore"}
         try:  # compiles the programs; the plan is in the journal
             tiled_gram(model.apply, params, x, progress=stop, **options)
-        except Planned:
+        except PlannedError:
             plan = json.loads(pathlib.Path(f"{out}.progress").read_text().splitlines()[0])["plan"]
         steps, rates = [step_seconds(model.apply, params, x)], [product_rate(plan["tile"], entries)]
         shutil.rmtree(place)
@@ -123,7 +123,7 @@ def kernel(n: int, data: str | None, memory: int, folder: pathlib.Path) -> dict[
     floor = n * step + multiplications / rate
     return {
         "examples": n,
-        "data": data and pathlib.Path(data).name or "standard normal",
+        "data": pathlib.Path(data).name if data else "standard normal",
         "parameters": entries,
         "memory_argument": memory,
         "seconds": seconds,

@@ -30,6 +30,10 @@ from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names,
 from jknas.kernels.tape.one_pass import contract_gradients, example_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Contraction
 from jknas.kernels.tape.rows import Layout, widest
+from jknas.kernels.tile_plan import Plan as TilePlan
+from jknas.kernels.tile_plan import cheaper_slices, tiles
+from jknas.kernels.tile_sizes import measure
+from jknas.kernels.tile_sweep import assembled, by_slices, multiply
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
@@ -58,7 +62,7 @@ class Gram:
         parameters: paths of the parameters that were differentiated.
         method: ``"one_pass"`` or ``"jacobian"``.
         contractions: for ``"one_pass"``, how each parameter's gradients were multiplied: its path, the form and the reason. A parameter
-            that is used several times may appear several times.
+            that is used several times may appear several times. In chunks the form may be ``"slices"``.
     """
 
     matrix: Float[Array, "n m ..."]
@@ -129,8 +133,10 @@ def gram(
         outputs: how the K outputs of an example are combined; other than ``"sum"`` only with ``objective="logits"``.
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
         method: ``"one_pass"`` or ``"jacobian"``. ``"auto"`` takes ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
-        chunk_size: examples processed at once; None takes all. ``one_pass`` visits every pair of chunks, so its time grows with the number
-            of chunks. ``jacobian`` takes no more time; chunks only bound its activations.
+        chunk_size: examples processed at once; None takes all. ``one_pass`` then visits every pair of chunks or, if that costs less within
+            the memory of one chunk (half of what its activations add up to, and twice its gradients of the largest parameter), forms the
+            gradients of groups of parameters (:mod:`jknas.kernels.tile_plan`, whose cost model decides). ``jacobian`` takes no more time;
+            chunks only bound its activations.
         interaction: ``"refuse"`` compares one example's outputs next to another example, next to itself and alone, and raises an error if
             they differ (not while JAX traces the arguments). ``"ignore"`` does not compare.
 
@@ -290,6 +296,16 @@ def _joined(a: _Examples, b: _Examples) -> _Examples:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), a, b)
 
 
+def _pair(plan: _Plan, second: int, params: PyTree, a: _Examples, b: _Examples) -> jax.Array:
+    return _block(plan, second, params, _joined(a, b)).matrix
+
+
+def _forward(plan: _Plan, leaves: list[jax.Array], params: PyTree, examples: _Examples) -> jax.Array:
+    """Return the scalar of the first example; with several outputs, their sum."""
+    selector = None if plan.outputs == "sum" else jnp.ones(plan.classes, leaves[0].dtype)
+    return _scalar(plan, params)[2](leaves, (jax.tree.map(lambda a: a[0], examples), selector))
+
+
 def _in_chunks(plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int | None) -> Gram:
     """Return the kernel with one row per example, for ``outputs="full"`` one per example and output."""
     if plan.method == "jacobian":
@@ -301,9 +317,46 @@ def _in_chunks(plan: _Plan, params: PyTree, first: _Examples, second: _Examples 
         together = first if second is None else _joined(first, second)
         return PROGRAMS.jitted(_block, plan, count - count_examples(first))(params, together)
     half = max(1, chunk_size // 2)
+    shapes: Any = jax.eval_shape(lambda *arguments: arguments, params, first, second)
+    leaves, structure = jax.tree.flatten(shapes)
+    name = ("slices", plan, chunk_size, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    if (found := PROGRAMS.kept(name, lambda: _plan_of_slices(plan, shapes[0], shapes[1], shapes[2], chunk_size))) is not None:
+        return _sliced(plan, params, [first] if second is None else [first, second], *found)
     if second is None:
         return _square(plan, params, chunks(first, half))
     return _rectangle(plan, params, chunks(first, half), chunks(second, half))
+
+
+def _plan_of_slices(
+    plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int
+) -> tuple[TilePlan, list[int]] | None:
+    """Return how to take slices of the parameters in the memory of one chunk, if that is cheaper than all pairs of chunks."""
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), first)
+    leaves = jax.eval_shape(lambda params: _scalar(plan, params)[0], params)
+    counts: Any = {"rows": count_examples(first), "columns": None if second is None else count_examples(second), "repeats": plan.classes}
+    found = measure(functools.partial(_forward, plan), lambda t: functools.partial(_pair, plan, t), leaves, params, one, **counts)
+    if found is None:
+        return None
+    memory = chunk_size * (found[0].activations // 2 + 2 * found[0].width * max(found[0].leaves))
+    planned = cheaper_slices(found[0], memory, max(1, chunk_size // 2))
+    return None if planned is None else (planned, found[1])
+
+
+def _sliced(plan: _Plan, params: PyTree, sides: list[_Examples], tiling: TilePlan, order: list[int]) -> Gram:
+    """Form the gradients of groups of parameters, and multiply them."""
+    parts = [chunks(side, tiling.tile) for side in sides]
+
+    def slices(side: int, at: int, group: int) -> jax.Array:
+        program = PROGRAMS.jitted(_slice, plan, tuple(order[leaf] for leaf in tiling.groups[group]))
+        return jnp.concatenate([program(params, part) for part, _ in chunks(parts[side][at][0], tiling.batch)])
+
+    counts, symmetric = [count_examples(side) for side in sides], len(sides) == 1
+    wanted = tiles(counts[0], None if symmetric else counts[-1], tiling.tile)
+    found = by_slices(slices, multiply, wanted, strip=tiling.strip, groups=len(tiling.groups), symmetric=symmetric)
+    names = tuple(chosen_names(params, plan.parameters))
+    matrix = assembled(dict(found), [[n * plan.rows_each for _, n in side] for side in (parts[0], parts[-1])], symmetric=symmetric)
+    why = "costs less than pairs of chunks"
+    return Gram(matrix, plan.objective, plan.outputs, names, plan.method, tuple(Contraction(name, "slices", why) for name in names))
 
 
 def _square(plan: _Plan, params: PyTree, parts: list[tuple[PyTree, int]]) -> Gram:

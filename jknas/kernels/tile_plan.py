@@ -29,10 +29,7 @@ counts :math:`1 + 32 / t` times, for it reads its operands from memory.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
-
-import jax
-import jax.numpy as jnp
+from typing import Literal, NamedTuple, get_args
 
 from jknas.errors import KernelError
 
@@ -125,6 +122,13 @@ def plan_tiles(sizes: Sizes, memory: int, *, scheme: Scheme = "auto", tile: int 
     return min(found, key=lambda plan: plan.cost)
 
 
+def cheaper_slices(sizes: Sizes, memory: int, tile: int) -> Plan | None:
+    """Return the cheapest plan of slices that fits, if it costs less than pairs of blocks of ``tile`` examples."""
+    pairs, slices = _pairs(sizes, 2**62, tile), _slices(sizes, memory, "auto")
+    best = min(slices, key=lambda plan: plan.cost, default=None)
+    return best if best and best.cost < min((plan.cost for plan in pairs), default=math.inf) else None
+
+
 def blocks(count: int, tile: int) -> int:
     """Return how many blocks of ``tile`` hold ``count`` examples."""
     return -(-count // tile)
@@ -198,36 +202,3 @@ def _pairs(sizes: Sizes, memory: int, tile: int | Literal["auto"]) -> list[Plan]
     flops, count = sizes.pair(t), len(tiles(sizes.rows, sizes.columns, t))
     products = min(flops, 2.0 * t * t * sum(sizes.leaves))
     return [Plan("pairs", t, 2 * t, 1, (), 2 * t * count, count * (flops - products), count * products, bytes_of(t))]
-
-
-def activation_bytes(jaxpr: Any) -> int:
-    """Return the bytes of everything that a traced function computes: an upper bound of what its backward pass keeps."""
-    total = 0
-    for equation in jaxpr.eqns:
-        inner = [
-            part
-            for value in equation.params.values()
-            for part in (value if isinstance(value, tuple | list) else (value,))
-            if hasattr(part, "eqns")
-        ]
-        if inner:
-            times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-            total += times * max(activation_bytes(getattr(part, "jaxpr", part)) for part in inner)
-        else:
-            total += sum(_bytes(var.aval) for var in equation.outvars)
-    return total
-
-
-def _bytes(aval: Any) -> int:
-    dtype = getattr(aval, "dtype", None)
-    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
-        return 0
-    return math.prod(aval.shape) * dtype.itemsize
-
-
-def order_of_use(jaxpr: Any, count: int) -> list[int]:
-    """Return the first ``count`` inputs of a traced function in the order in which they are used."""
-    first = {var: count + len(jaxpr.eqns) for var in jaxpr.invars[:count]}
-    for at, equation in reversed(list(enumerate(jaxpr.eqns))):
-        first.update({atom: at for atom in equation.invars if not hasattr(atom, "val") and atom in first})
-    return sorted(range(count), key=lambda at: first[jaxpr.invars[at]])

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from jaxtyping import Int, PyTree
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import count_examples
-from jknas.kernels.gram import Interaction, _block, _classes, _Examples, _joined, _Plan, _require_independence, _scalar, _slice
+from jknas.kernels.gram import Interaction, _classes, _Examples, _forward, _pair, _Plan, _require_independence, _scalar, _slice
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
-from jknas.kernels.tape.rows import inner_products, widest
+from jknas.kernels.tape.rows import widest
 from jknas.kernels.tile_file import TileFile, read_journal
-from jknas.kernels.tile_plan import Plan, Scheme, Sizes, activation_bytes, order_of_use, plan_tiles, tiles
-from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, one_ahead
+from jknas.kernels.tile_plan import Plan, Scheme, plan_tiles, tiles
+from jknas.kernels.tile_sizes import measure
+from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, multiply, one_ahead
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
@@ -149,7 +149,7 @@ def tiled_gram(
     path = Path(out)
     journal, identity = read_journal(path) if resume else None, run.identity()
     if journal is None:
-        plan = plan_tiles(run.sizes(), memory, scheme=scheme, tile=tile)
+        plan = plan_tiles(run.sizes, memory, scheme=scheme, tile=tile)
     else:
         plan = _same(path, journal.header, identity, scheme=scheme, tile=tile)
     header = {**identity, "plan": plan._asdict()}
@@ -227,26 +227,8 @@ def _same(path: Path, header: dict[str, Any], identity: dict[str, Any], *, schem
     return plan
 
 
-def _selector(definition: _Plan, dtype: Any) -> Any:
-    return None if definition.outputs == "sum" else jnp.ones(definition.classes, dtype)
-
-
-def _forward(definition: _Plan, leaves: list[jax.Array], params: PyTree, examples: _Examples) -> jax.Array:
-    """Return the scalar of the first example."""
-    scalar = _scalar(definition, params)[2]
-    return scalar(leaves, (jax.tree.map(lambda a: a[0], examples), _selector(definition, leaves[0].dtype)))
-
-
 def _outputs(definition: _Plan, params: PyTree, x: PyTree) -> jax.Array:
     return definition.apply(params, x).reshape(-1)[:16].astype(jnp.float32)
-
-
-def _flops(function: Callable[..., Any], *arguments: Any) -> float:
-    return float((jax.jit(function).lower(*arguments).cost_analysis() or {}).get("flops", 0.0))
-
-
-def _pair(definition: _Plan, second: int, params: PyTree, a: _Examples, b: _Examples) -> jax.Array:
-    return _block(definition, second, params, _joined(a, b)).matrix
 
 
 def _passed(definition: _Plan, group: tuple[int, ...], batch: int, shared: tuple[PyTree, jax.Array], block: _Examples) -> jax.Array:
@@ -260,8 +242,7 @@ def _stacked(_: Any, *parts: jax.Array) -> jax.Array:
 
 
 def _multiplied(right: jax.Array, left: jax.Array, *total: jax.Array) -> jax.Array:
-    found = inner_products([left], [right])
-    return found + total[0] if total else found
+    return multiply(left, right, *total)
 
 
 def _on(mesh: Mesh | None, function: Callable[..., Any], fixed: tuple[Any, ...], shared: Any, *split: Any) -> Any:
@@ -287,30 +268,20 @@ class _Run:
         self.one = jax.eval_shape(lambda examples: examples, _cut(first, 0, 1))
         self.leaves = jax.eval_shape(lambda params: _scalar(definition, params)[0], params)
         self.dtype = widest([leaf.dtype for leaf in self.leaves])
-        self.jaxpr = jax.make_jaxpr(functools.partial(_forward, definition))(self.leaves, params, self.one).jaxpr
-        self.order = order_of_use(self.jaxpr, len(self.leaves))
-
-    def sizes(self) -> Sizes:
-        """Trace the programs and count what they cost."""
-        definition, repeats = self.definition, self.definition.classes
-
-        def pair(t: int) -> float:
-            half = jax.tree.map(lambda a: jax.ShapeDtypeStruct((t, *a.shape[1:]), a.dtype), self.one)
-            try:
-                return _flops(functools.partial(_pair, definition, t), self.params, half, half)
-            except NotImplementedError:
-                return math.inf
-
-        return Sizes(
-            rows=count_examples(self.sides[0]),
-            columns=count_examples(self.sides[1]) if len(self.sides) > 1 else None,
-            leaves=tuple(repeats * self.leaves[at].size for at in self.order),
-            activations=repeats * activation_bytes(self.jaxpr),
-            width=np.dtype(self.dtype).itemsize,
+        found = measure(
+            functools.partial(_forward, definition),
+            lambda t: functools.partial(_pair, definition, t),
+            self.leaves,
+            params,
+            self.one,
+            rows=count_examples(first),
+            columns=None if second is None else count_examples(second),
+            repeats=definition.classes,
             devices=max(1, len(self.devices)),
-            step=repeats * _flops(jax.grad(functools.partial(_forward, definition)), self.leaves, self.params, self.one),
-            pair=pair,
         )
+        if found is None:
+            raise KernelError("apply closes over a traced value: call tiled_gram outside of jax.jit and other transformations")
+        self.sizes, self.order = found
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this kernel from others: digests, and the outputs of the first example."""
@@ -359,7 +330,7 @@ class _Run:
             return by_pairs(kernels, wanted, together=max(1, len(self.devices)))
         share = tile // max(1, len(self.devices))
         groups = [tuple(self.order[at] for at in group) for group in plan.groups]
-        stack, multiply = PROGRAMS.jitted(_on, self.mesh, _stacked, ()), PROGRAMS.jitted(_on, self.mesh, _multiplied, ())
+        stack, product = PROGRAMS.jitted(_on, self.mesh, _stacked, ()), PROGRAMS.jitted(_on, self.mesh, _multiplied, ())
 
         def gradients(side: int, at: int, group: int) -> Any:
             block = self._sent(self._block(side, at, tile), split=True)
@@ -369,7 +340,7 @@ class _Run:
 
         return by_slices(
             gradients,
-            lambda left, right, *total: multiply(right, left, *total),
+            lambda left, right, *total: product(right, left, *total),
             wanted,
             strip=plan.strip,
             groups=len(groups),
