@@ -64,7 +64,7 @@ def whole_plan(devices: int) -> tuple[Plan, int]:
         devices=devices,
     )
     assert found is not None
-    return plan_tiles(found[0], MEMORY), sum(found[0].leaves)
+    return plan_tiles(found, MEMORY), sum(found.leaves)
 
 
 def prediction(devices: int) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def gram(
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
         method: ``"one_pass"`` or ``"jacobian"``. ``"auto"`` takes ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
         chunk_size: examples processed at once; None takes all. ``one_pass`` then visits every pair of chunks or, if that costs less within
-            the memory of one chunk (half of what its activations add up to, and twice its gradients of the largest parameter), forms the
+            the memory of one chunk (what its activations, and twice its gradients of the largest parameter, add up to), forms the
             gradients of groups of parameters (:mod:`jknas.kernels.tile_plan`, whose cost model decides). ``jacobian`` takes no more time;
             chunks only bound its activations.
         interaction: ``"refuse"`` compares one example's outputs next to another example, next to itself and alone, and raises an error if
@@ -321,33 +321,31 @@ def _in_chunks(plan: _Plan, params: PyTree, first: _Examples, second: _Examples 
     leaves, structure = jax.tree.flatten(shapes)
     name = ("slices", plan, chunk_size, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
     if (found := PROGRAMS.kept(name, lambda: _plan_of_slices(plan, shapes[0], shapes[1], shapes[2], chunk_size))) is not None:
-        return _sliced(plan, params, [first] if second is None else [first, second], *found)
+        return _sliced(plan, params, [first] if second is None else [first, second], found)
     if second is None:
         return _square(plan, params, chunks(first, half))
     return _rectangle(plan, params, chunks(first, half), chunks(second, half))
 
 
-def _plan_of_slices(
-    plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int
-) -> tuple[TilePlan, list[int]] | None:
+def _plan_of_slices(plan: _Plan, params: PyTree, first: _Examples, second: _Examples | None, chunk_size: int) -> TilePlan | None:
     """Return how to take slices of the parameters in the memory of one chunk, if that is cheaper than all pairs of chunks."""
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), first)
     leaves = jax.eval_shape(lambda params: _scalar(plan, params)[0], params)
     counts: Any = {"rows": count_examples(first), "columns": None if second is None else count_examples(second), "repeats": plan.classes}
-    found = measure(functools.partial(_forward, plan), lambda t: functools.partial(_pair, plan, t), leaves, params, one, **counts)
-    if found is None:
+    sizes = measure(functools.partial(_forward, plan), lambda t: functools.partial(_pair, plan, t), leaves, params, one, **counts)
+    if sizes is None:
         return None
-    memory = chunk_size * (found[0].activations // 2 + 2 * found[0].width * max(found[0].leaves))
-    planned = cheaper_slices(found[0], memory, max(1, chunk_size // 2))
-    return None if planned is None else (planned, found[1])
+    sizes = sizes._replace(activations=sizes.activations // 2)  # XLA keeps about half of all that a model computes
+    memory = chunk_size * (sizes.activations + 2 * sizes.width * max(sizes.leaves))
+    return cheaper_slices(sizes, memory, max(1, chunk_size // 2))
 
 
-def _sliced(plan: _Plan, params: PyTree, sides: list[_Examples], tiling: TilePlan, order: list[int]) -> Gram:
+def _sliced(plan: _Plan, params: PyTree, sides: list[_Examples], tiling: TilePlan) -> Gram:
     """Form the gradients of groups of parameters, and multiply them."""
     parts = [chunks(side, tiling.tile) for side in sides]
 
     def slices(side: int, at: int, group: int) -> jax.Array:
-        program = PROGRAMS.jitted(_slice, plan, tuple(order[leaf] for leaf in tiling.groups[group]))
+        program = PROGRAMS.jitted(_slice, plan, tiling.groups[group])
         return jnp.concatenate([program(params, part) for part, _ in chunks(parts[side][at][0], tiling.batch)])
 
     counts, symmetric = [count_examples(side) for side in sides], len(sides) == 1

@@ -54,6 +54,7 @@ class Sizes(NamedTuple):
         devices: how many share the work.
         step: FLOPs of one example's forward and backward pass.
         pair: the FLOPs of the one-pass program on a pair of blocks of the given size; infinite where there is none.
+        order: the position of each of ``leaves`` among the parameters; empty if they are in their order.
     """
 
     rows: int
@@ -64,6 +65,7 @@ class Sizes(NamedTuple):
     devices: int
     step: float
     pair: Callable[[int], float]
+    order: tuple[int, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -74,7 +76,7 @@ class Plan(NamedTuple):
         tile: rows and columns of a tile.
         batch: examples per backward pass on each device.
         strip: blocks whose gradients stay in memory.
-        groups: positions of the parameters in each group, in the order of :attr:`Sizes.leaves`.
+        groups: positions of the parameters in each group.
         passes: single-example backward passes.
         backward: FLOPs of these.
         products: FLOPs of the products of gradients.
@@ -140,6 +142,11 @@ def tiles(rows: int, columns: int | None, tile: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(n) for j in range(i if columns is None else 0, m)]
 
 
+def _count(sizes: Sizes, tile: int) -> int:
+    n = blocks(sizes.rows, tile)
+    return n * (n + 1) // 2 if sizes.columns is None else n * blocks(sizes.columns, tile)
+
+
 def _even(sizes: Sizes, wanted: int, most: int) -> tuple[int, int]:
     """Return a tile of about ``wanted`` rows that leaves little of the last one empty, and examples per pass of each device."""
     longest = max(sizes.rows, sizes.columns or 0)
@@ -174,8 +181,9 @@ def _slices(sizes: Sizes, memory: int, tile: int | Literal["auto"]) -> list[Plan
             visited += sum(columns if sizes.columns else rows - at for at in range(0, rows, strip))
             passes = len(groups) * visited * t
             part = (1 + (len(groups) + 1) / (2 * len(groups)) + 1 / len(groups)) / 3
-            products = 2.0 * len(tiles(sizes.rows, sizes.columns, t)) * t * t * sum(sizes.leaves)
-            found.append(Plan("slices", t, m, strip, groups, passes, passes * sizes.step * part, products, fixed + strip * kept))
+            products = 2.0 * _count(sizes, t) * t * t * sum(sizes.leaves)
+            named = tuple(tuple(sizes.order[at] for at in group) for group in groups) if sizes.order else groups
+            found.append(Plan("slices", t, m, strip, named, passes, passes * sizes.step * part, products, fixed + strip * kept))
     return found
 
 
@@ -199,6 +207,6 @@ def _pairs(sizes: Sizes, memory: int, tile: int | Literal["auto"]) -> list[Plan]
     if not fitting:
         return []
     t = max(fitting)  # a larger tile has fewer passes
-    flops, count = sizes.pair(t), len(tiles(sizes.rows, sizes.columns, t))
+    flops, count = sizes.pair(t), _count(sizes, t)
     products = min(flops, 2.0 * t * t * sum(sizes.leaves))
     return [Plan("pairs", t, 2 * t, 1, (), 2 * t * count, count * (flops - products), count * products, bytes_of(t))]

@@ -24,7 +24,7 @@ def measure(
     columns: int | None,
     repeats: int = 1,
     devices: int = 1,
-) -> tuple[Sizes, list[int]] | None:
+) -> Sizes | None:
     """Trace the programs of a kernel, and compile none.
 
     Args:
@@ -39,8 +39,7 @@ def measure(
         devices: how many share the work.
 
     Returns:
-        The sizes, and the positions of ``leaves`` in the order of :attr:`Sizes.leaves`. None for a model that closes over a value of a
-        transformation that is under way: it cannot be measured apart from it.
+        The sizes. None for a model that closes over a value of a transformation that is under way: it cannot be measured apart from it.
     """
     closed = jax.make_jaxpr(forward)(leaves, params, one)
     if any(isinstance(constant, jax.core.Tracer) for constant in closed.consts):
@@ -54,7 +53,7 @@ def measure(
         except NotImplementedError:
             return math.inf
 
-    sizes = Sizes(
+    return Sizes(
         rows=rows,
         columns=columns,
         leaves=tuple(repeats * leaves[at].size for at in order),
@@ -63,8 +62,8 @@ def measure(
         devices=devices,
         step=repeats * _flops(jax.grad(forward), leaves, params, one),
         pair=flops_of_pair,
+        order=tuple(order),
     )
-    return sizes, order
 
 
 def _flops(function: Callable[..., Any], *arguments: Any) -> float:

@@ -1,5 +1,6 @@
 """The exact kernel of a whole data set, on disk."""
 
+import contextlib
 import functools
 import hashlib
 import time
@@ -20,7 +21,7 @@ from jknas.kernels.gram import Interaction, _classes, _Examples, _forward, _pair
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
 from jknas.kernels.tape.rows import widest
 from jknas.kernels.tile_file import TileFile, read_journal
-from jknas.kernels.tile_plan import Plan, Scheme, plan_tiles, tiles
+from jknas.kernels.tile_plan import Plan, Scheme, Sizes, plan_tiles, tiles
 from jknas.kernels.tile_sizes import measure
 from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, multiply, one_ahead
 from jknas.xla.programs import PROGRAMS
@@ -145,11 +146,12 @@ def tiled_gram(
     if interaction == "refuse":
         _require_independence(apply, params, jax.tree.map(lambda a: jnp.asarray(a[:2]), x))
     definition = _Plan(apply, objective, outputs, parameters, "one_pass", 1 if outputs == "sum" else _classes(apply, params, _cut(x, 0, 1)))
-    run = _Run(definition, params, first, second, devices)
-    path = Path(out)
-    journal, identity = read_journal(path) if resume else None, run.identity()
+    run, path = _Run(definition, params, first, second, devices), Path(out)
+    journal = read_journal(path) if resume else None
+    with _advice("one example alone takes too much"):
+        identity = run.identity()
     if journal is None:
-        plan = plan_tiles(run.sizes, memory, scheme=scheme, tile=tile)
+        plan = plan_tiles(run.sizes(), memory, scheme=scheme, tile=tile)
     else:
         plan = _same(path, journal.header, identity, scheme=scheme, tile=tile)
     header = {**identity, "plan": plan._asdict()}
@@ -158,17 +160,24 @@ def tiled_gram(
     resumed = len(file.done)
     try:
         wanted = tiles(shape[0], None if second is None else shape[1], plan.tile)
-        _fill(file, run.tiles(plan, [at for at in wanted if at not in file.done]), len(wanted), progress)
-    except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            raise KernelError(
-                f"out of memory with tile={plan.tile}, scheme={plan.scheme!r}, planned for {plan.memory} bytes: lower memory= or tile= and "
-                "pass resume=False (the tiles of another plan cannot be kept)"
-            ) from error
-        raise
+        with _advice(f"tile={plan.tile}, scheme={plan.scheme!r} was planned for {plan.memory} bytes"):
+            _fill(file, run.tiles(plan, [at for at in wanted if at not in file.done]), len(wanted), progress)
     finally:
         file.close()
     return TiledGram(path, objective, outputs, tuple(run.names), plan, resumed, file.repaired)
+
+
+@contextlib.contextmanager
+def _advice(why: str) -> Iterator[None]:
+    """Say what to do when the memory is exhausted."""
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise KernelError(
+                f"out of memory ({why}): lower memory= or tile=, and pass resume=False, for tiles of another size cannot be kept"
+            ) from error
+        raise
 
 
 def _fill(file: TileFile, found: Iterator[tuple[Tile, Any]], total: int, progress: Progress | None) -> None:
@@ -268,20 +277,24 @@ class _Run:
         self.one = jax.eval_shape(lambda examples: examples, _cut(first, 0, 1))
         self.leaves = jax.eval_shape(lambda params: _scalar(definition, params)[0], params)
         self.dtype = widest([leaf.dtype for leaf in self.leaves])
+
+    def sizes(self) -> Sizes:
+        """Trace the programs and count what they cost."""
+        first, *others = self.sides
         found = measure(
-            functools.partial(_forward, definition),
-            lambda t: functools.partial(_pair, definition, t),
+            functools.partial(_forward, self.definition),
+            lambda t: functools.partial(_pair, self.definition, t),
             self.leaves,
-            params,
+            self.params,
             self.one,
             rows=count_examples(first),
-            columns=None if second is None else count_examples(second),
-            repeats=definition.classes,
+            columns=count_examples(others[0]) if others else None,
+            repeats=self.definition.classes,
             devices=max(1, len(self.devices)),
         )
         if found is None:
             raise KernelError("apply closes over a traced value: call tiled_gram outside of jax.jit and other transformations")
-        self.sizes, self.order = found
+        return found
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this kernel from others: digests, and the outputs of the first example."""
@@ -329,12 +342,11 @@ class _Run:
 
             return by_pairs(kernels, wanted, together=max(1, len(self.devices)))
         share = tile // max(1, len(self.devices))
-        groups = [tuple(self.order[at] for at in group) for group in plan.groups]
         stack, product = PROGRAMS.jitted(_on, self.mesh, _stacked, ()), PROGRAMS.jitted(_on, self.mesh, _multiplied, ())
 
         def gradients(side: int, at: int, group: int) -> Any:
             block = self._sent(self._block(side, at, tile), split=True)
-            program = PROGRAMS.jitted(_on, self.mesh, _passed, (self.definition, groups[group], plan.batch))
+            program = PROGRAMS.jitted(_on, self.mesh, _passed, (self.definition, plan.groups[group], plan.batch))
             parts = [program((params, start), block) for start in range(0, share, plan.batch)]
             return parts[0] if len(parts) == 1 else stack((), *parts)
 
@@ -343,7 +355,7 @@ class _Run:
             lambda left, right, *total: product(right, left, *total),
             wanted,
             strip=plan.strip,
-            groups=len(groups),
+            groups=len(plan.groups),
             symmetric=symmetric,
             spread=lambda block: block if self.mesh is None else self._sent(block, split=False),
         )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kernel_models import MODELS, Draw, N
+from kernel_models import MODELS, Draw, N, conv
 from tolerances import relative_error, tolerances
 
 from jknas import tiled_gram
@@ -22,7 +22,8 @@ from jknas.errors import KernelError
 from jknas.kernels import tile_file
 from jknas.kernels.gram import gram
 from jknas.kernels.tape.one_pass import example_gradients
-from jknas.kernels.tile_plan import Sizes, activation_bytes, order_of_use, plan_tiles
+from jknas.kernels.tile_plan import Sizes, plan_tiles
+from jknas.kernels.tile_sizes import activation_bytes, order_of_use
 
 
 @pytest.fixture
@@ -210,6 +211,25 @@ def test_gradients_without_grouped_convolutions(float64, name):
         assert "batch_group_count = 5" not in lowered
     for fast, slow in zip(*jax.jit(both)(params, x), strict=True):
         assert relative_error(fast, slow[:, 0], floor=1e-12) <= tolerances().gram
+
+
+@pytest.mark.parametrize("outputs", ["sum", "trace", "full"])
+def test_chunks_take_slices_where_these_cost_less(float64, outputs):
+    """Convolutions, whose gradients all fit in the memory of a chunk's activations; layers of one position stay with pairs."""
+    draw = Draw(0)
+    p, x = {"a": draw(3, 3, 2, 2), "b": draw(3, 3, 2, 2)}, draw.data(8, 8, 2)
+
+    def apply(p, x):
+        return jnp.tanh(conv(jnp.tanh(conv(x, p["a"])), p["b"])).sum((1, 2))
+
+    expected = gram(apply, p, x, method="jacobian", outputs=outputs)
+    for x2 in (None, x[:3]):
+        kernel = gram(apply, p, x, x2, outputs=outputs, chunk_size=2)
+        assert {contraction.form for contraction in kernel.contractions} == {"slices"}
+        assert kernel.parameters == expected.parameters == tuple(contraction.name for contraction in kernel.contractions)
+        assert relative_error(kernel.matrix, expected.matrix[:, : len(kernel.matrix[0])]) <= tolerances().gram
+    dense, p, x = MODELS["mlp"].made()
+    assert "slices" not in {contraction.form for contraction in gram(dense, p, x, chunk_size=2).contractions}
 
 
 # Interruptions
@@ -518,5 +538,5 @@ def test_out_of_memory_says_what_to_lower(out):
         return (jnp.fft.fft(a).real.sum() + x.sum())[None]
 
     draw = Draw(0)
-    with pytest.raises(KernelError, match=r"out of memory with tile=1, scheme='slices'.*: lower memory= or tile="):
+    with pytest.raises(KernelError, match=r"out of memory \(.*\): lower memory= or tile="):
         tiled_gram(apply, draw(4), draw.data(4), out=out, tile=1, scheme="slices", memory=2**60, interaction="ignore")
