@@ -29,10 +29,7 @@ counts :math:`1 + 32 / t` times, for it reads its operands from memory.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
-
-import jax
-import jax.numpy as jnp
+from typing import Literal, NamedTuple, get_args
 
 from jknas.errors import KernelError
 
@@ -57,6 +54,7 @@ class Sizes(NamedTuple):
         devices: how many share the work.
         step: FLOPs of one example's forward and backward pass.
         pair: the FLOPs of the one-pass program on a pair of blocks of the given size; infinite where there is none.
+        order: the position of each of ``leaves`` among the parameters; empty if they are in their order.
     """
 
     rows: int
@@ -67,6 +65,7 @@ class Sizes(NamedTuple):
     devices: int
     step: float
     pair: Callable[[int], float]
+    order: tuple[int, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -77,7 +76,7 @@ class Plan(NamedTuple):
         tile: rows and columns of a tile.
         batch: examples per backward pass on each device.
         strip: blocks whose gradients stay in memory.
-        groups: positions of the parameters in each group, in the order of :attr:`Sizes.leaves`.
+        groups: positions of the parameters in each group.
         passes: single-example backward passes.
         backward: FLOPs of these.
         products: FLOPs of the products of gradients.
@@ -125,6 +124,13 @@ def plan_tiles(sizes: Sizes, memory: int, *, scheme: Scheme = "auto", tile: int 
     return min(found, key=lambda plan: plan.cost)
 
 
+def cheaper_slices(sizes: Sizes, memory: int, tile: int) -> Plan | None:
+    """Return the cheapest plan of slices that fits, if it costs less than pairs of blocks of ``tile`` examples."""
+    pairs, slices = _pairs(sizes, 2**62, tile), _slices(sizes, memory, "auto")
+    best = min(slices, key=lambda plan: plan.cost, default=None)
+    return best if best and best.cost < min((plan.cost for plan in pairs), default=math.inf) else None
+
+
 def blocks(count: int, tile: int) -> int:
     """Return how many blocks of ``tile`` hold ``count`` examples."""
     return -(-count // tile)
@@ -134,6 +140,11 @@ def tiles(rows: int, columns: int | None, tile: int) -> list[tuple[int, int]]:
     """Return rows and columns of the tiles; of a symmetric kernel (``columns=None``) those of the upper half."""
     n, m = blocks(rows, tile), blocks(columns or rows, tile)
     return [(i, j) for i in range(n) for j in range(i if columns is None else 0, m)]
+
+
+def _count(sizes: Sizes, tile: int) -> int:
+    n = blocks(sizes.rows, tile)
+    return n * (n + 1) // 2 if sizes.columns is None else n * blocks(sizes.columns, tile)
 
 
 def _even(sizes: Sizes, wanted: int, most: int) -> tuple[int, int]:
@@ -170,8 +181,9 @@ def _slices(sizes: Sizes, memory: int, tile: int | Literal["auto"]) -> list[Plan
             visited += sum(columns if sizes.columns else rows - at for at in range(0, rows, strip))
             passes = len(groups) * visited * t
             part = (1 + (len(groups) + 1) / (2 * len(groups)) + 1 / len(groups)) / 3
-            products = 2.0 * len(tiles(sizes.rows, sizes.columns, t)) * t * t * sum(sizes.leaves)
-            found.append(Plan("slices", t, m, strip, groups, passes, passes * sizes.step * part, products, fixed + strip * kept))
+            products = 2.0 * _count(sizes, t) * t * t * sum(sizes.leaves)
+            named = tuple(tuple(sizes.order[at] for at in group) for group in groups) if sizes.order else groups
+            found.append(Plan("slices", t, m, strip, named, passes, passes * sizes.step * part, products, fixed + strip * kept))
     return found
 
 
@@ -195,39 +207,6 @@ def _pairs(sizes: Sizes, memory: int, tile: int | Literal["auto"]) -> list[Plan]
     if not fitting:
         return []
     t = max(fitting)  # a larger tile has fewer passes
-    flops, count = sizes.pair(t), len(tiles(sizes.rows, sizes.columns, t))
+    flops, count = sizes.pair(t), _count(sizes, t)
     products = min(flops, 2.0 * t * t * sum(sizes.leaves))
     return [Plan("pairs", t, 2 * t, 1, (), 2 * t * count, count * (flops - products), count * products, bytes_of(t))]
-
-
-def activation_bytes(jaxpr: Any) -> int:
-    """Return the bytes of everything that a traced function computes: an upper bound of what its backward pass keeps."""
-    total = 0
-    for equation in jaxpr.eqns:
-        inner = [
-            part
-            for value in equation.params.values()
-            for part in (value if isinstance(value, tuple | list) else (value,))
-            if hasattr(part, "eqns")
-        ]
-        if inner:
-            times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-            total += times * max(activation_bytes(getattr(part, "jaxpr", part)) for part in inner)
-        else:
-            total += sum(_bytes(var.aval) for var in equation.outvars)
-    return total
-
-
-def _bytes(aval: Any) -> int:
-    dtype = getattr(aval, "dtype", None)
-    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
-        return 0
-    return math.prod(aval.shape) * dtype.itemsize
-
-
-def order_of_use(jaxpr: Any, count: int) -> list[int]:
-    """Return the first ``count`` inputs of a traced function in the order in which they are used."""
-    first = {var: count + len(jaxpr.eqns) for var in jaxpr.invars[:count]}
-    for at, equation in reversed(list(enumerate(jaxpr.eqns))):
-        first.update({atom: at for atom in equation.invars if not hasattr(atom, "val") and atom in first})
-    return sorted(range(count), key=lambda at: first[jaxpr.invars[at]])

@@ -1,8 +1,8 @@
 """The exact kernel of a whole data set, on disk."""
 
+import contextlib
 import functools
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from jaxtyping import Int, PyTree
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import count_examples
-from jknas.kernels.gram import Interaction, _block, _classes, _Examples, _joined, _Plan, _require_independence, _scalar, _slice
+from jknas.kernels.gram import Interaction, _classes, _Examples, _forward, _pair, _Plan, _require_independence, _scalar, _slice
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
-from jknas.kernels.tape.rows import inner_products
 from jknas.kernels.tape.sketching import widest
 from jknas.kernels.tile_file import TileFile, read_journal
-from jknas.kernels.tile_plan import Plan, Scheme, Sizes, activation_bytes, order_of_use, plan_tiles, tiles
-from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, one_ahead
+from jknas.kernels.tile_plan import Plan, Scheme, Sizes, plan_tiles, tiles
+from jknas.kernels.tile_sizes import measure
+from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, multiply, one_ahead
 from jknas.xla.programs import PROGRAMS
 from jknas.xla.soundness import require_sound_backend
 
@@ -146,9 +146,10 @@ def tiled_gram(
     if interaction == "refuse":
         _require_independence(apply, params, jax.tree.map(lambda a: jnp.asarray(a[:2]), x))
     definition = _Plan(apply, objective, outputs, parameters, "one_pass", 1 if outputs == "sum" else _classes(apply, params, _cut(x, 0, 1)))
-    run = _Run(definition, params, first, second, devices)
-    path = Path(out)
-    journal, identity = read_journal(path) if resume else None, run.identity()
+    run, path = _Run(definition, params, first, second, devices), Path(out)
+    journal = read_journal(path) if resume else None
+    with _advice("one example alone takes too much"):
+        identity = run.identity()
     if journal is None:
         plan = plan_tiles(run.sizes(), memory, scheme=scheme, tile=tile)
     else:
@@ -159,17 +160,24 @@ def tiled_gram(
     resumed = len(file.done)
     try:
         wanted = tiles(shape[0], None if second is None else shape[1], plan.tile)
-        _fill(file, run.tiles(plan, [at for at in wanted if at not in file.done]), len(wanted), progress)
-    except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            raise KernelError(
-                f"out of memory with tile={plan.tile}, scheme={plan.scheme!r}, planned for {plan.memory} bytes: lower memory= or tile= and "
-                "pass resume=False (the tiles of another plan cannot be kept)"
-            ) from error
-        raise
+        with _advice(f"tile={plan.tile}, scheme={plan.scheme!r} was planned for {plan.memory} bytes"):
+            _fill(file, run.tiles(plan, [at for at in wanted if at not in file.done]), len(wanted), progress)
     finally:
         file.close()
     return TiledGram(path, objective, outputs, tuple(run.names), plan, resumed, file.repaired)
+
+
+@contextlib.contextmanager
+def _advice(why: str) -> Iterator[None]:
+    """Say what to do when the memory is exhausted."""
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise KernelError(
+                f"out of memory ({why}): lower memory= or tile=, and pass resume=False, for tiles of another size cannot be kept"
+            ) from error
+        raise
 
 
 def _fill(file: TileFile, found: Iterator[tuple[Tile, Any]], total: int, progress: Progress | None) -> None:
@@ -228,26 +236,8 @@ def _same(path: Path, header: dict[str, Any], identity: dict[str, Any], *, schem
     return plan
 
 
-def _selector(definition: _Plan, dtype: Any) -> Any:
-    return None if definition.outputs == "sum" else jnp.ones(definition.classes, dtype)
-
-
-def _forward(definition: _Plan, leaves: list[jax.Array], params: PyTree, examples: _Examples) -> jax.Array:
-    """Return the scalar of the first example."""
-    scalar = _scalar(definition, params)[2]
-    return scalar(leaves, (jax.tree.map(lambda a: a[0], examples), _selector(definition, leaves[0].dtype)))
-
-
 def _outputs(definition: _Plan, params: PyTree, x: PyTree) -> jax.Array:
     return definition.apply(params, x).reshape(-1)[:16].astype(jnp.float32)
-
-
-def _flops(function: Callable[..., Any], *arguments: Any) -> float:
-    return float((jax.jit(function).lower(*arguments).cost_analysis() or {}).get("flops", 0.0))
-
-
-def _pair(definition: _Plan, second: int, params: PyTree, a: _Examples, b: _Examples) -> jax.Array:
-    return _block(definition, second, params, _joined(a, b)).matrix
 
 
 def _passed(definition: _Plan, group: tuple[int, ...], batch: int, shared: tuple[PyTree, jax.Array], block: _Examples) -> jax.Array:
@@ -261,8 +251,7 @@ def _stacked(_: Any, *parts: jax.Array) -> jax.Array:
 
 
 def _multiplied(right: jax.Array, left: jax.Array, *total: jax.Array) -> jax.Array:
-    found = inner_products([left], [right])
-    return found + total[0] if total else found
+    return multiply(left, right, *total)
 
 
 def _on(mesh: Mesh | None, function: Callable[..., Any], fixed: tuple[Any, ...], shared: Any, *split: Any) -> Any:
@@ -288,30 +277,24 @@ class _Run:
         self.one = jax.eval_shape(lambda examples: examples, _cut(first, 0, 1))
         self.leaves = jax.eval_shape(lambda params: _scalar(definition, params)[0], params)
         self.dtype = widest([leaf.dtype for leaf in self.leaves])
-        self.jaxpr = jax.make_jaxpr(functools.partial(_forward, definition))(self.leaves, params, self.one).jaxpr
-        self.order = order_of_use(self.jaxpr, len(self.leaves))
 
     def sizes(self) -> Sizes:
         """Trace the programs and count what they cost."""
-        definition, repeats = self.definition, self.definition.classes
-
-        def pair(t: int) -> float:
-            half = jax.tree.map(lambda a: jax.ShapeDtypeStruct((t, *a.shape[1:]), a.dtype), self.one)
-            try:
-                return _flops(functools.partial(_pair, definition, t), self.params, half, half)
-            except NotImplementedError:
-                return math.inf
-
-        return Sizes(
-            rows=count_examples(self.sides[0]),
-            columns=count_examples(self.sides[1]) if len(self.sides) > 1 else None,
-            leaves=tuple(repeats * self.leaves[at].size for at in self.order),
-            activations=repeats * activation_bytes(self.jaxpr),
-            width=np.dtype(self.dtype).itemsize,
+        first, *others = self.sides
+        found = measure(
+            functools.partial(_forward, self.definition),
+            lambda t: functools.partial(_pair, self.definition, t),
+            self.leaves,
+            self.params,
+            self.one,
+            rows=count_examples(first),
+            columns=count_examples(others[0]) if others else None,
+            repeats=self.definition.classes,
             devices=max(1, len(self.devices)),
-            step=repeats * _flops(jax.grad(functools.partial(_forward, definition)), self.leaves, self.params, self.one),
-            pair=pair,
         )
+        if found is None:
+            raise KernelError("apply closes over a traced value: call tiled_gram outside of jax.jit and other transformations")
+        return found
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this kernel from others: digests, and the outputs of the first example."""
@@ -359,21 +342,20 @@ class _Run:
 
             return by_pairs(kernels, wanted, together=max(1, len(self.devices)))
         share = tile // max(1, len(self.devices))
-        groups = [tuple(self.order[at] for at in group) for group in plan.groups]
-        stack, multiply = PROGRAMS.jitted(_on, self.mesh, _stacked, ()), PROGRAMS.jitted(_on, self.mesh, _multiplied, ())
+        stack, product = PROGRAMS.jitted(_on, self.mesh, _stacked, ()), PROGRAMS.jitted(_on, self.mesh, _multiplied, ())
 
         def gradients(side: int, at: int, group: int) -> Any:
             block = self._sent(self._block(side, at, tile), split=True)
-            program = PROGRAMS.jitted(_on, self.mesh, _passed, (self.definition, groups[group], plan.batch))
+            program = PROGRAMS.jitted(_on, self.mesh, _passed, (self.definition, plan.groups[group], plan.batch))
             parts = [program((params, start), block) for start in range(0, share, plan.batch)]
             return parts[0] if len(parts) == 1 else stack((), *parts)
 
         return by_slices(
             gradients,
-            lambda left, right, *total: multiply(right, left, *total),
+            lambda left, right, *total: product(right, left, *total),
             wanted,
             strip=plan.strip,
-            groups=len(groups),
+            groups=len(plan.groups),
             symmetric=symmetric,
             spread=lambda block: block if self.mesh is None else self._sent(block, split=False),
         )

@@ -120,7 +120,7 @@ def test_the_list_of_the_docstring_is_this_one():
 
 
 def refuse_complex(params, x, **options):
-    apply = lambda p, x: jnp.real(x.astype(p["w"].dtype) @ p["w"]) + p["b"]  # noqa: E731
+    apply = lambda p, x: jnp.real(x.astype(p["w"].dtype) @ p["w"]) + p["b"][None]  # noqa: E731
     one = {"width": 4, "key": jax.random.key(0)}
     return {
         "gram": lambda: gram(apply, params, x, **options).matrix,

@@ -196,7 +196,7 @@ def test_a_constant_channel_normalises_to_the_shift():
 def test_evaluation_mode_normalises_by_the_stored_averages(float64, rng):
     x, scale, shift, mean = arrays(rng, (2, 3, 3, 4), (4,), (4,), (4,))
     variance = jnp.asarray(rng.uniform(0.5, 2, 4))
-    expected = (np.asarray(x) - mean) / np.sqrt(variance + 1e-5) * scale + shift
+    expected = (np.asarray(x) - np.asarray(mean)) / np.sqrt(np.asarray(variance) + 1e-5) * np.asarray(scale) + np.asarray(shift)
     assert_close(normalise_running(x, scale, shift, mean, variance), expected, FLOAT64.layer)
 
 

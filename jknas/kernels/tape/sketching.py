@@ -74,7 +74,7 @@ def _projected(flat: jax.Array, key: jax.Array, width: int) -> tuple[jax.Array, 
     flat = flat.astype(widest([flat.dtype]))
     n, entries = flat.shape
     signs, shifts = _draws(key, entries, width, flat.dtype)
-    blocks = jnp.pad(flat * signs, ((0, 0), (0, -entries % width))).reshape(n, -1, width)
+    blocks = jnp.pad(flat * signs[None], ((0, 0), (0, -entries % width))).reshape(n, -1, width)
 
     def add(at: Any, total: jax.Array) -> jax.Array:
         return total + jnp.roll(blocks[:, at], shifts[at], 1)
