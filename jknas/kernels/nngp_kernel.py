@@ -112,7 +112,7 @@ def nngp(
         UnsoundBackendError: the installed JAX computes wrong matrix products.
 
     >>> import jax.numpy as jnp
-    >>> nngp(lambda w, x: x * w, jnp.array([1.0, 2.0]), jnp.array([[1.0, 1.0], [2.0, 0.0]])).tolist()
+    >>> nngp(lambda w, x: x * w, jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 1.0], [2.0, 0.0]])).tolist()
     [[2.5, 1.0], [1.0, 2.0]]
     """
     require_sound_backend()

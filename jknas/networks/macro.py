@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.networks import torch_state
@@ -14,6 +15,8 @@ from jknas.networks.layers.normalisation import Statistics, check_statistics
 from jknas.networks.parameters import Shapes, Variables, unit_averages
 from jknas.networks.sizes import check_sizes
 from jknas.networks.wiring import Wiring
+
+Images = Float[Array, "n h w c"] | Float[np.ndarray, "n h w c"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class MacroNetwork:
     def apply(
         self,
         params: PyTree,
-        x: Float[Array, "n h w c"],
+        x: Images,
         wiring: Wiring,
         *,
         statistics: Statistics = "example",
@@ -117,9 +120,7 @@ class MacroNetwork:
         stats = unit_averages(params) if batch_stats is None else batch_stats
         return self._run(params, stats, x, wiring, statistics)[0]
 
-    def apply_and_update(
-        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], wiring: Wiring
-    ) -> tuple[Float[Array, "n k"], PyTree]:
+    def apply_and_update(self, params: PyTree, batch_stats: PyTree, x: Images, wiring: Wiring) -> tuple[Float[Array, "n k"], PyTree]:
         """Compute the logits in training mode (batch statistics), and return them with the moved running averages.
 
         As in PyTorch the averages keep nine tenths of their value and take the *unbiased* batch variance. With a genotype or a code,
@@ -128,7 +129,7 @@ class MacroNetwork:
         logits, _, averages = self._run(params, batch_stats, x, wiring, "batch")
         return logits, averages
 
-    def apply_without_normalisation(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
+    def apply_without_normalisation(self, params: PyTree, x: Images, wiring: Wiring) -> Float[Array, "n k"]:
         """Return the logits of the network without any normalisation."""
         return self.apply(params, x, wiring, statistics="none")
 

@@ -103,4 +103,4 @@ def test_errors_of_the_arguments(change, message):
 def test_examples_that_interact_are_refused():
     draw = Draw(0)
     with pytest.raises(ValueError, match="the examples interact"):
-        gram_diagonal(lambda p, x: (x - x.mean(0)) @ p, draw(4, 3), draw.data(4))
+        gram_diagonal(lambda p, x: (x - x.mean(0, keepdims=True)) @ p, draw(4, 3), draw.data(4))

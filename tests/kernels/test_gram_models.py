@@ -24,7 +24,7 @@ from jknas.kernels.sketch import sketched_gram
 
 def complex_intermediates(draw):
     def apply(p, x):
-        filtered = jnp.fft.irfft(jnp.fft.rfft(x) * lax.complex(p["real"], p["imaginary"]), n=x.shape[1])
+        filtered = jnp.fft.irfft(jnp.fft.rfft(x) * lax.complex(p["real"], p["imaginary"])[None], n=x.shape[1])
         return jnp.tanh(filtered) @ p["head"] + jnp.abs(jnp.fft.fft(x @ p["w"]))
 
     params = {"real": draw(4, gain=1.0), "imaginary": draw(4, gain=1.0), "head": draw(6, 3), "w": draw(6, 3)}
@@ -77,7 +77,7 @@ HALF = [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)]
 
 
 def network(p, x):
-    hidden = jnp.tanh(x @ p["w"] + p["b"])
+    hidden = jnp.tanh(x @ p["w"] + lax.broadcast_to_rank(p["b"], x.ndim))
     hidden, _ = lax.scan(lambda h, w: (jnp.sin(h @ w), None), hidden, p["stack"])
     return (hidden @ (0.5 * p["head"])).sum(1)
 

@@ -70,7 +70,7 @@ def test_a_layer_of_a_flax_module(float64):
     network = Network()
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 5, 5, 2)))
     variables = network.init(jax.random.key(0), x)
-    inner = lambda v, x: conv(x, v["params"]["body"]["inner"]["kernel"]) + v["params"]["body"]["inner"]["bias"]  # noqa: E731
+    inner = lambda v, x: conv(x, v["params"]["body"]["inner"]["kernel"]) + v["params"]["body"]["inner"]["bias"][None, None, None]  # noqa: E731
     for layer, by_hand in (("body/inner", inner), ("body", lambda v, x: nn.relu(inner(v, x))), ("head", promoting(network.apply))):
         found = nngp(network.apply, variables, x, layer=layer)
         assert relative_error(found, slow(by_hand, variables, x)) <= tolerances().gram
@@ -97,7 +97,7 @@ def test_wide_networks_approach_the_arc_cosine_kernel():
 @pytest.mark.parametrize(
     ("apply", "message"),
     [
-        (lambda p, x: x - x.mean(0), "the examples interact"),
+        (lambda p, x: x - x.mean(0, keepdims=True), "the examples interact"),
         (lambda p, x: x.sum(), r"must be floating-point numbers \[n, \.\.\.\].*float32\[\]"),
         (lambda p, x: (x,), "for 1 examples they are tuple"),
         (lambda p, x: x > 0, r"they are bool\[1, 3\]"),

@@ -25,7 +25,7 @@ def _quick(monkeypatch):
 
 class QuickPrograms(programs.Programs):
     def jitted(self, function, *first):
-        return self._kept((function, first), lambda: quick_jit(functools.partial(function, *first)))
+        return self.kept((function, first), lambda: quick_jit(functools.partial(function, *first)))
 
 
 def dense(apply, params, x, labels=None, **options):
@@ -203,7 +203,7 @@ def test_agrees_with_the_library_matfree(float64):
 
 
 def centred(p, x):
-    return (x - x.mean(0)) @ p
+    return (x - x.mean(0, keepdims=True)) @ p
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_estimates_are_unbiased_and_deviate_as_promised(float64, name):
     def run(p, x, keys):
         one = lambda key: sketched_gram(apply, p, x, width=WIDTH, key=key)  # noqa: E731
         found = jax.vmap(lambda key: one(key).matrix)(keys)
-        return slow_gram(apply, p, x), found.mean(0), jnp.mean((found - slow_gram(apply, p, x)) ** 2, 0), one(keys[0])
+        return slow_gram(apply, p, x), found.mean(0), jnp.mean((found - slow_gram(apply, p, x)[None]) ** 2, 0), one(keys[0])
 
     kernel, mean, square, first = map(np.asarray, (*(results := quick_jit(run)(params, x, keys_of(KEYS)))[:3], results[3].diagonal))
     assert relative_error(first, np.diag(kernel)) <= tolerances().gram
@@ -54,7 +54,7 @@ def test_errors_fall_as_the_root_of_the_width(float64):
     kernel, widths, errors = compiled_slow_gram(apply, params, x), [4, 16, 64, 128], []
     for width in widths:
         run = quick_jit(lambda keys, width=width: jax.vmap(lambda key: sketched_gram(apply, params, x, width=width, key=key).matrix)(keys))
-        errors.append(np.sqrt(np.mean((np.asarray(run(keys_of(200))) - kernel) ** 2)))
+        errors.append(np.sqrt(np.mean((np.asarray(run(keys_of(200))) - np.asarray(kernel)) ** 2)))
     slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     assert -0.6 <= slope <= -0.4, (slope, errors)
 

@@ -25,7 +25,7 @@ def test_rows_are_the_gradients_of_the_sum_of_all_outputs(float64, rng):
 
     def apply(weights, x):
         flat = x.reshape(4, 6)
-        return jnp.tanh((flat - flat.mean(0)) @ weights)
+        return jnp.tanh((flat - flat.mean(0, keepdims=True)) @ weights)
 
     found = quick_jit(functools.partial(input_jacobian, apply))(weights, x)
     step, total = 1e-6, quick_jit(lambda x: apply(weights, x).sum())
