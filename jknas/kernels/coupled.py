@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.chunks import check_chunk_size
@@ -29,7 +30,7 @@ def ntk_coupled(
     apply: Apply,
     params: PyTree,
     x: PyTree,
-    labels: Int[Array, " n"] | None = None,
+    labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
     *,
     objective: Objective = "logits",
     parameters: Parameters = "weights",

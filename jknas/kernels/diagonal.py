@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.chunks import count_examples, in_chunks
@@ -19,7 +20,7 @@ def gram_diagonal(
     x: PyTree,
     *,
     objective: Objective = "logits",
-    labels: Int[Array, " n"] | None = None,
+    labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
     outputs: Outputs = "sum",
     parameters: Parameters = "all",
     chunk_size: int | None = None,

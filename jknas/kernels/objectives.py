@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError
@@ -22,7 +23,7 @@ Apply = Callable[[Any, Any], jax.Array]
 
 
 def per_example(
-    outputs: Float[Array, "n ..."], labels: Int[Array, " n"] | None = None, *, objective: Objective = "loss"
+    outputs: Float[Array, "n ..."], labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None, *, objective: Objective = "loss"
 ) -> Float[Array, " n"]:
     """Return the objective of every example.
 

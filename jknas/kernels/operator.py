@@ -114,7 +114,7 @@ def ntk_operator(
     x: PyTree,
     *,
     objective: Objective = "logits",
-    labels: Int[Array, " n"] | None = None,
+    labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
     outputs: Outputs = "sum",
     parameters: Parameters = "all",
     chunk_size: int | None = None,
@@ -195,7 +195,7 @@ def _pull(plan: _Plan, params: PyTree, examples: _Examples, vectors: list[Float[
 
         if plan.outputs == "trace":
             selectors = jnp.eye(plan.classes, dtype=vectors[0].dtype)
-            found = [jax.vmap(lambda selector, vector=vector: product(vector * selector))(selectors) for vector in vectors]
+            found = [jax.vmap(lambda selector, vector=vector: product(vector * selector[None]))(selectors) for vector in vectors]
         else:
             found = [product(vector) for vector in vectors]  # not vmapped: on CPU that takes longer for convolutions
         return found if total is None else jax.tree.map(jnp.add, total, found)

@@ -6,6 +6,7 @@ arXiv:2002.08484, whose influence of a on b at one checkpoint is the learning ra
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError
@@ -21,8 +22,8 @@ def gradient_products(
     b: PyTree,
     *,
     objective: Objective = "loss",
-    labels_a: Int[Array, " n"] | None = None,
-    labels_b: Int[Array, " m"] | None = None,
+    labels_a: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
+    labels_b: Int[Array, " m"] | Int[np.ndarray, " m"] | None = None,
     parameters: Parameters = "all",
     chunk_size: int | None = None,
     interaction: Interaction = "refuse",

@@ -73,7 +73,7 @@ def sketched_gram(
     width: int,
     key: jax.Array,
     objective: Objective = "logits",
-    labels: Int[Array, " n"] | None = None,
+    labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
     parameters: Parameters = "all",
     chunk_size: int | None = None,
     interaction: Interaction = "refuse",

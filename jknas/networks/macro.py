@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -118,7 +119,7 @@ class MacroNetwork:
         """
         check_statistics(statistics, batch_stats)
         stats = unit_averages(params) if batch_stats is None else batch_stats
-        return self._run(params, stats, x, wiring, statistics)[0]
+        return self._run(params, stats, jnp.asarray(x), wiring, statistics)[0]
 
     def apply_and_update(self, params: PyTree, batch_stats: PyTree, x: Images, wiring: Wiring) -> tuple[Float[Array, "n k"], PyTree]:
         """Compute the logits in training mode (batch statistics), and return them with the moved running averages.
@@ -126,7 +127,7 @@ class MacroNetwork:
         As in PyTorch the averages keep nine tenths of their value and take the *unbiased* batch variance. With a genotype or a code,
         operations that are not chosen keep theirs, and so does an auxiliary classifier, which does not run here.
         """
-        logits, _, averages = self._run(params, batch_stats, x, wiring, "batch")
+        logits, _, averages = self._run(params, batch_stats, jnp.asarray(x), wiring, "batch")
         return logits, averages
 
     def apply_without_normalisation(self, params: PyTree, x: Images, wiring: Wiring) -> Float[Array, "n k"]:

@@ -11,6 +11,7 @@ arXiv:1912.02803; Novak, Sohl-Dickstein and Schoenholz, "Fast Finite Width Neura
 from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError
@@ -30,8 +31,8 @@ def neural_tangents_gram(
     x2: PyTree | None = None,
     *,
     objective: Objective = "logits",
-    labels: Int[Array, " n"] | None = None,
-    labels2: Int[Array, " m"] | None = None,
+    labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
+    labels2: Int[Array, " m"] | Int[np.ndarray, " m"] | None = None,
     parameters: Parameters = "all",
     implementation: Implementation = 1,
 ) -> Float[Array, "n m"]:
@@ -73,7 +74,7 @@ def neural_tangents_gram(
     def objectives(chosen: list[jax.Array], examples: tuple[Any, ...]) -> jax.Array:
         return per_example(apply(rebuild(chosen), examples[0]), *examples[1:], objective=objective)
 
-    def with_labels(x: PyTree, labels: jax.Array | None) -> tuple[Any, ...]:
+    def with_labels(x: PyTree, labels: Any) -> tuple[Any, ...]:
         return (x, labels) if objective == "loss" else (x,)
 
     kernel = import_neural_tangents().empirical_ntk_fn(objectives, trace_axes=(), vmap_axes=0, implementation=implementation)
