@@ -7,7 +7,8 @@ module                     what it computes
 ``diagonal``               its diagonal: every example's squared gradient norm
 ``products``               inner products of the gradients of two sets of examples
 ``sketch``                 an estimate of the kernel from random features of the gradients
-``coupled``                the same for models whose examples interact, as in batch normalisation
+``tiled``                  the kernel of a whole data set, written to a file
+``coupled``                the kernel of models whose examples interact, as in batch normalisation
 ``mgm``                    the mean of the Gram matrix of gradients, the score of KNAS
 ``spectrum``               eigenvalues, condition number and effective rank of a Gram matrix
 ``operator``               the tangent kernel as a SciPy operator; trace and log-determinant

@@ -102,7 +102,7 @@ def tiled_gram(
       work, only a group of parameters is taken at a time; such a pass costs about half.
 
     :mod:`jknas.kernels.tile_plan` has the whole model: FLOPs of both, as XLA counts those of the traced programs, with a backward pass's
-    counting three times. ``scheme="auto"`` takes the cheaper one. On the device are ``memory`` bytes, as planned from the sizes of all
+    counting twice. ``scheme="auto"`` takes the cheaper one. On the device are ``memory`` bytes, as planned from the sizes of all
     intermediate values; the host holds some tiles. (Pages of ``out`` and of a memory-mapped ``x`` are the system's to reclaim.)
 
     Args:
