@@ -380,7 +380,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_bytes(out, scheme):
                 time.sleep(0.005)
         finally:
             process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         sizes.append(journal.stat().st_size if journal.exists() else 0)
         kills += 1
     found, _ = start(path).communicate(timeout=300)
