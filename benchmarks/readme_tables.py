@@ -292,19 +292,25 @@ def sweep_memory() -> str:
 def gram_models() -> str:
     """Return the speed of the kernel of models that other people wrote."""
     rows = []
-    for facts in result("speed/foreign_models")["models"].values():
-        rival, wanted = facts["ratios"].get("vmap_grad / gram"), facts["programs"]["vmap_grad"]["temporary_gb"]
+    for facts in result("speed/gram_models")["models"].values():
+        rivals = []
+        for name in ("vmap_grad", "neural_tangents"):
+            ratio, wanted = facts["ratios"].get(f"{name} / gram"), facts["programs"].get(name, {}).get("temporary_gb")
+            rivals.append(number(ratio["median"]) if ratio else f"asks for {wanted:.0f} GB" if wanted else "-")
+        size, programs = facts["resolution"], facts["programs"]
         rows.append(
             [
                 facts["model"],
                 f"{facts['parameters'] / 1e6:.1f} M",
-                f"{facts['examples']} of {facts['resolution']}x{facts['resolution']}",
+                f"{facts['examples']} of {size}x{size}" if size else f"{facts['examples']} texts",
                 number(facts["ratios"]["gram / step"]["median"]),
-                f"not run: asks for {wanted:.0f} GB" if rival is None else number(rival["median"], 1),
+                *rivals,
+                number(programs["gram"]["compile_seconds"] / programs["step"]["compile_seconds"], 1),
                 f"{facts['largest_relative_difference']:.0e}" if "largest_relative_difference" in facts else "-",
             ]
         )
-    return lined(["model", "parameters", "images", "kernel / training step", "`vmap(grad)` + product / kernel", "difference"], rows)
+    head = ["model", "parameters", "input", "kernel / step", "`vmap(grad)` / kernel", "neural-tangents / kernel", "compilation / step's"]
+    return lined([*head, "difference"], rows)
 
 
 def torch_parity() -> str:

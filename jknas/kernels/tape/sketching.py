@@ -98,7 +98,7 @@ def project_lookups(arrays: Sequence[jax.Array], keys: Sequence[Any], *, table: 
     def one(index: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
         entry = jnp.maximum(index, 0)[:, None] * table[1] + jnp.arange(table[1], dtype=index.dtype)[None]
         sketch = jnp.zeros(width, d.dtype).at[(entry + shifts[entry // width]) % width].add(signs[entry] * d)
-        first = jnp.argmax(index[:, None] == index, 1)  # rows that are looked up again add to their first appearance
+        first = jnp.argmax(index[:, None] == index[None], 1)  # rows that are looked up again add to their first appearance
         return sketch, jnp.sum(jnp.square(jnp.zeros_like(d).at[first].add(d)))
 
     return _added([jax.vmap(one)(index, d)])
