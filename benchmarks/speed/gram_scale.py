@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import measure
-from jknas.kernels.gram import _Examples, _forward, _pair, _Plan, _scalar
+from jknas.kernels.examples import Examples, Setup, forward, scalar_of
+from jknas.kernels.gram import pair
 from jknas.kernels.tile_plan import Plan, plan_tiles
 from jknas.kernels.tile_sizes import measure as measured_sizes
 
@@ -51,14 +52,14 @@ def whole_plan(devices: int) -> tuple[Plan, int]:
     model = ResNet18()
     one = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), one)
-    definition = _Plan(model.apply, "logits", "sum", "all", "one_pass", 1)
-    leaves = jax.eval_shape(lambda params: _scalar(definition, params)[0], params)
+    definition = Setup(model.apply, "logits", "sum", "all", "one_pass", 1)
+    leaves = jax.eval_shape(lambda params: scalar_of(definition, params)[0], params)
     found = measured_sizes(
-        functools.partial(_forward, definition),
-        lambda t: functools.partial(_pair, definition, t),
+        functools.partial(forward, definition),
+        lambda t: functools.partial(pair, definition, t),
         leaves,
         params,
-        _Examples(one, None),
+        Examples(one, None),
         rows=ROWS,
         columns=COLUMNS,
         devices=devices,

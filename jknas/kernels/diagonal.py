@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.chunks import count_examples, in_chunks
-from jknas.kernels.gram import Interaction, Outputs, _Examples, _layout, _Plan, _prepared, _scalar
+from jknas.kernels.examples import Examples, Interaction, Outputs, Setup, layout_of, prepared, scalar_of
 from jknas.kernels.objectives import Apply, Objective, Parameters
 from jknas.kernels.tape.one_pass import one_pass
 from jknas.xla.programs import PROGRAMS
@@ -59,16 +59,16 @@ def gram_diagonal(
     >>> gram_diagonal(lambda w, x: x @ w, w, x).tolist()
     [5.0, 10.0]
     """
-    plan, examples = _prepared(
-        _Plan(apply, objective, outputs, parameters), params, x, labels, chunk_size=chunk_size, interaction=interaction
+    plan, examples = prepared(
+        Setup(apply, objective, outputs, parameters), params, x, labels, chunk_size=chunk_size, interaction=interaction
     )
     return in_chunks(functools.partial(PROGRAMS.jitted(_norms, plan), params), examples, chunk_size)
 
 
-def _norms(plan: _Plan, params: PyTree, examples: _Examples) -> jax.Array:
+def _norms(plan: Setup, params: PyTree, examples: Examples) -> jax.Array:
     with jax.default_matmul_precision("highest"):
-        leaves, names, scalar = _scalar(plan, params)
-        layout, batch = _layout(plan, leaves, examples, 0)
+        leaves, names, scalar = scalar_of(plan, params)
+        layout, batch = layout_of(plan, leaves, examples, 0)
         n = count_examples(examples)
         found, _ = one_pass(scalar, leaves, names, batch, dataclasses.replace(layout, groups=n, first=layout.first // n))
         return found.reshape(n, plan.classes, plan.classes) if plan.outputs == "full" else found[:, 0]

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
-from jknas.kernels.gram import Interaction, _alone, _examples, _require_independence
+from jknas.kernels.examples import Interaction, alone, as_examples, require_independence
 from jknas.kernels.objectives import Apply
 from jknas.kernels.tape.sketching import widest
 from jknas.xla.programs import PROGRAMS
@@ -121,9 +121,9 @@ def nngp(
     if layer is not None:
         apply = LayerFeatures(_module_of(apply), layer)
     function = _Flat(apply)
-    parts = [_examples(name, given, None, "logits").x for name, given in (("x", x), ("x2", x2)) if given is not None]
+    parts = [as_examples(name, given, None, "logits").x for name, given in (("x", x), ("x2", x2)) if given is not None]
     if interaction == "refuse":
-        _require_independence(function, params, parts[0])
+        require_independence(function, params, parts[0])
     found = [_features(function, params, part, chunk_size) for part in parts]
     return PROGRAMS.jitted(_product)(found[0], found[-1])
 
@@ -148,7 +148,7 @@ def _features(function: _Flat, params: PyTree, x: PyTree, chunk_size: int | None
 
 def _alone_each(function: _Flat, params: PyTree, x: PyTree) -> Float[Array, "n d"]:
     with jax.default_matmul_precision("highest"):
-        features = jax.vmap(lambda example: _alone(function, params, example)[0])(x)
+        features = jax.vmap(lambda example: alone(function, params, example)[0])(x)
     return features.astype(widest([features.dtype]))
 
 

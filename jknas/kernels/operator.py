@@ -25,7 +25,17 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
-from jknas.kernels.gram import Interaction, Outputs, _alone, _checked_result, _classes, _Examples, _examples, _Plan, _require_independence
+from jknas.kernels.examples import (
+    Examples,
+    Interaction,
+    Outputs,
+    Setup,
+    alone,
+    as_examples,
+    checked_result,
+    count_classes,
+    require_independence,
+)
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.sketching import widest
 from jknas.kernels.taylor import pull_and_push
@@ -60,7 +70,7 @@ class NTKOperator(LinearOperator):
         parameters: paths of the parameters that are differentiated.
     """
 
-    def __init__(self, plan: _Plan, params: PyTree, examples: _Examples, chunk_size: int) -> None:
+    def __init__(self, plan: Setup, params: PyTree, examples: Examples, chunk_size: int) -> None:
         leaves, _ = split_parameters(params, plan.parameters)
         n = count_examples(examples)
         self.parameters = tuple(chosen_names(params, plan.parameters))
@@ -163,21 +173,21 @@ def ntk_operator(
     choose("interaction", interaction, get_args(Interaction), error=KernelError)
     if outputs != "sum" and objective != "logits":
         raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
-    examples = _examples("x", x, labels, objective)
+    examples = as_examples("x", x, labels, objective)
     check_chunk_size(chunk_size)
-    classes = 1 if outputs == "sum" else _classes(apply, params, examples.x)
+    classes = 1 if outputs == "sum" else count_classes(apply, params, examples.x)
     if interaction == "refuse":
-        _require_independence(apply, params, x)
-    plan = _Plan(apply, objective, outputs, parameters, "operator", classes)
+        require_independence(apply, params, x)
+    plan = Setup(apply, objective, outputs, parameters, "operator", classes)
     return NTKOperator(plan, params, examples, chunk_size or CHUNK_SIZE)
 
 
-def _outputs(plan: _Plan, params: PyTree, examples: _Examples) -> tuple[Any, Any, Any]:
+def _outputs(plan: Setup, params: PyTree, examples: Examples) -> tuple[Any, Any, Any]:
     """Return the outputs ``[n, r]`` of the examples, each alone, and both products with their Jacobian."""
     leaves, rebuild = split_parameters(params, plan.parameters)
 
-    def one(leaves: list[jax.Array], example: _Examples) -> jax.Array:
-        result = _checked_result(_alone(plan.apply, rebuild(leaves), example.x))
+    def one(leaves: list[jax.Array], example: Examples) -> jax.Array:
+        result = checked_result(alone(plan.apply, rebuild(leaves), example.x))
         if plan.outputs != "sum":
             return result.reshape(-1)
         return per_example(result, None if example.labels is None else example.labels[None], objective=plan.objective)
@@ -185,7 +195,7 @@ def _outputs(plan: _Plan, params: PyTree, examples: _Examples) -> tuple[Any, Any
     return pull_and_push(lambda leaves: jax.vmap(one, (None, 0))(leaves, examples), [jnp.asarray(leaf) for leaf in leaves])
 
 
-def _pull(plan: _Plan, params: PyTree, examples: _Examples, vectors: list[Float[Array, "n r"]], total: Any) -> list[list[jax.Array]]:
+def _pull(plan: Setup, params: PyTree, examples: Examples, vectors: list[Float[Array, "n r"]], total: Any) -> list[list[jax.Array]]:
     """Add the chunk's part of every vector's product with the transposed Jacobian (one per output, for the trace) to the sum so far."""
     with jax.default_matmul_precision("highest"):
         values, pull, _ = _outputs(plan, params, examples)
@@ -201,7 +211,7 @@ def _pull(plan: _Plan, params: PyTree, examples: _Examples, vectors: list[Float[
         return found if total is None else jax.tree.map(jnp.add, total, found)
 
 
-def _push(plan: _Plan, params: PyTree, examples: _Examples, totals: list[list[jax.Array]]) -> list[Float[Array, "n r"]]:
+def _push(plan: Setup, params: PyTree, examples: Examples, totals: list[list[jax.Array]]) -> list[Float[Array, "n r"]]:
     with jax.default_matmul_precision("highest"):
         leaves, _ = split_parameters(params, plan.parameters)
         _, _, push = _outputs(plan, params, examples)

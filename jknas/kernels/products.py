@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError
 from jknas.kernels.chunks import chunks, count_examples
-from jknas.kernels.gram import Interaction, _examples, _Plan, _prepared, _rectangle
+from jknas.kernels.examples import Interaction, Setup, as_examples, prepared
+from jknas.kernels.gram import rectangle
 from jknas.kernels.objectives import Apply, Objective, Parameters
 
 
@@ -58,13 +59,13 @@ def gradient_products(
     >>> gradient_products(lambda w, x: x @ w, jnp.ones((2, 1)), train, test, objective="logits").tolist()
     [[3.0], [2.0], [1.0]]
     """
-    plan, first = _prepared(
-        _Plan(apply, objective, "sum", parameters), params, a, labels_a, chunk_size=chunk_size, interaction=interaction, name="a"
+    plan, first = prepared(
+        Setup(apply, objective, "sum", parameters), params, a, labels_a, chunk_size=chunk_size, interaction=interaction, name="a"
     )
-    second = _examples("b", b, labels_b, objective)
+    second = as_examples("b", b, labels_b, objective)
     shapes = [jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype.name), examples.x) for examples in (first, second)]
     if shapes[0] != shapes[1]:
         raise KernelError(f"examples of a and b must have the same shapes and dtypes, got {shapes[0]} and {shapes[1]}")
     n, m = count_examples(first), count_examples(second)
     second = second._replace(labels=None if second.labels is None else second.labels.astype(jnp.result_type(first.labels)))
-    return _rectangle(plan, params, chunks(first, min(chunk_size or n, n)), [(second, m)]).matrix
+    return rectangle(plan, params, chunks(first, min(chunk_size or n, n)), [(second, m)]).matrix

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError
 from jknas.kernels.chunks import count_examples, in_chunks
-from jknas.kernels.gram import Interaction, Outputs, _Examples, _Plan, _prepared, _scalar
+from jknas.kernels.examples import Examples, Interaction, Outputs, Setup, prepared, scalar_of
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
 from jknas.kernels.tape.one_pass import one_pass
 from jknas.kernels.tape.rows import Layout
@@ -123,9 +123,7 @@ def sketched_gram(
         raise KernelError(f"width must be a whole number of features, at least 1, got {width!r}")
     if not _is_key(key):
         raise KernelError(f"key must be a key of jax.random, such as jax.random.key(0), got {key!r}")
-    plan, examples = _prepared(
-        _Plan(apply, objective, "sum", parameters), params, x, labels, chunk_size=chunk_size, interaction=interaction
-    )
+    plan, examples = prepared(Setup(apply, objective, "sum", parameters), params, x, labels, chunk_size=chunk_size, interaction=interaction)
     found = in_chunks(functools.partial(PROGRAMS.jitted(_features, plan, width), params, key), examples, chunk_size)
     features, diagonal, lost = found
     if not isinstance(lost, jax.core.Tracer) and np.any(lost):
@@ -143,9 +141,9 @@ def _is_key(key: Any) -> bool:
     return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key)) if jnp.ndim(key) == 0 else dtype == jnp.uint32 and jnp.shape(key) == (2,)
 
 
-def _features(plan: _Plan, width: int, params: PyTree, key: jax.Array, examples: _Examples) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _features(plan: Setup, width: int, params: PyTree, key: jax.Array, examples: Examples) -> tuple[jax.Array, jax.Array, jax.Array]:
     with jax.default_matmul_precision("highest"):
-        leaves, names, scalar = _scalar(plan, params)
+        leaves, names, scalar = scalar_of(plan, params)
         layout = Layout(count_examples(examples), 0, 1, widest([leaf.dtype for leaf in leaves]), width=width)
         found, _ = one_pass(scalar, leaves, names, (examples, None), layout, key=key)
     features, diagonal = found[:, :width], found[:, width]

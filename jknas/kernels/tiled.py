@@ -17,7 +17,8 @@ from jaxtyping import Int, PyTree
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.chunks import count_examples
-from jknas.kernels.gram import Interaction, _classes, _Examples, _forward, _pair, _Plan, _require_independence, _scalar, _slice
+from jknas.kernels.examples import Examples, Interaction, Setup, count_classes, forward, gradient_slice, require_independence, scalar_of
+from jknas.kernels.gram import pair
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
 from jknas.kernels.tape.sketching import widest
 from jknas.kernels.tile_file import TileFile, read_journal
@@ -144,8 +145,10 @@ def tiled_gram(
         raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
     first, second = _host("x", x, labels, objective), None if x2 is None else _host("x2", x2, labels2, objective)
     if interaction == "refuse":
-        _require_independence(apply, params, jax.tree.map(lambda a: jnp.asarray(a[:2]), x))
-    definition = _Plan(apply, objective, outputs, parameters, "one_pass", 1 if outputs == "sum" else _classes(apply, params, _cut(x, 0, 1)))
+        require_independence(apply, params, jax.tree.map(lambda a: jnp.asarray(a[:2]), x))
+    definition = Setup(
+        apply, objective, outputs, parameters, "one_pass", 1 if outputs == "sum" else count_classes(apply, params, _cut(x, 0, 1))
+    )
     run, path = _Run(definition, params, first, second, devices), Path(out)
     journal = read_journal(path) if resume else None
     with _advice("one example alone takes too much"):
@@ -193,7 +196,7 @@ def _cut(examples: PyTree, start: int, stop: int) -> PyTree:
     return jax.tree.map(lambda a: a[start:stop], examples)
 
 
-def _host(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
+def _host(name: str, x: PyTree, labels: Any, objective: Objective) -> Examples:
     """Check the examples without moving them to a device."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
@@ -202,13 +205,13 @@ def _host(name: str, x: PyTree, labels: Any, objective: Objective) -> _Examples:
     ((n,),) = sizes
     suffix = name.removeprefix("x")
     if objective != "loss":
-        return _Examples(x, None)
+        return Examples(x, None)
     if labels is None:
         raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
     labels = np.asarray(labels)
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise KernelError(f"labels{suffix} must be {n} integers, one per example, got {labels.dtype}{list(labels.shape)}")
-    return _Examples(x, labels)
+    return Examples(x, labels)
 
 
 def _same(path: Path, header: dict[str, Any], identity: dict[str, Any], *, scheme: Scheme, tile: int | Literal["auto"]) -> Plan:
@@ -236,14 +239,14 @@ def _same(path: Path, header: dict[str, Any], identity: dict[str, Any], *, schem
     return plan
 
 
-def _outputs(definition: _Plan, params: PyTree, x: PyTree) -> jax.Array:
+def _outputs(definition: Setup, params: PyTree, x: PyTree) -> jax.Array:
     return definition.apply(params, x).reshape(-1)[:16].astype(jnp.float32)
 
 
-def _passed(definition: _Plan, group: tuple[int, ...], batch: int, shared: tuple[PyTree, jax.Array], block: _Examples) -> jax.Array:
+def _passed(definition: Setup, group: tuple[int, ...], batch: int, shared: tuple[PyTree, jax.Array], block: Examples) -> jax.Array:
     """Return the gradients of ``batch`` examples of a block from a given one on."""
     params, start = shared
-    return _slice(definition, group, params, jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, batch), block))
+    return gradient_slice(definition, group, params, jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, batch), block))
 
 
 def _stacked(_: Any, *parts: jax.Array) -> jax.Array:
@@ -268,22 +271,22 @@ class _Run:
     """One kernel's model and examples, and the devices that they are sent to."""
 
     def __init__(
-        self, definition: _Plan, params: PyTree, first: _Examples, second: _Examples | None, devices: Sequence[jax.Device] | None
+        self, definition: Setup, params: PyTree, first: Examples, second: Examples | None, devices: Sequence[jax.Device] | None
     ) -> None:
         self.definition, self.params, self.sides = definition, params, [first] if second is None else [first, second]
         self.names = chosen_names(params, definition.parameters)
         self.devices = tuple(devices) if devices is not None else ()
         self.mesh = Mesh(np.array(self.devices), (_AXIS,)) if len(self.devices) > 1 else None
         self.one = jax.eval_shape(lambda examples: examples, _cut(first, 0, 1))
-        self.leaves = jax.eval_shape(lambda params: _scalar(definition, params)[0], params)
+        self.leaves = jax.eval_shape(lambda params: scalar_of(definition, params)[0], params)
         self.dtype = widest([leaf.dtype for leaf in self.leaves])
 
     def sizes(self) -> Sizes:
         """Trace the programs and count what they cost."""
         first, *others = self.sides
         found = measure(
-            functools.partial(_forward, self.definition),
-            lambda t: functools.partial(_pair, self.definition, t),
+            functools.partial(forward, self.definition),
+            lambda t: functools.partial(pair, self.definition, t),
             self.leaves,
             self.params,
             self.one,
@@ -312,7 +315,7 @@ class _Run:
             return jax.device_put(value, NamedSharding(self.mesh, PartitionSpec(_AXIS) if split else PartitionSpec()))
         return jax.device_put(value, self.devices[0] if self.devices else None)
 
-    def _block(self, side: int, at: int, tile: int) -> _Examples:
+    def _block(self, side: int, at: int, tile: int) -> Examples:
         """Return a block of examples on the host, the last one padded with its first example."""
         part = _cut(self.sides[side], at * tile, (at + 1) * tile)
         missing = tile - count_examples(part)
@@ -335,7 +338,7 @@ class _Run:
             def kernels(some: list[Tile]) -> list[Any]:
                 sides = [[self._block(side, pair[axis], tile) for pair in some] for axis, side in ((0, 0), (1, 0 if symmetric else 1))]
                 whole = [self._sent(functools.reduce(_joined_on_host, blocks), split=True) for blocks in sides]
-                found = PROGRAMS.jitted(_on, self.mesh, _pair, (self.definition, tile))(params, *whole)
+                found = PROGRAMS.jitted(_on, self.mesh, pair, (self.definition, tile))(params, *whole)
                 if len(some) == 1:
                     return [found]
                 return list(np.asarray(found).reshape(len(some), tile, tile))
@@ -361,7 +364,7 @@ class _Run:
         )
 
 
-def _joined_on_host(a: _Examples, b: _Examples) -> _Examples:
+def _joined_on_host(a: Examples, b: Examples) -> Examples:
     return jax.tree.map(lambda a, b: (jnp if isinstance(a, jax.Array) else np).concatenate([a, b]), a, b)
 
 

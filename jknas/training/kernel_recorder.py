@@ -22,7 +22,8 @@ from jknas.errors import JsonTextError, TrainingError
 from jknas.files.atomic import write_atomically
 from jknas.files.json_text import read_json, write_json
 from jknas.kernels.alignment import centred_label_alignment, kernel_distance
-from jknas.kernels.gram import Outputs, gram
+from jknas.kernels.examples import Outputs
+from jknas.kernels.gram import gram
 from jknas.kernels.objectives import Apply, Objective, Parameters
 from jknas.kernels.spectrum import spectrum
 from jknas.training.plan import check_pair

@@ -195,15 +195,15 @@ def test_activations_and_the_order_of_use():
 
 @pytest.mark.parametrize("name", ["mlp", "depthwise_separable", "other_layouts", "convolutions", "recurrent", "own_layer"])
 def test_gradients_without_grouped_convolutions(float64, name):
-    from jknas.kernels.gram import _Examples, _layout, _Plan, _scalar
+    from jknas.kernels.examples import Examples, Setup, layout_of, scalar_of
     from jknas.kernels.tape.one_pass import gradients
 
     apply, params, x = MODELS[name].made()
-    plan = _Plan(apply, "logits", "sum", "all", "one_pass", 1)
+    plan = Setup(apply, "logits", "sum", "all", "one_pass", 1)
 
     def both(params, x):
-        leaves, _, scalar = _scalar(plan, params)
-        layout, batch = _layout(plan, leaves, _Examples(x, None), 0)
+        leaves, _, scalar = scalar_of(plan, params)
+        layout, batch = layout_of(plan, leaves, Examples(x, None), 0)
         return example_gradients(scalar, leaves, range(len(leaves)), batch, layout), gradients(scalar, leaves, batch, layout)
 
     lowered = jax.jit(lambda params, x: both(params, x)[0]).lower(params, x).as_text()
