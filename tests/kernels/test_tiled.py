@@ -460,7 +460,7 @@ def test_examples_that_interact_are_refused(out):
     draw = Draw(0)
 
     def apply(p, x):
-        return (x - x.mean(0)) @ p
+        return (x - x.mean(0, keepdims=True)) @ p
 
     with pytest.raises(KernelError, match="the examples interact"):
         tiled_gram(apply, draw(4, 3), draw.data(4), out=out)
