@@ -50,8 +50,6 @@ from jknas.kernels.examples import (
     Outputs,
     Setup,
     as_examples,
-    forward,
-    gradient_slice,
     joined,
     layout_of,
     prepared,
@@ -60,10 +58,6 @@ from jknas.kernels.examples import (
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Contraction
-from jknas.kernels.tile_plan import Plan as TilePlan
-from jknas.kernels.tile_plan import cheaper_slices, tiles
-from jknas.kernels.tile_sizes import measure
-from jknas.kernels.tile_sweep import assembled, by_slices, multiply
 from jknas.xla.programs import PROGRAMS
 
 Method = Literal["auto", "one_pass", "jacobian"]
@@ -85,7 +79,7 @@ class Gram:
         parameters: paths of the parameters that were differentiated.
         method: ``"one_pass"`` or ``"jacobian"``.
         contractions: for ``"one_pass"``, how each parameter's gradients were multiplied: its path, the form and the reason. A parameter
-            that is used several times may appear several times. In chunks the form may be ``"slices"``.
+            that is used several times may appear several times.
     """
 
     matrix: Float[Array, "n m ..."]
@@ -135,10 +129,8 @@ def gram(
         outputs: how the K outputs of an example are combined; other than ``"sum"`` only with ``objective="logits"``.
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
         method: ``"one_pass"`` or ``"jacobian"``. ``"auto"`` takes ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
-        chunk_size: examples processed at once; None takes all. ``one_pass`` then visits every pair of chunks or, if that costs less within
-            the memory of one chunk (what its activations, and twice its gradients of the largest parameter, add up to), forms the
-            gradients of groups of parameters (:mod:`jknas.kernels.tile_plan`, whose cost model decides). ``jacobian`` takes no more time;
-            chunks only bound its activations.
+        chunk_size: examples processed at once; None takes all. ``one_pass`` visits every pair of chunks, so its time grows with the number
+            of chunks (:func:`jknas.tiled_gram` has another scheme). ``jacobian`` takes no more time; chunks only bound its activations.
         interaction: ``"refuse"`` compares one example's outputs next to another example, next to itself and alone, and raises an error if
             they differ (not while JAX traces the arguments). ``"ignore"`` does not compare.
 
@@ -206,44 +198,9 @@ def _in_chunks(plan: Setup, params: PyTree, first: Examples, second: Examples | 
         together = first if second is None else joined(first, second)
         return PROGRAMS.jitted(_block, plan, count - count_examples(first))(params, together)
     half = max(1, chunk_size // 2)
-    shapes: Any = jax.eval_shape(lambda *arguments: arguments, params, first, second)
-    leaves, structure = jax.tree.flatten(shapes)
-    name = ("slices", plan, chunk_size, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-    if (found := PROGRAMS.kept(name, lambda: _plan_of_slices(plan, shapes[0], shapes[1], shapes[2], chunk_size))) is not None:
-        return _sliced(plan, params, [first] if second is None else [first, second], found)
     if second is None:
         return _square(plan, params, chunks(first, half))
     return rectangle(plan, params, chunks(first, half), chunks(second, half))
-
-
-def _plan_of_slices(plan: Setup, params: PyTree, first: Examples, second: Examples | None, chunk_size: int) -> TilePlan | None:
-    """Return how to take slices of the parameters in the memory of one chunk, if that is cheaper than all pairs of chunks."""
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), first)
-    leaves = jax.eval_shape(lambda params: scalar_of(plan, params)[0], params)
-    counts: Any = {"rows": count_examples(first), "columns": None if second is None else count_examples(second), "repeats": plan.classes}
-    sizes = measure(functools.partial(forward, plan), lambda t: functools.partial(pair, plan, t), leaves, params, one, **counts)
-    if sizes is None:
-        return None
-    sizes = sizes._replace(activations=sizes.activations // 3)  # XLA keeps 0.29 of all that a ResNet-18 computes
-    memory = chunk_size * (sizes.activations + 2 * sizes.width * max(sizes.leaves))
-    return cheaper_slices(sizes, memory, max(1, chunk_size // 2))
-
-
-def _sliced(plan: Setup, params: PyTree, sides: list[Examples], tiling: TilePlan) -> Gram:
-    """Form the gradients of groups of parameters, and multiply them."""
-    parts = [chunks(side, tiling.tile) for side in sides]
-
-    def slices(side: int, at: int, group: int) -> jax.Array:
-        program = PROGRAMS.jitted(gradient_slice, plan, tiling.groups[group])
-        return jnp.concatenate([program(params, part) for part, _ in chunks(parts[side][at][0], tiling.batch)])
-
-    counts, symmetric = [count_examples(side) for side in sides], len(sides) == 1
-    wanted = tiles(counts[0], None if symmetric else counts[-1], tiling.tile)
-    found = by_slices(slices, multiply, wanted, strip=tiling.strip, groups=len(tiling.groups), symmetric=symmetric)
-    names = tuple(chosen_names(params, plan.parameters))
-    matrix = assembled(dict(found), [[n * plan.rows_each for _, n in side] for side in (parts[0], parts[-1])], symmetric=symmetric)
-    why = "costs less than pairs of chunks"
-    return Gram(matrix, plan.objective, plan.outputs, names, plan.method, tuple(Contraction(name, "slices", why) for name in names))
 
 
 def _square(plan: Setup, params: PyTree, parts: list[tuple[PyTree, int]]) -> Gram:

@@ -125,13 +125,6 @@ def plan_tiles(sizes: Sizes, memory: int, *, scheme: Scheme = "auto", tile: int 
     return min(found, key=lambda plan: plan.cost)
 
 
-def cheaper_slices(sizes: Sizes, memory: int, tile: int) -> Plan | None:
-    """Return the cheapest plan of slices that fits, if it costs less than pairs of blocks of ``tile`` examples."""
-    pairs, slices = _pairs(sizes, 2**62, tile), _slices(sizes, memory, "auto")
-    best = min(slices, key=lambda plan: plan.cost, default=None)
-    return best if best and best.cost < min((plan.cost for plan in pairs), default=math.inf) else None
-
-
 def blocks(count: int, tile: int) -> int:
     """Return how many blocks of ``tile`` hold ``count`` examples."""
     return -(-count // tile)

@@ -1,10 +1,9 @@
 """The tiles of a large kernel, one after the other, in either scheme of :mod:`~jknas.kernels.tile_plan`."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from jknas.kernels.tape.rows import inner_products
 
@@ -19,13 +18,6 @@ def multiply(first: jax.Array, second: jax.Array, *total: jax.Array) -> jax.Arra
     """Return the inner products of the rows of two blocks, added to ``total`` if there is one."""
     found = inner_products([first], [second])
     return found + total[0] if total else found
-
-
-def assembled(found: Mapping[Tile, jax.Array], sizes: Sequence[Sequence[int]], *, symmetric: bool) -> jax.Array:
-    """Return the matrix of all tiles; ``sizes`` are the rows of each row block, and the columns of each column block, without padding."""
-    mirrored = {(j, i): block.T for (i, j), block in found.items() if i != j} if symmetric else {}
-    every = {**found, **mirrored}
-    return jnp.block([[every[i, j][:n, :m] for j, m in enumerate(sizes[1])] for i, n in enumerate(sizes[0])])
 
 
 def by_slices(

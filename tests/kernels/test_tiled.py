@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kernel_models import MODELS, Draw, N, conv
+from kernel_models import MODELS, Draw, N
 from tolerances import relative_error, tolerances
 
 from jknas import tiled_gram
@@ -211,25 +211,6 @@ def test_gradients_without_grouped_convolutions(float64, name):
         assert "batch_group_count = 5" not in lowered
     for fast, slow in zip(*jax.jit(both)(params, x), strict=True):
         assert relative_error(fast, slow[:, 0], floor=1e-12) <= tolerances().gram
-
-
-@pytest.mark.parametrize("outputs", ["sum", "trace", "full"])
-def test_chunks_take_slices_where_these_cost_less(float64, outputs):
-    """Convolutions, whose gradients all fit in the memory of a chunk's activations; layers of one position stay with pairs."""
-    draw = Draw(0)
-    p, x = {"a": draw(3, 3, 2, 2), "b": draw(3, 3, 2, 2)}, draw.data(8, 8, 2)
-
-    def apply(p, x):
-        return jnp.tanh(conv(jnp.tanh(conv(x, p["a"])), p["b"])).sum((1, 2))
-
-    expected = gram(apply, p, x, method="jacobian", outputs=outputs)
-    for x2 in (None, x[:3]):
-        kernel = gram(apply, p, x, x2, outputs=outputs, chunk_size=2)
-        assert {contraction.form for contraction in kernel.contractions} == {"slices"}
-        assert kernel.parameters == expected.parameters == tuple(contraction.name for contraction in kernel.contractions)
-        assert relative_error(kernel.matrix, expected.matrix[:, : len(kernel.matrix[0])]) <= tolerances().gram
-    dense, p, x = MODELS["mlp"].made()
-    assert "slices" not in {contraction.form for contraction in gram(dense, p, x, chunk_size=2).contractions}
 
 
 # Interruptions
