@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from benchmarks import measure
 from jknas.kernels.examples import Examples, Setup, forward, scalar_of
 from jknas.kernels.gram import pair
-from jknas.kernels.tile_plan import Plan, plan_tiles
+from jknas.kernels.tile_plan import Plan, plan_tiles, share_of_pass
 from jknas.kernels.tile_sizes import measure as measured_sizes
 
 ROWS, COLUMNS, MEMORY = 60_000, 50_000, 70 * 10**9
@@ -98,8 +98,7 @@ def check(run: dict[str, Any]) -> dict[str, float]:
         return {}
     step = sum(run["step_seconds_per_example"]) / 2
     rate = sum(run["multiplications_per_second"]) / 2
-    share = (1 + (plan["groups"] + 1) / (2 * plan["groups"]) + 1 / plan["groups"]) / 3
-    predicted = plan["passes"] * step * share + plan["products"] / 2 / rate
+    predicted = plan["passes"] * step * share_of_pass(plan["groups"]) + plan["products"] / 2 / rate
     return {"predicted_seconds": predicted, "seconds": run["seconds"], "error": predicted / run["seconds"] - 1}
 
 

@@ -1,10 +1,11 @@
 """Cutting a batch of examples into chunks of equal size, so that one compiled program serves all of them."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from jknas.errors import KernelError
@@ -36,15 +37,28 @@ def chunks(examples: PyTree, size: int) -> list[tuple[PyTree, int]]:
     found = []
     for start in range(0, count_examples(examples), size):
         part = jax.tree.map(lambda a, start=start: a[start : start + size], examples)
-        n = count_examples(part)
-        filled = jax.tree.map(lambda a, n=n: jnp.concatenate([a, jnp.repeat(a[:1], size - n, 0)]) if n < size else a, part)
-        found.append((filled, n))
+        found.append((padded(part, size), count_examples(part)))
     return found
 
 
-def in_chunks(program: Callable[[PyTree], T], examples: PyTree, size: int | None) -> T:
-    """Return ``program(examples)``, a pytree of arrays ``[n, ...]``, computed for ``size`` examples at once; None takes all."""
+def padded(examples: PyTree, size: int) -> PyTree:
+    """Return examples filled up to ``size`` with their own first one; NumPy arrays stay on the host."""
+    missing = size - count_examples(examples)
+    return joined(examples, jax.tree.map(lambda a: _library(a).repeat(a[:1], missing, 0), examples)) if missing else examples
+
+
+def joined(*parts: PyTree) -> PyTree:
+    """Return batches as one; NumPy arrays stay on the host."""
+    return jax.tree.map(lambda *arrays: _library(arrays[0]).concatenate(arrays), *parts)
+
+
+def _library(array: Any) -> Any:
+    return jnp if isinstance(array, jax.Array) else np
+
+
+def in_chunks(program: Callable[[PyTree], T], examples: PyTree, size: int | None, *, rows_each: int = 1) -> T:
+    """Return ``program(examples)``, a pytree of arrays ``[n * rows_each, ...]``, computed for ``size`` examples at once; None takes all."""
     if size is None or size >= count_examples(examples):
         return program(examples)
-    found = [jax.tree.map(lambda a, n=n: a[:n], program(chunk)) for chunk, n in chunks(examples, size)]
+    found = [jax.tree.map(lambda a, n=n: a[: n * rows_each], program(chunk)) for chunk, n in chunks(examples, size)]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)

@@ -48,7 +48,15 @@ class Examples(NamedTuple):
 
 
 def prepared(
-    plan: Setup, params: PyTree, x: PyTree, labels: Any, *, chunk_size: int | None, interaction: Interaction, name: str = "x"
+    plan: Setup,
+    params: PyTree,
+    x: PyTree,
+    labels: Any,
+    *,
+    chunk_size: int | None,
+    interaction: Interaction,
+    name: str = "x",
+    on_host: bool = False,
 ) -> tuple[Setup, Examples]:
     """Check the arguments that all kernels share; return the plan with the number of classes, and the examples."""
     require_sound_backend()
@@ -58,7 +66,7 @@ def prepared(
         raise KernelError(
             f'outputs={plan.outputs!r} combines the model\'s outputs and needs objective="logits", got objective={plan.objective!r}'
         )
-    examples = as_examples(name, x, labels, plan.objective)
+    examples = as_examples(name, x, labels, plan.objective, on_host=on_host)
     check_chunk_size(chunk_size)
     if plan.outputs != "sum":
         plan = plan._replace(classes=count_classes(plan.apply, params, examples.x))
@@ -67,22 +75,23 @@ def prepared(
     return plan, examples
 
 
-def as_examples(name: str, x: PyTree, labels: Any, objective: Objective) -> Examples:
-    """Return checked examples; raise KernelError for shapes or labels that do not fit."""
+def as_examples(name: str, x: PyTree, labels: Any, objective: Objective, *, on_host: bool = False) -> Examples:
+    """Return checked examples; raise KernelError for shapes or labels that do not fit. ``on_host`` leaves them where they are."""
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
         shapes = [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(x)]
         raise KernelError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
+    x = x if on_host else jax.tree.map(jnp.asarray, x)
     if objective != "loss":
-        return Examples(jax.tree.map(jnp.asarray, x), None)
+        return Examples(x, None)
     suffix = name.removeprefix("x") if name.startswith("x") else f"_{name}"
     if labels is None:
         raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
-    labels = jnp.asarray(labels)
+    labels = (np if on_host else jnp).asarray(labels)
     ((n,),) = sizes
     if labels.shape != (n,) or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise KernelError(f"labels{suffix} must be {n} integers, one per example, got {labels.dtype}{list(labels.shape)}")
-    return Examples(jax.tree.map(jnp.asarray, x), labels)
+    return Examples(x, labels)
 
 
 def alone(apply: Apply, params: PyTree, example: PyTree) -> jax.Array:
@@ -170,11 +179,6 @@ def gradient_slice(plan: Setup, group: tuple[int, ...], params: PyTree, examples
             every = gradients(scalar, leaves, batch, layout)
             found = [every[position] for position in group]
         return jnp.concatenate([leaf.reshape(layout.first, -1).astype(layout.dtype) for leaf in found], 1)
-
-
-def joined(a: Examples, b: Examples) -> Examples:
-    """Return both batches as one."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), a, b)
 
 
 def forward(plan: Setup, leaves: list[jax.Array], params: PyTree, examples: Examples) -> jax.Array:

@@ -43,14 +43,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.errors import KernelError, choose
-from jknas.kernels.chunks import chunks, count_examples
+from jknas.kernels.chunks import chunks, count_examples, in_chunks, joined
 from jknas.kernels.examples import (
     Examples,
     Interaction,
     Outputs,
     Setup,
     as_examples,
-    joined,
     layout_of,
     prepared,
     scalar_of,
@@ -190,9 +189,11 @@ def pair(plan: Setup, second: int, params: PyTree, a: Examples, b: Examples) -> 
 def _in_chunks(plan: Setup, params: PyTree, first: Examples, second: Examples | None, chunk_size: int | None) -> Gram:
     """Return the kernel with one row per example, for ``outputs="full"`` one per example and output."""
     if plan.method == "jacobian":
-        a = _all_gradients(plan, params, first, chunk_size)
-        b = a if second is None else _all_gradients(plan, params, second, chunk_size)
-        return Gram(_contract(a, b), plan.objective, plan.outputs, tuple(chosen_names(params, plan.parameters)), plan.method, ())
+        program = functools.partial(PROGRAMS.jitted(_jacobian, plan), params)
+        found = [in_chunks(program, part, chunk_size, rows_each=plan.rows_each) for part in (first, second) if part is not None]
+        return Gram(
+            _contract(found[0], found[-1]), plan.objective, plan.outputs, tuple(chosen_names(params, plan.parameters)), plan.method, ()
+        )
     count = count_examples(first) + (0 if second is None else count_examples(second))
     if chunk_size is None or chunk_size >= count:
         together = first if second is None else joined(first, second)
@@ -227,12 +228,3 @@ def rectangle(plan: Setup, params: PyTree, first: list[tuple[PyTree, int]], seco
             found = program(params, joined(a, b))
             blocks[-1].append(found.matrix[: n * each, : m * each])
     return replace(found, matrix=jnp.block(blocks))
-
-
-def _all_gradients(plan: Setup, params: PyTree, examples: Examples, chunk_size: int | None) -> list[jax.Array]:
-    program = PROGRAMS.jitted(_jacobian, plan)
-    if chunk_size is None or chunk_size >= count_examples(examples):
-        return program(params, examples)
-    each = plan.rows_each
-    parts = [[leaf[: n * each] for leaf in program(params, chunk)] for chunk, n in chunks(examples, chunk_size)]
-    return [jnp.concatenate(leaves) for leaves in zip(*parts, strict=True)]

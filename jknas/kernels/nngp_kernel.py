@@ -10,6 +10,7 @@ References: Lee et al., "Deep Neural Networks as Gaussian Processes", ICLR 2018,
 2020, arXiv:1912.02803 (``empirical_nngp_fn``).
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import KernelError, choose
-from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
+from jknas.kernels.chunks import check_chunk_size, count_examples, in_chunks
 from jknas.kernels.examples import Interaction, alone, as_examples, require_independence
 from jknas.kernels.objectives import Apply
 from jknas.kernels.tape.sketching import widest
@@ -124,7 +125,8 @@ def nngp(
     parts = [as_examples(name, given, None, "logits").x for name, given in (("x", x), ("x2", x2)) if given is not None]
     if interaction == "refuse":
         require_independence(function, params, parts[0])
-    found = [_features(function, params, part, chunk_size) for part in parts]
+    program = functools.partial(PROGRAMS.jitted(_alone_each, function), params)
+    found = [in_chunks(program, part, chunk_size) for part in parts]
     return PROGRAMS.jitted(_product)(found[0], found[-1])
 
 
@@ -138,12 +140,6 @@ def _module_of(apply: Apply) -> Any:
             "the layer's features as apply, and no layer"
         )
     return module
-
-
-def _features(function: _Flat, params: PyTree, x: PyTree, chunk_size: int | None) -> Float[Array, "n d"]:
-    program = PROGRAMS.jitted(_alone_each, function)
-    parts = chunks(x, chunk_size or count_examples(x))
-    return jnp.concatenate([program(params, part)[:n] for part, n in parts])
 
 
 def _alone_each(function: _Flat, params: PyTree, x: PyTree) -> Float[Array, "n d"]:

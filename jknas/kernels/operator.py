@@ -14,7 +14,7 @@ products); Hutchinson, "A stochastic estimator of the trace of the influence mat
 Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J. Matrix Anal. Appl. 38(4), 2017.
 """
 
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,24 +23,13 @@ from jaxtyping import Array, Float, Int, PyTree
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from jknas.errors import KernelError, choose
-from jknas.kernels.chunks import check_chunk_size, chunks, count_examples
-from jknas.kernels.examples import (
-    Examples,
-    Interaction,
-    Outputs,
-    Setup,
-    alone,
-    as_examples,
-    checked_result,
-    count_classes,
-    require_independence,
-)
+from jknas.errors import KernelError
+from jknas.kernels.chunks import chunks, count_examples
+from jknas.kernels.examples import Examples, Interaction, Outputs, Setup, alone, checked_result, prepared
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, per_example, split_parameters
 from jknas.kernels.tape.sketching import widest
 from jknas.kernels.taylor import pull_and_push
 from jknas.xla.programs import PROGRAMS
-from jknas.xla.soundness import require_sound_backend
 
 CHUNK_SIZE = 256
 """Examples at once, unless the caller says otherwise."""
@@ -168,17 +157,8 @@ def ntk_operator(
     >>> (ntk_operator(lambda w, x: x @ w, w, x) @ [1.0, 1.0]).tolist()  # the kernel is [[5, 1], [1, 10]]
     [6.0, 11.0]
     """
-    require_sound_backend()
-    choose("outputs", outputs, get_args(Outputs), error=KernelError)
-    choose("interaction", interaction, get_args(Interaction), error=KernelError)
-    if outputs != "sum" and objective != "logits":
-        raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
-    examples = as_examples("x", x, labels, objective)
-    check_chunk_size(chunk_size)
-    classes = 1 if outputs == "sum" else count_classes(apply, params, examples.x)
-    if interaction == "refuse":
-        require_independence(apply, params, x)
-    plan = Setup(apply, objective, outputs, parameters, "operator", classes)
+    plan = Setup(apply, objective, outputs, parameters, "operator")
+    plan, examples = prepared(plan, params, x, labels, chunk_size=chunk_size, interaction=interaction)
     return NTKOperator(plan, params, examples, chunk_size or CHUNK_SIZE)
 
 

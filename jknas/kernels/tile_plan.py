@@ -125,6 +125,11 @@ def plan_tiles(sizes: Sizes, memory: int, *, scheme: Scheme = "auto", tile: int 
     return min(found, key=lambda plan: plan.cost)
 
 
+def share_of_pass(groups: int) -> float:
+    """Return what a pass for one of so many groups of parameters costs, in forward and backward passes for all of them."""
+    return (1 + (groups + 1) / (2 * groups) + 1 / groups) / 3
+
+
 def blocks(count: int, tile: int) -> int:
     """Return how many blocks of ``tile`` hold ``count`` examples."""
     return -(-count // tile)
@@ -174,10 +179,11 @@ def _slices(sizes: Sizes, memory: int, tile: int | Literal["auto"]) -> list[Plan
             visited = sum(min(strip, rows - at) if sizes.columns else 0 for at in range(0, rows, strip))
             visited += sum(columns if sizes.columns else rows - at for at in range(0, rows, strip))
             passes = len(groups) * visited * t
-            part = (1 + (len(groups) + 1) / (2 * len(groups)) + 1 / len(groups)) / 3
             products = 2.0 * _count(sizes, t) * t * t * sum(sizes.leaves)
             named = tuple(tuple(sizes.order[at] for at in group) for group in groups) if sizes.order else groups
-            found.append(Plan("slices", t, m, strip, named, passes, passes * sizes.step * part, products, fixed + strip * kept))
+            found.append(
+                Plan("slices", t, m, strip, named, passes, passes * sizes.step * share_of_pass(len(groups)), products, fixed + strip * kept)
+            )
     return found
 
 

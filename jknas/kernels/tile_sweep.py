@@ -3,21 +3,10 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
-import jax
-
-from jknas.kernels.tape.rows import inner_products
-
 Tile = tuple[int, int]
 """The block of rows and the block of columns of a tile."""
 
 T = TypeVar("T")
-
-
-@jax.jit
-def multiply(first: jax.Array, second: jax.Array, *total: jax.Array) -> jax.Array:
-    """Return the inner products of the rows of two blocks, added to ``total`` if there is one."""
-    found = inner_products([first], [second])
-    return found + total[0] if total else found
 
 
 def by_slices(

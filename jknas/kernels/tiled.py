@@ -7,26 +7,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
-from jknas.errors import KernelError, choose
-from jknas.kernels.chunks import count_examples
-from jknas.kernels.examples import Examples, Interaction, Setup, count_classes, forward, gradient_slice, require_independence, scalar_of
+from jknas.errors import KernelError
+from jknas.kernels.chunks import count_examples, joined, padded
+from jknas.kernels.examples import Examples, Interaction, Setup, as_examples, forward, gradient_slice, prepared, scalar_of
 from jknas.kernels.gram import pair
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
+from jknas.kernels.tape.rows import inner_products
 from jknas.kernels.tape.sketching import widest
 from jknas.kernels.tile_file import TileFile, read_journal
 from jknas.kernels.tile_plan import Plan, Scheme, Sizes, plan_tiles, tiles
 from jknas.kernels.tile_sizes import measure
-from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, multiply, one_ahead
+from jknas.kernels.tile_sweep import Tile, by_pairs, by_slices, one_ahead
 from jknas.xla.programs import PROGRAMS
-from jknas.xla.soundness import require_sound_backend
 
 _HASHED_AT_ONCE = 2**26  # bytes
 _AXIS = "examples"
@@ -76,8 +76,8 @@ def tiled_gram(
     *,
     out: str | Path,
     objective: Objective = "logits",
-    labels: Int[np.ndarray, " n"] | None = None,
-    labels2: Int[np.ndarray, " n2"] | None = None,
+    labels: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
+    labels2: Int[Array, " n2"] | Int[np.ndarray, " n2"] | None = None,
     outputs: Literal["sum", "trace"] = "sum",
     parameters: Parameters = "all",
     tile: int | Literal["auto"] = "auto",
@@ -134,20 +134,13 @@ def tiled_gram(
             a memory that is too small, for the plan or in fact.
         UnsoundBackendError: the installed JAX computes wrong matrix products.
     """
-    require_sound_backend()
-    choose("outputs", outputs, ("sum", "trace", "full"), error=KernelError)
-    choose("interaction", interaction, get_args(Interaction), error=KernelError)
     if outputs == "full":
         raise KernelError(
             'outputs="full" has K x K numbers for each pair: take outputs="trace", or let apply return the output of interest'
         )
-    if outputs != "sum" and objective != "logits":
-        raise KernelError(f'outputs={outputs!r} combines the model\'s outputs and needs objective="logits", got objective={objective!r}')
-    first, second = _host("x", x, labels, objective), None if x2 is None else _host("x2", x2, labels2, objective)
-    if interaction == "refuse":
-        require_independence(apply, params, jax.tree.map(lambda a: jnp.asarray(a[:2]), x))
-    definition = Setup(
-        apply, objective, outputs, parameters, "one_pass", 1 if outputs == "sum" else count_classes(apply, params, _cut(x, 0, 1))
+    second = None if x2 is None else as_examples("x2", x2, labels2, objective, on_host=True)
+    definition, first = prepared(
+        Setup(apply, objective, outputs, parameters), params, x, labels, chunk_size=None, interaction=interaction, on_host=True
     )
     run, path = _Run(definition, params, first, second, devices), Path(out)
     journal = read_journal(path) if resume else None
@@ -196,24 +189,6 @@ def _cut(examples: PyTree, start: int, stop: int) -> PyTree:
     return jax.tree.map(lambda a: a[start:stop], examples)
 
 
-def _host(name: str, x: PyTree, labels: Any, objective: Objective) -> Examples:
-    """Check the examples without moving them to a device."""
-    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
-    if len(sizes) != 1 or sizes & {(), (0,)}:
-        shapes = [tuple(np.shape(leaf)) for leaf in jax.tree.leaves(x)]
-        raise KernelError(f"{name} must be arrays with one common leading axis of at least one example, got shapes {shapes}")
-    ((n,),) = sizes
-    suffix = name.removeprefix("x")
-    if objective != "loss":
-        return Examples(x, None)
-    if labels is None:
-        raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
-    labels = np.asarray(labels)
-    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-        raise KernelError(f"labels{suffix} must be {n} integers, one per example, got {labels.dtype}{list(labels.shape)}")
-    return Examples(x, labels)
-
-
 def _same(path: Path, header: dict[str, Any], identity: dict[str, Any], *, scheme: Scheme, tile: int | Literal["auto"]) -> Plan:
     """Return the plan of an earlier call.
 
@@ -254,7 +229,9 @@ def _stacked(_: Any, *parts: jax.Array) -> jax.Array:
 
 
 def _multiplied(right: jax.Array, left: jax.Array, *total: jax.Array) -> jax.Array:
-    return multiply(left, right, *total)
+    """Return the inner products of the rows of two blocks, added to ``total`` if there is one."""
+    found = inner_products([left], [right])
+    return found + total[0] if total else found
 
 
 def _on(mesh: Mesh | None, function: Callable[..., Any], fixed: tuple[Any, ...], shared: Any, *split: Any) -> Any:
@@ -317,16 +294,7 @@ class _Run:
 
     def _block(self, side: int, at: int, tile: int) -> Examples:
         """Return a block of examples on the host, the last one padded with its first example."""
-        part = _cut(self.sides[side], at * tile, (at + 1) * tile)
-        missing = tile - count_examples(part)
-        if not missing:
-            return part
-
-        def padded(a: Any) -> Any:
-            library: Any = jnp if isinstance(a, jax.Array) else np
-            return library.concatenate([a, library.repeat(a[:1], missing, 0)])
-
-        return jax.tree.map(padded, part)
+        return padded(_cut(self.sides[side], at * tile, (at + 1) * tile), tile)
 
     def tiles(self, plan: Plan, wanted: list[Tile]) -> Iterator[tuple[Tile, Any]]:
         """Compute the wanted tiles in the scheme of the plan."""
@@ -336,8 +304,8 @@ class _Run:
         if plan.scheme == "pairs":
 
             def kernels(some: list[Tile]) -> list[Any]:
-                sides = [[self._block(side, pair[axis], tile) for pair in some] for axis, side in ((0, 0), (1, 0 if symmetric else 1))]
-                whole = [self._sent(functools.reduce(_joined_on_host, blocks), split=True) for blocks in sides]
+                sides = [[self._block(side, place[axis], tile) for place in some] for axis, side in ((0, 0), (1, 0 if symmetric else 1))]
+                whole = [self._sent(joined(*blocks), split=True) for blocks in sides]
                 found = PROGRAMS.jitted(_on, self.mesh, pair, (self.definition, tile))(params, *whole)
                 if len(some) == 1:
                     return [found]
@@ -362,10 +330,6 @@ class _Run:
             symmetric=symmetric,
             spread=lambda block: block if self.mesh is None else self._sent(block, split=False),
         )
-
-
-def _joined_on_host(a: Examples, b: Examples) -> Examples:
-    return jax.tree.map(lambda a, b: (jnp if isinstance(a, jax.Array) else np).concatenate([a, b]), a, b)
 
 
 def _digest(tree: PyTree) -> str:

@@ -84,7 +84,7 @@ class Programs:
             seconds = time.perf_counter() - start
             return program
 
-        return Compiled(self.kept(name, build), seconds)
+        return Compiled(self._kept(name, build), seconds)
 
     def jitted(self, function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
         """Return ``jax.jit`` of ``functools.partial(function, *first)``, the same object for equal arguments.
@@ -92,9 +92,9 @@ class Programs:
         For functions that are also called while JAX traces, where there is nothing to compile. Arguments without a hash are compiled for,
         and not kept.
         """
-        return self.kept((function, first), lambda: jax.jit(functools.partial(function, *first)))
+        return self._kept((function, first), lambda: jax.jit(functools.partial(function, *first)))
 
-    def kept(self, name: Hashable, build: Callable[[], T]) -> T:
+    def _kept(self, name: Hashable, build: Callable[[], T]) -> T:
         """Return what ``build`` returned when this name was first asked for. A name without a hash is built for, and not kept."""
         try:
             hash(name)

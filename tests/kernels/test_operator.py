@@ -25,7 +25,7 @@ def _quick(monkeypatch):
 
 class QuickPrograms(programs.Programs):
     def jitted(self, function, *first):
-        return self.kept((function, first), lambda: quick_jit(functools.partial(function, *first)))
+        return self._kept((function, first), lambda: quick_jit(functools.partial(function, *first)))
 
 
 def dense(apply, params, x, labels=None, **options):
