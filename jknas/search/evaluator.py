@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 
-from jknas.scoring.scorer import Scorer, make_scorer, score_many
+from jknas.proxies import SizeProxy
+from jknas.scoring.scorer import Scorer, make_scorer, score_together
 from jknas.search.method import Evaluator, Scored
-from jknas.search.state import Tested, Trained
+from jknas.search.pooled import is_pooled, status_of
+from jknas.search.state import Part, Tested, Trained
 from jknas.training import EpochRecord, Training, evaluate, train
 
 
@@ -37,7 +39,7 @@ class TrainingEvaluator(Evaluator):
         super().__init__(problem)
         self._folder = folder
         self._on_compile, self._on_epoch = on_compile, on_epoch
-        self._scorer: Scorer | None = None
+        self._scorers: list[Scorer] = []
         self._trained = False
         self._variables: dict[Any, Any] = {}
 
@@ -46,24 +48,41 @@ class TrainingEvaluator(Evaluator):
             self._on_compile(program)
 
     def score(self, genotype: Any) -> Scored:
-        """Score a genotype with the problem's proxy; the first call compiles."""
+        """Score a genotype by all that ranks it; the first call compiles."""
+        self._scorers = self._scorers or self._made_scorers()
+        compiled = sum(scorer.compile_seconds for scorer in self._scorers)
+        found = list(score_together(self._scorers, (genotype,), store=self.problem.store))
+        # Scores that one computation gave hold its time each.
+        seconds = {scorer.measurement: record.seconds for scorer, (record, _) in zip(self._scorers, found, strict=True)}
+        compiling = sum(scorer.compile_seconds for scorer in self._scorers) - compiled
+        spent: dict[str, Any] = {"seconds": sum(seconds.values()), "fresh": any(fresh for _, fresh in found), "compile_seconds": compiling}
+        if not is_pooled(self.problem):
+            ((record, _),) = found
+            return Scored(record.score, record.status, **spent)
+        parts = tuple(
+            Part(record.key.proxy, record.key.seed, record.score if scorer.proxy.higher_is_better else -record.score, record.status)
+            for scorer, (record, _) in zip(self._scorers, found, strict=True)
+        )
+        return Scored(None, status_of(parts), **spent, parts=parts)
+
+    def _made_scorers(self) -> list[Scorer]:
         problem = self.problem
-        if self._scorer is None:
-            self._scorer = make_scorer(
-                problem.proxy,
+        return [
+            make_scorer(
+                proxy,
                 problem.dataset,
                 problem.space,
                 channels=problem.network.channels,
                 cells=problem.network.cells,
-                seed=problem.seed,
+                seed=problem.seed + more,
                 scheme=problem.scheme,
                 batch_size=problem.batch_size,
-                settings=problem.settings,
+                settings=problem.given_to(proxy),
                 on_compile=functools.partial(self.announce, "scoring"),
             )
-        compiled = self._scorer.compile_seconds
-        ((record, fresh),) = score_many(self._scorer, (genotype,), store=problem.store)
-        return Scored(record.score, record.status, record.seconds, fresh, self._scorer.compile_seconds - compiled)
+            for proxy in problem.members
+            for more in range(1 if isinstance(proxy, SizeProxy) else problem.score_seeds)
+        ]
 
     def train(self, genotype: Any) -> Trained:
         """Train a genotype by the problem's recipe. A training that was begun goes on.

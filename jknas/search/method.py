@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 
 from jknas import errors
 from jknas.errors import SearchError
-from jknas.search.state import State, Tested, Trained
+from jknas.search.state import Part, State, Tested, Trained
 
 if TYPE_CHECKING:
     from jknas.data import Dataset
+    from jknas.ranking.aggregates import Aggregate
     from jknas.spaces.space import Space
 
 S = TypeVar("S", bound=State)
@@ -36,18 +37,20 @@ class Scored(NamedTuple):
     """A score as a step gets it.
 
     Attributes:
-        score: the number.
+        score: the number; None where the parts make it, once the sample is complete.
         status: what it means, one of :data:`jknas.scoring.record.STATUSES`.
         seconds: time of its computation.
         fresh: whether it was computed now, and not read from a store.
         compile_seconds: time of the compilation that it needed.
+        parts: the scores that are ranked together; none where there is one only.
     """
 
-    score: float
+    score: float | None
     status: str
     seconds: float
     fresh: bool = False
     compile_seconds: float = 0.0
+    parts: tuple[Part, ...] = ()
 
 
 @runtime_checkable
@@ -65,6 +68,14 @@ class SearchProblem(Protocol):
     @property
     def sign(self) -> int:
         """1 where a higher score is better, otherwise -1."""
+
+    @property
+    def aggregate(self) -> "Aggregate | None":
+        """What ranks the architectures in place of a proxy."""
+
+    @property
+    def score_seeds(self) -> int:
+        """By how many seeds architectures are scored; their ranks are averaged."""
 
     @property
     def images(self) -> "Dataset | None":

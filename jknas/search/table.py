@@ -11,24 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jknas import proxies, spaces, tabular
 from jknas.errors import SearchError, choose
 from jknas.proxies import Proxy
-from jknas.scoring.store import ScoreRecord, Store
+from jknas.ranking.aggregates import Aggregate
+from jknas.scoring.store import ScoreRecord
+from jknas.search.measured import Measured, check_measured, identity_of
 from jknas.search.method import Evaluator, Scored, check_seed
-from jknas.search.state import Tested, Trained
+from jknas.search.pooled import is_pooled, status_of
+from jknas.search.state import Part, Tested, Trained
 from jknas.spaces.pool import restricted
 from jknas.spaces.space import Space
 from jknas.tabular import PROTOCOLS, Table, Target
 from jknas.tabular.accounting import ACCOUNTINGS
 
 SEEDS = ("mean", "one")
-
-_SHOWN = 6
 
 _IMAGES = {
     ("cifar10", "test"): 10_000,
@@ -52,6 +53,9 @@ class TableProblem:
             published searches; for tables that hold single seeds.
         proxy: what ranked the architectures, for methods that rank.
         scores: its scores, see :func:`scored_pool`; the search is then confined to the architectures in it.
+        aggregate: what ranks them in place of the proxy: several proxies, which ``measured`` holds.
+        measured: by proxy the score of every architecture, larger is better, NaN where its status is not "ok"; the search is then confined
+            to these architectures, and they rank in place of ``scores``. See :func:`jknas.search.scored.measured_in`.
 
     Raises:
         SearchError: an unknown choice, or a seed out of range.
@@ -64,6 +68,9 @@ class TableProblem:
     seeds: str = "mean"
     proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
     scores: Mapping[Any, ScoreRecord] | None = None
+    aggregate: Aggregate | None = None
+    measured: Measured | None = None
+    score_seeds: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         choose("data set of a search on a table", self.dataset, tuple(PROTOCOLS), error=SearchError)
@@ -72,12 +79,17 @@ class TableProblem:
         check_seed(self.seed)
         if self.scores is not None and not self.scores:
             raise SearchError("scores is empty: score architectures first (`jknas score --db`), or pass None.")
+        check_measured(self.measured)
+        lacking = [name for name in (() if self.aggregate is None else self.aggregate.members) if name not in (self.measured or {})]
+        if lacking:
+            raise SearchError(f"{', '.join(lacking)} must be measured for {self.aggregate.name}: give their scores too.")  # type: ignore[union-attr]
 
     @cached_property
     def space(self) -> Space[Any]:
         """Where the architectures come from: the table's space, or what of it is scored."""
         whole = spaces.get(self.table.space)
-        return whole if self.scores is None else restricted(whole, tuple(self.scores))
+        scored = self.scores if self.measured is None else next(iter(self.measured.values()))
+        return whole if scored is None else restricted(whole, tuple(scored))
 
     @property
     def protocol(self) -> tabular.SearchProtocol:
@@ -87,7 +99,7 @@ class TableProblem:
     @property
     def sign(self) -> int:
         """1 where a higher score is better, otherwise -1."""
-        return 1 if self.proxy.higher_is_better else -1
+        return 1 if self.measured is not None or self.proxy.higher_is_better else -1
 
     @property
     def images(self) -> None:
@@ -118,8 +130,16 @@ class TableProblem:
         named = {"name": self.dataset, "source": self.table.name}
         protocol = {part: list(target) for part, target in self.protocol._asdict().items()}
         identity = {"space": self.space.name, "dataset": named, "protocol": protocol, "accounting": self.accounting, "seeds": self.seeds}
+        scored: dict[str, Any] | None
         scored = None if self.scores is None else {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
-        return {**identity, "proxy": scored, "seed": self.seed}
+        if self.measured is not None:
+            named = self.proxy.name if self.aggregate is None else self.aggregate.name
+            scored = {"name": named, **({} if self.aggregate is None else {"combination": str(self.aggregate.combination)})}
+        return {**identity, "proxy": scored, "seed": self.seed, **self._measured_identity}
+
+    @cached_property
+    def _measured_identity(self) -> dict[str, Any]:
+        return identity_of(self.measured)
 
     @cached_property
     def _digest(self) -> str:
@@ -136,12 +156,22 @@ class TableEvaluator(Evaluator):
         Raises:
             SearchError: the problem has none.
         """
-        scores = self.problem.scores
+        measured, scores = self.problem.measured, self.problem.scores
+        if measured is not None:
+            named = self.problem.aggregate.members if is_pooled(self.problem) else (self.problem.proxy.name,)
+            values = [(name, measured[name][genotype]) for name in named]
+            parts = tuple(Part(name, 0, value, self._status(genotype, value)) for name, value in values)
+            if is_pooled(self.problem):
+                return Scored(None, status_of(parts), 0.0, parts=parts)
+            return Scored(parts[0].value, parts[0].status, 0.0)
         if scores is None:
             raise SearchError("this method ranks architectures by a proxy, and the table holds no scores: pass the problem scores.")
         if genotype not in scores:
             raise SearchError(f"{genotype} is not among the {len(scores)} scored architectures: score it first.")
         return Scored(scores[genotype].score, scores[genotype].status, scores[genotype].seconds)
+
+    def _status(self, genotype: Any, value: float) -> str:
+        return "ok" if not math.isnan(value) else "dead" if self.problem.space.is_dead(genotype) else "non_finite"
 
     def train(self, genotype: Any) -> Trained:
         """Look up the accuracy by which a search chooses, and what it costs."""
@@ -159,42 +189,3 @@ class TableEvaluator(Evaluator):
         seeds: Any = np.random.default_rng((self.problem.seed, *genotype.code)) if single else "mean"
         found = self.problem.table.accuracy(genotype, dataset=target.dataset, split=target.split, epochs=target.epochs, seeds=seeds)
         return found.mean / 100
-
-
-def scored_pool(
-    store: Store,
-    *,
-    proxy: str,
-    space: Space[Any],
-    dataset: str | None = None,
-    seed: int | None = None,
-    settings: str | None = None,
-) -> dict[Any, ScoreRecord]:
-    """Return the scores of one proxy by genotype.
-
-    Args:
-        store: where `jknas score --db` or `jknas.scoring.scorer.score_many` has left them.
-        proxy: its name.
-        space: the search space, as :attr:`TableProblem.space`.
-        dataset: on which images, as :attr:`jknas.scoring.store.ScoreKey.dataset` or its part before the "@"; None where the store has one
-            only.
-        seed: of the weights and the batch; None likewise.
-        settings: the proxy's settings as :attr:`jknas.scoring.store.ScoreKey.settings`; None likewise.
-
-    Raises:
-        SearchError: no such score, or scores that were not measured in one and the same way; the message lists the ways.
-    """
-    found: dict[tuple[str, str, int, str], dict[Any, ScoreRecord]] = {}
-    for record in store.records(space=space.name, proxy=proxy, seed=seed, settings=settings):
-        key = record.key
-        if dataset is None or dataset in (key.dataset, key.dataset.partition("@")[0]):
-            way = (key.dataset, key.settings, key.seed, key.network)
-            found.setdefault(way, {})[space.parse(key.genotype)] = record
-    wanted = f"proxy {proxy!r} on " + ("any data set" if dataset is None else repr(dataset))
-    if not found:
-        raise SearchError(f"{store.path} holds no score of {wanted}: score architectures with `jknas score --db` first.")
-    if len(found) > 1:
-        ways = [f"{len(scores)} on {data}, seed {seed}, {settings}, {network}" for (data, settings, seed, network), scores in found.items()]
-        shown = "; ".join(ways[:_SHOWN]) + ("; ..." if len(ways) > _SHOWN else "")
-        raise SearchError(f"{store.path} holds scores of {wanted} that cannot be compared: {shown}. Name the data set, seed and settings.")
-    return next(iter(found.values()))

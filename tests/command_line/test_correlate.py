@@ -76,7 +76,7 @@ def test_a_proxy_beside_the_null_models(run, tmp_path):
     assert "digits against cifar10" in out
     found = result(tmp_path)
     rows = rows_of(found)
-    assert {name for _, _, name in rows} == {"mgm", "params", "macs", "random"}
+    assert {name for _, _, name in rows} == {"mgm", "params", "macs", "conv_count", "random"}
     table = tabular.load()
     accuracies = [table.accuracy(genotype_at(i), dataset="cifar10", split="test", epochs=200, seeds="mean").mean for i in CELLS]
     with Store(tmp_path / "out" / "scores.sqlite") as store:
@@ -91,7 +91,7 @@ def test_a_proxy_beside_the_null_models(run, tmp_path):
     assert {"versions", "device", "table", "datasets"} <= found.keys()
     assert found["parts"][0]["spearman"] == {}  # half of 30 architectures is no part worth having
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {
-        f"{name}.{suffix}" for name in ("mgm", "params", "macs", "random") for suffix in ("png", "svg")
+        f"{name}.{suffix}" for name in ("mgm", "params", "macs", "conv_count", "random") for suffix in ("png", "svg")
     }
 
 
@@ -101,7 +101,8 @@ class TestMadeUpScores:
     def test_signs_and_aggregates(self, run, tmp_path):
         assert run("--proxy", "quick,tenas_rank_sum")[0] == 0
         rows = rows_of(result(tmp_path))
-        assert {name for _, _, name in rows} == {"quick", "tenas_rank_sum", "tenas_condition", "linear_regions", "params", "macs", "random"}
+        expected = {"quick", "tenas_rank_sum", "tenas_condition", "linear_regions", "params", "macs", "conv_count", "random"}
+        assert {name for _, _, name in rows} == expected
         of = {name: row for (_, _, name), row in rows.items()}
         assert of["quick"]["spearman"] == of["linear_regions"]["spearman"]
         assert of["quick"]["spearman"] != of["tenas_condition"]["spearman"]
