@@ -7,7 +7,7 @@ its training seconds, as the measured time of a real one is, and limits on it ar
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from jknas import proxies, spaces, tabular
 from jknas.errors import SearchError, choose
 from jknas.proxies import Proxy
 from jknas.scoring.store import ScoreRecord, Store
+from jknas.search.measured import Measured, check_measured, identity_of
 from jknas.search.method import Evaluator, Scored, check_seed
 from jknas.search.state import Tested, Trained
 from jknas.spaces.pool import restricted
@@ -52,6 +53,7 @@ class TableProblem:
             published searches; for tables that hold single seeds.
         proxy: what ranked the architectures, for methods that rank.
         scores: its scores, see :func:`scored_pool`; the search is then confined to the architectures in it.
+        measured: the scores of several proxies for a pool (:mod:`jknas.search.measured`), for methods that mix them.
 
     Raises:
         SearchError: an unknown choice, or a seed out of range.
@@ -64,6 +66,7 @@ class TableProblem:
     seeds: str = "mean"
     proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
     scores: Mapping[Any, ScoreRecord] | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         choose("data set of a search on a table", self.dataset, tuple(PROTOCOLS), error=SearchError)
@@ -72,6 +75,7 @@ class TableProblem:
         check_seed(self.seed)
         if self.scores is not None and not self.scores:
             raise SearchError("scores is empty: score architectures first (`jknas score --db`), or pass None.")
+        check_measured(self.measured)
 
     @cached_property
     def space(self) -> Space[Any]:
@@ -105,6 +109,12 @@ class TableProblem:
         del folder, on_compile, on_epoch
         return TableEvaluator(self)
 
+    def rungs(self, published: Sequence[int]) -> tuple[int | None, ...]:
+        """Return the published rungs, with None for those whose accuracy the table does not hold."""
+        selects = self.protocol.selects
+        held = {target.epochs for target in self.table.targets() if target._replace(epochs=0) == selects._replace(epochs=0)}
+        return tuple(epochs if epochs in held else None for epochs in published)
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of the published network."""
         return self.table.parameters(genotype, dataset=self.protocol.reports.dataset)
@@ -119,7 +129,11 @@ class TableProblem:
         protocol = {part: list(target) for part, target in self.protocol._asdict().items()}
         identity = {"space": self.space.name, "dataset": named, "protocol": protocol, "accounting": self.accounting, "seeds": self.seeds}
         scored = None if self.scores is None else {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
-        return {**identity, "proxy": scored, "seed": self.seed}
+        return {**identity, "proxy": scored, "seed": self.seed, **self._measured_identity}
+
+    @cached_property
+    def _measured_identity(self) -> dict[str, Any]:
+        return identity_of(self.measured)
 
     @cached_property
     def _digest(self) -> str:
@@ -143,11 +157,16 @@ class TableEvaluator(Evaluator):
             raise SearchError(f"{genotype} is not among the {len(scores)} scored architectures: score it first.")
         return Scored(scores[genotype].score, scores[genotype].status, scores[genotype].seconds)
 
-    def train(self, genotype: Any) -> Trained:
-        """Look up the accuracy by which a search chooses, and what it costs."""
-        problem = self.problem
-        seconds = ACCOUNTINGS[problem.accounting].seconds(problem.table, genotype, problem.dataset)
-        return Trained("ok", self._accuracy(genotype, problem.protocol.selects, single=problem.seeds == "one"), math.nan, seconds)
+    def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:
+        """Look up the accuracy by which a search chooses, or that after another number of epochs, and what it costs."""
+        problem, selects = self.problem, self.problem.protocol.selects
+        accounting = ACCOUNTINGS[problem.accounting]
+        if epochs is None:
+            seconds = accounting.seconds(problem.table, genotype, problem.dataset)
+        else:
+            selects = selects._replace(epochs=epochs)
+            seconds = accounting.rung_seconds(problem.table, genotype, problem.dataset, epochs)
+        return Trained("ok", self._accuracy(genotype, selects, single=problem.seeds == "one"), math.nan, seconds)
 
     def test(self, genotype: Any) -> Tested:
         """Look up the accuracy that is reported, a mean over seeds; it costs nothing."""
