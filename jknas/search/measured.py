@@ -28,7 +28,7 @@ def check_measured(measured: Measured | None) -> None:
         if measured[name].keys() != measured[first].keys():
             apart = len(measured[name].keys() ^ measured[first].keys())
             raise SearchError(
-                f"measured holds {len(measured[first]):,} architectures of {first} and {len(measured[name]):,} of {name}, {apart:,} of them "
+                f"measured holds {len(measured[first]):,} architectures of {first}, {len(measured[name]):,} of {name}, and {apart:,} "
                 "of one alone: score one pool by all proxies; a score that could not be computed is NaN."
             )
     for name, scores in measured.items():
