@@ -27,6 +27,7 @@ from benchmarks import measure
 from jknas import spaces, tabular
 from jknas.ranking import aggregates, metrics
 from jknas.ranking.combinations import mean_rank
+from jknas.ranking.correlation import reliability
 from jknas.scoring.score_table import ScoreTable, read_scores
 from jknas.search.scored import measured_in
 from jknas.spaces.nasbench201.index import index_of
@@ -70,9 +71,10 @@ class Cells:
         by_seed = {seed: {name: table.column(name, seed)[lines] for name in PARTS} for seed in seeds}
         mean = {name: mean_rank([by_seed[seed][name] for seed in seeds]) for name in PARTS}
         self.scores: dict[Any, dict[str, np.ndarray]] = {seed: counted | found for seed, found in [*by_seed.items(), ("mean", mean)]}
+        reported = {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS}
         self.accuracies = {
-            target: np.array([benchmark.accuracy(one, **tabular.PROTOCOLS[target].reports._asdict(), seeds="mean").mean for one in genotypes])
-            for target in TARGETS
+            target: np.array([benchmark.accuracy(one, **meant, seeds="mean").mean for one in genotypes])
+            for target, meant in reported.items()
         }
         self.groups = np.array([sum(space.operations[digit] in (space.convolutions or ()) for digit in one.code) for one in genotypes])
 
@@ -162,8 +164,6 @@ def main() -> None:
 
 def reliable(cells: Cells, name: str, seeds: tuple[int, ...]) -> float:
     """Return how well a ranking agrees with itself by other seeds."""
-    from jknas.ranking.correlation import reliability
-
     return reliability([cells.ranked(name, seed) for seed in seeds])
 
 

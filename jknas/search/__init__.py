@@ -4,7 +4,7 @@ Names are imported when they are first used, so that the command line can list t
 
 >>> from jknas import search
 >>> search.names()
-('best_by_proxy', 'bohb', 'evolution', 'knas', 'proxy_evolution', 'random', 'reinforce', 'tenas')
+('best_by_proxy', 'bohb', 'evolution', 'knas', 'mf_nas', 'proxy_evolution', 'random', 'reinforce', 'robot', 'tenas')
 >>> search.get("knas")(samples=100, topk=5).settings
 {'samples': 100, 'topk': 5}
 """

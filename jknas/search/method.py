@@ -7,13 +7,14 @@ quick: a method that computes imports what it needs when it runs.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jknas import errors
 from jknas.errors import SearchError
+from jknas.search.measured import Measured
 from jknas.search.state import Part, State, Tested, Trained
 
 if TYPE_CHECKING:
@@ -81,8 +82,22 @@ class SearchProblem(Protocol):
     def images(self) -> "Dataset | None":
         """The images, for methods that measure or train networks themselves; None on a table."""
 
+    @property
+    def measured(self) -> Measured | None:
+        """The scores of several proxies for a pool, for methods that mix them; None where there are none."""
+
     def identity(self) -> dict[str, Any]:
         """Return plain data that differ whenever a result may."""
+
+    def rungs(self, published: Sequence[int]) -> tuple[int | None, ...]:
+        """Return for how many epochs an architecture is trained at every rung of a successive halving.
+
+        Args:
+            published: the epochs of the published rungs, rising.
+
+        Returns:
+            As many numbers, rising; None for a rung that cannot be had.
+        """
 
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
@@ -123,8 +138,13 @@ class Evaluator:
         """Score an architecture with the problem's proxy."""
         raise NotImplementedError
 
-    def train(self, genotype: Any) -> Trained:
-        """Train an architecture, or look its training up."""
+    def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:
+        """Train an architecture, or look its training up.
+
+        Args:
+            genotype: the architecture.
+            epochs: in place of the problem's own number, one that ``problem.rungs`` names.
+        """
         raise NotImplementedError
 
     def test(self, genotype: Any) -> Tested:
@@ -154,7 +174,8 @@ class SearchMethod(Generic[S]):
     Attributes:
         name: under which it is registered.
         state: the record of its states.
-        proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, or "" where it has no use.
+        proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, one of many that it "mixes", or "" where
+            it has no use.
     """
 
     name: ClassVar[str]

@@ -1,7 +1,8 @@
 """A search problem whose networks are trained: everything that the result depends on, except the method."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jknas.proxies.proxy import Setting
 from jknas.ranking.aggregates import Aggregate
 from jknas.scoring.store import Store
 from jknas.search.evaluator import TrainingEvaluator
+from jknas.search.measured import Measured, check_measured, identity_of
 from jknas.search.method import check_count, check_seed
 from jknas.search.pooled import is_pooled, pooled_identity
 from jknas.spaces.space import Space
@@ -41,6 +43,7 @@ class Problem:
         batch_size: examples that the proxy sees; the proxy's published number for the space by default.
         scheme: initialisation, of scoring and of training.
         store: where scores are looked up first and kept; None keeps them in the search's own state only.
+        measured: the scores of several proxies for a pool (:mod:`jknas.search.measured`), for methods that mix them.
 
     Raises:
         SearchError: parts that do not fit each other.
@@ -60,10 +63,12 @@ class Problem:
     batch_size: int | None = None
     scheme: Scheme = "pytorch"
     store: Store | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
         check_seed(self.seed)
+        check_measured(self.measured)
         kind = type(self.network).__name__
         if isinstance(macro := macro_of(self.space), type) and not isinstance(self.network, macro):
             raise SearchError(
@@ -124,6 +129,10 @@ class Problem:
         """Return what scores and trains for the steps of a search."""
         return TrainingEvaluator(self, folder=folder, on_compile=on_compile, on_epoch=on_epoch)
 
+    def rungs(self, published: Sequence[int]) -> tuple[int, ...]:
+        """Return the same shares of the recipe's epochs as the published rungs have of the last one, at least one epoch."""
+        return tuple(max(1, round(self.recipe.epochs * epochs / published[-1])) for epochs in published)
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
         return parameter_count(self.space, genotype, self.network, self.dataset.resolution)
@@ -146,7 +155,12 @@ class Problem:
             "proxy": pooled_identity(self, [self._computed(proxy) for proxy in self.members]),
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
+            **self._measured_identity,
         }
+
+    @cached_property
+    def _measured_identity(self) -> dict[str, Any]:
+        return identity_of(self.measured)
 
     def _computed(self, proxy: Proxy) -> dict[str, Any]:
         size = self.examples_of(proxy)

@@ -7,7 +7,7 @@ its training seconds, as the measured time of a real one is, and limits on it ar
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,8 +54,9 @@ class TableProblem:
         proxy: what ranked the architectures, for methods that rank.
         scores: its scores, see :func:`scored_pool`; the search is then confined to the architectures in it.
         aggregate: what ranks them in place of the proxy: several proxies, which ``measured`` holds.
-        measured: by proxy the score of every architecture, larger is better, NaN where its status is not "ok"; the search is then confined
-            to these architectures, and they rank in place of ``scores``. See :func:`jknas.search.scored.measured_in`.
+        measured: the scores of several proxies for a pool (:mod:`jknas.search.measured`, :func:`jknas.search.scored.measured_in`), for an
+            aggregate, for methods that mix them, and for the proxy where there are no ``scores``; a search that ranks by them is confined
+            to these architectures.
 
     Raises:
         SearchError: an unknown choice, or a seed out of range.
@@ -80,15 +81,16 @@ class TableProblem:
         if self.scores is not None and not self.scores:
             raise SearchError("scores is empty: score architectures first (`jknas score --db`), or pass None.")
         check_measured(self.measured)
-        lacking = [name for name in (() if self.aggregate is None else self.aggregate.members) if name not in (self.measured or {})]
-        if lacking:
-            raise SearchError(f"{', '.join(lacking)} must be measured for {self.aggregate.name}: give their scores too.")  # type: ignore[union-attr]
+        if self.aggregate is not None:
+            lacking = [name for name in self.aggregate.members if name not in (self.measured or {})]
+            if lacking:
+                raise SearchError(f"{self.aggregate.name} ranks by {', '.join(lacking)}, which measured lacks: give their scores too.")
 
     @cached_property
     def space(self) -> Space[Any]:
         """Where the architectures come from: the table's space, or what of it is scored."""
         whole = spaces.get(self.table.space)
-        scored = self.scores if self.measured is None else next(iter(self.measured.values()))
+        scored = next(iter((self.measured or {}).values())) if self.ranking else self.scores
         return whole if scored is None else restricted(whole, tuple(scored))
 
     @property
@@ -99,7 +101,14 @@ class TableProblem:
     @property
     def sign(self) -> int:
         """1 where a higher score is better, otherwise -1."""
-        return 1 if self.measured is not None or self.proxy.higher_is_better else -1
+        return 1 if self.ranking or self.proxy.higher_is_better else -1
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """The measured scores that rank; none where ``scores`` do, or nothing does."""
+        if self.aggregate is not None:
+            return self.aggregate.members
+        return (self.proxy.name,) if self.scores is None and self.proxy.name in (self.measured or {}) else ()
 
     @property
     def images(self) -> None:
@@ -117,6 +126,12 @@ class TableProblem:
         del folder, on_compile, on_epoch
         return TableEvaluator(self)
 
+    def rungs(self, published: Sequence[int]) -> tuple[int | None, ...]:
+        """Return the published rungs, with None for those whose accuracy the table does not hold."""
+        selects = self.protocol.selects
+        held = {target.epochs for target in self.table.targets() if target._replace(epochs=0) == selects._replace(epochs=0)}
+        return tuple(epochs if epochs in held else None for epochs in published)
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of the published network."""
         return self.table.parameters(genotype, dataset=self.protocol.reports.dataset)
@@ -130,9 +145,10 @@ class TableProblem:
         named = {"name": self.dataset, "source": self.table.name}
         protocol = {part: list(target) for part, target in self.protocol._asdict().items()}
         identity = {"space": self.space.name, "dataset": named, "protocol": protocol, "accounting": self.accounting, "seeds": self.seeds}
-        scored: dict[str, Any] | None
-        scored = None if self.scores is None else {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
-        if self.measured is not None:
+        scored: dict[str, Any] | None = None
+        if self.scores is not None:
+            scored = {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
+        if self.ranking:
             named = self.proxy.name if self.aggregate is None else self.aggregate.name
             scored = {"name": named, **({} if self.aggregate is None else {"combination": str(self.aggregate.combination)})}
         return {**identity, "proxy": scored, "seed": self.seed, **self._measured_identity}
@@ -157,9 +173,8 @@ class TableEvaluator(Evaluator):
             SearchError: the problem has none.
         """
         measured, scores = self.problem.measured, self.problem.scores
-        if measured is not None:
-            named = self.problem.aggregate.members if is_pooled(self.problem) else (self.problem.proxy.name,)
-            values = [(name, measured[name][genotype]) for name in named]
+        if self.problem.ranking:
+            values = [(name, measured[name][genotype]) for name in self.problem.ranking]
             parts = tuple(Part(name, 0, value, self._status(genotype, value)) for name, value in values)
             if is_pooled(self.problem):
                 return Scored(None, status_of(parts), 0.0, parts=parts)
@@ -173,11 +188,16 @@ class TableEvaluator(Evaluator):
     def _status(self, genotype: Any, value: float) -> str:
         return "ok" if not math.isnan(value) else "dead" if self.problem.space.is_dead(genotype) else "non_finite"
 
-    def train(self, genotype: Any) -> Trained:
-        """Look up the accuracy by which a search chooses, and what it costs."""
-        problem = self.problem
-        seconds = ACCOUNTINGS[problem.accounting].seconds(problem.table, genotype, problem.dataset)
-        return Trained("ok", self._accuracy(genotype, problem.protocol.selects, single=problem.seeds == "one"), math.nan, seconds)
+    def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:
+        """Look up the accuracy by which a search chooses, or that after another number of epochs, and what it costs."""
+        problem, selects = self.problem, self.problem.protocol.selects
+        accounting = ACCOUNTINGS[problem.accounting]
+        if epochs is None:
+            seconds = accounting.seconds(problem.table, genotype, problem.dataset)
+        else:
+            selects = selects._replace(epochs=epochs)
+            seconds = accounting.rung_seconds(problem.table, genotype, problem.dataset, epochs)
+        return Trained("ok", self._accuracy(genotype, selects, single=problem.seeds == "one"), math.nan, seconds)
 
     def test(self, genotype: Any) -> Tested:
         """Look up the accuracy that is reported, a mean over seeds; it costs nothing."""
