@@ -1,14 +1,14 @@
 r"""How well does GRAF's forest rank cells, having seen n trained ones?
 
 Question: rank correlations and nDCG of the accuracies that a random forest on GRAF's 191 features predicts, with the 200-epoch test
-accuracies of NAS-Bench-201, when n = 32, 128 or 1,024 random cells were trained. The cells are the 9,445 reachable ones; the forest is judged
-on all that it has not seen. Mean and standard deviation over samples of n. Supervised: no row here is comparable with a training-free score
-without its n.
+accuracies of NAS-Bench-201, when n = 32, 128 or 1,024 random cells were trained. The cells are the 9,445 reachable ones; the forest is
+judged on all that it has not seen. Mean and standard deviation over samples of n. Supervised: no row here is comparable with a
+training-free score without its n.
 Expected: a re-implementation's values on record (``ON_RECORD``; 5 samples, 100 trees), within 0.02.
 nDCG is that of the 1,000 highest predictions, with relevance 2^accuracy - 1.
 Command: python -m benchmarks.ranking.graf [--samples 5] [--trees 100] [--db SCORES.sqlite --proxy NAME,...]
-About 2 minutes on one quiet core. --db adds rows with the scores of proxies as further columns (ranks within the cells, so that a forest can
-split scores beyond single precision; scores whose status is not ok are missing values), and with these scores alone. Writes graf.json.
+About 2 minutes on one quiet core. --db adds rows with the scores of proxies as further columns (ranks within the cells, so that a forest
+can split scores beyond single precision; scores whose status is not ok are missing values), and with these scores alone. Writes graf.json.
 """
 
 import argparse

@@ -62,7 +62,7 @@ def command(
                 lines.write(export_json(line) + "\n")
             if run.json:
                 print_json(line)
-            else:
+            elif record.key.seed == run.seed:
                 _keep_best(results, line, better[record.key.proxy])
     if scores is not None:
         from jknas.scoring.score_table import write_scores
@@ -103,7 +103,7 @@ def _line(record: Any, *, fresh: bool) -> dict[str, Any]:
 def _keep_best(best: list[dict[str, Any]], line: dict[str, Any], higher_is_better: bool) -> None:
     """Keep the best lines of each proxy, so that a sweep of the whole space needs no memory."""
     sign = -1 if higher_is_better else 1
-    same = [other for other in best if other["proxy"] == line["proxy"]] + [line]
+    same = [other for other in best if other["proxy"] == line["proxy"] and other["genotype"] != line["genotype"]] + [line]
     same.sort(key=lambda item: (item["status"] != "ok", sign * item["score"] if item["status"] == "ok" else 0.0))
     best[:] = [other for other in best if other["proxy"] != line["proxy"]] + same[:_SHOWN]
 

@@ -213,7 +213,7 @@ for _name, _expression, _summary, _reference in (
     ),
     (
         "consensus",
-        "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.3)",
+        "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.2)",
         "the recommended ranking: what Jacobian, flow and feature correlation agree on, its best part ordered by flow and zen score",
         "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063 and MeCo (NeurIPS 2023).",
     ),
