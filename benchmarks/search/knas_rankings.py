@@ -1,10 +1,10 @@
 r"""What does KNAS find when it ranks by the consensus, and is that more than the largest cells?
 
-Question: 200-epoch test accuracy, mean and standard error over runs, of Algorithm 1 of KNAS on the table of NAS-Bench-201: a random pool is
-ranked, the best k are trained for 12 epochs, the one with the highest validation accuracy wins. Rankings: `consensus`, the number
-of parameters, and a random order (the best of k random cells). Pools of 100 and 1,000 (500 runs) and the whole space (one run a seed of the
-scores). A run uses the scores of one seed: the r-th run that of r modulo their number. "whole space, ranks of all seeds averaged" is one run
-more. Wanted: above both null models by more than two standard errors on every data set.
+Question: 200-epoch test accuracy, mean and standard error over runs, of Algorithm 1 of KNAS on the table of NAS-Bench-201: a random pool
+is ranked, the best k are trained for 12 epochs, the one with the highest validation accuracy wins. Rankings: `consensus`, the number of
+parameters, and a random order (the best of k random cells). Pools of 100 and 1,000 (500 runs) and the whole space (one run a seed of the
+scores). A run uses the scores of one seed: the r-th run that of r modulo their number. "whole space, ranks of all seeds averaged" is one
+run more. Wanted: above both null models by more than two standard errors on every data set.
 Costs are those of the k trainings in both accountings (:mod:`jknas.tabular.accounting`), and the seconds of scoring the pool.
 Command: python -m benchmarks.search.knas_rankings [--scores FILE] [--runs 500]
 Reads benchmarks/ranking/whole_space_scores.csv.gz. Writes knas_rankings.json. About 5 minutes on one core. The first runs of each pool are
@@ -128,25 +128,19 @@ def main() -> None:
         measured = measured_in(table, space=bench.space, names=members, seeds=chosen)
         draws.append({name: np.array([values[cell] for cell in bench.cells]) for name, values in measured.items()})
     *single, averaged = draws
-    compared = check(bench, table, single, seeds)
+    compared, everything = check(bench, table, single, seeds), len(bench.cells)
+    plans = [
+        *((f"pool {count}", one, single, count, options.runs) for count in POOLS for one in ("consensus", "params", "random")),
+        ("whole space", "consensus", single, everything, len(single)),
+        ("whole space", "params", single, everything, 1),
+        ("whole space, ranks of all seeds averaged", "consensus", [averaged], everything, 1),
+    ]
     rows: dict[str, Any] = {}
     for dataset in DATASETS:
-        for count in POOLS:
-            for ranking in ("consensus", "params", "random"):
-                for k in KS:
-                    found = searched(bench, dataset, ranking, single, count=count, k=k, runs=options.runs)
-                    rows.setdefault(f"pool {count}", {}).setdefault(f"{ranking}, k={k}", {})[dataset] = found
-        for k in KS:
-            whole = rows.setdefault("whole space", {})
-            count = len(bench.cells)
-            whole.setdefault(f"consensus, k={k}", {})[dataset] = searched(
-                bench, dataset, "consensus", single, count=count, k=k, runs=len(single)
-            )
-            whole.setdefault(f"params, k={k}", {})[dataset] = searched(bench, dataset, "params", single, count=count, k=k, runs=1)
-            merged = rows.setdefault("whole space, ranks of all seeds averaged", {})
-            merged.setdefault(f"consensus, k={k}", {})[dataset] = searched(
-                bench, dataset, "consensus", [averaged], count=count, k=k, runs=1
-            )
+        for pool, ranking, drawn, count, runs in plans:
+            for k in KS:
+                found = searched(bench, dataset, ranking, drawn, count=count, k=k, runs=runs)
+                rows.setdefault(pool, {}).setdefault(f"{ranking}, k={k}", {})[dataset] = found
         print(dataset, {name: {row: round(found[dataset]["mean"], 2) for row, found in listed.items()} for name, listed in rows.items()})
     score_seconds = sum(table.facts["columns"][f"{name}:{seeds[0]}"]["median_seconds"] for name in members if name in table.proxies)
     measure.record(
