@@ -17,6 +17,7 @@ a table with the rungs 12 and 200, 1,984 with all five). There is no limit on se
 after 200 epochs, which searches under the usual protocol (:data:`jknas.tabular.PROTOCOLS`) do not; they are in its cost.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -70,7 +71,7 @@ class MfNas(SearchMethod[MfNasState]):
         plan: dict[int, int] = {}
         for place, epochs in enumerate(problem.rungs(RUNGS)):
             if epochs is not None:
-                plan.setdefault(epochs, max(1, self.topk // 2**place))
+                plan.setdefault(epochs, math.ceil(self.topk / 2**place))
         if not plan:
             raise SearchError(f"mf_nas halves by accuracies after {', '.join(map(str, RUNGS))} epochs, and the table holds none of them.")
         return MfNasState(candidates=candidates, epochs=tuple(plan), sizes=(self.topk, *tuple(plan.values())[1:]))
