@@ -15,12 +15,13 @@ Dead cells have no score: they rank last, and count 0 in a mixture.
 Expected: the 20 largest in the published order reach what RoBoT and MF-NAS publish, 94.36 / 73.51 / 46.34; in random order 5 of 18
 searches miss the best cell. RoBoT on sizes alone misses it too: the cell of 3x3 convolutions alone is the largest, its accuracy after 12
 epochs is poor, and the optimiser learns that small is good. MF-NAS finds it by local search, in every run; a random sample seldom holds it.
-Command: python -m benchmarks.search.hybrid [--seeds 10] [--db SCORES.sqlite --proxy NAME,...]
+Command: python -m benchmarks.search.hybrid [--seeds 10] [--only TEXT] [--db SCORES.sqlite --proxy NAME,...]
 About 2 minutes on one quiet core; needs the extra ``robot``. Writes hybrid.json. --db names a store of `jknas score --db` with the scores
 of all cells by the proxies.
 """
 
 import argparse
+import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -102,8 +103,8 @@ def stored(db: pathlib.Path, names: list[str]) -> dict[str, dict[Any, float]]:
     return found
 
 
-def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, float]]) -> dict[str, dict[str, Any]]:
-    """Run every search."""
+def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, float]], only: str) -> dict[str, dict[str, Any]]:
+    """Run every search whose name holds a text."""
     sizes = {cell: table.parameters(cell, dataset="cifar10") for cell in published_order()}
     records = {cell: record_of(cell, size) for cell, size in sizes.items()}
     live = {cell: math.nan if SPACE.is_dead(cell) else float(size) for cell, size in sizes.items()}
@@ -121,7 +122,7 @@ def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, f
     planned: dict[str, tuple[search.SearchMethod, Make, range]] = {
         "20 largest, published order": largest(ordered, QUERIES),
         "20 largest reachable, published order": largest([cell for cell in ordered if reachable(cell)], QUERIES),
-        "20 largest, random order": (Knas(samples=25, topk=QUERIES), problem(scores=pool), range(seeds)),
+        "20 largest, random order": (Knas(samples=25, topk=QUERIES), problem(scores=pool), range(20 * seeds)),
         "25 largest": largest(ordered, 25),
         "robot, parameters": (Robot(), problem(measured={"params": live}), robot),
         "robot, parameters and multiply-accumulates": (Robot(), problem(measured={"params": live, "macs": macs}), robot),
@@ -134,7 +135,7 @@ def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, f
         both = {"params": live, **measured}
         planned[f"robot, parameters, {names.replace(',', ', ')}"] = (Robot(members=",".join(both)), problem(measured=both), robot)
     found = {}
-    for name, (method, make, over) in planned.items():
+    for name, (method, make, over) in ((name, plan) for name, plan in planned.items() if only in name):
         found[name] = searched(method, make, over)
         shown = " / ".join(f"{mean:.2f} +- {sd:.2f}" for mean, sd in found[name]["test"].values())
         cost = f"{found[name]['queries'][0]:.1f} queries, {found[name]['seconds'][0]:,.0f} s"
@@ -148,9 +149,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--db", type=pathlib.Path, help="store of `jknas score --db` with the scores of all cells")
     parser.add_argument("--proxy", type=lambda text: text.split(","), default=[], help="whose scores robot mixes")
+    parser.add_argument("--only", default="", help="text in the names of the searches to run; the recorded rows of the others stay")
     options = parser.parse_args()
-    table = tabular.load()
-    found = rows(table, options.seeds, {} if options.db is None else stored(options.db, options.proxy))
+    table, path = tabular.load(), measure.RESULTS / "search/hybrid.json"
+    known = json.loads(path.read_text())["rows"] if options.only and path.exists() else {}
+    found = known | rows(table, options.seeds, {} if options.db is None else stored(options.db, options.proxy), options.only)
     question = "200-epoch test accuracy in percent, [mean, standard deviation] over seeds, of searches that mix scores and a few queries"
     settings = {"searched_on": "cifar10", "accounting": "twelve-epochs", "source": table.name, "published": PUBLISHED}
     extra = {name: version(name) for name in ("bayesian-optimization", "scikit-learn")}
