@@ -33,6 +33,7 @@ METHODS = {
     "best_by_proxy": BestByProxy(samples=5, train=True),
     "robot": Robot(queries=3),
     "mf_nas": MfNas(samples=6, topk=3),  # three, then one for both epochs of the recipe
+    "mf_nas, local": MfNas(samples=8, topk=3, explore="local"),
 }
 
 
@@ -322,7 +323,7 @@ class TestProblem:
 def test_registry():
     names = ("best_by_proxy", "bohb", "evolution", "knas", "mf_nas", "proxy_evolution", "random", "reinforce", "robot", "tenas")
     assert search.names() == names
-    assert set(METHODS) | {"tenas"} == set(names)  # that one has its own file
+    assert {method.name for method in METHODS.values()} | {"tenas"} == set(names)  # that one has its own file
     assert search.get("knas")(samples=7, topk=2).settings == {"samples": 7, "topk": 2}
     with pytest.raises(SearchError, match=r"Unknown search method 'kans'.*Did you mean 'knas'"):
         search.get("kans")
