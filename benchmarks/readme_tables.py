@@ -129,6 +129,16 @@ def knas_rankings() -> str:
     return lined(["pool", "ranked by", "trained", *TITLES, "runs"], lines)
 
 
+def hybrid() -> str:
+    """Return what searches find that mix scores and a few trainings."""
+    found = result("search/hybrid")["rows"]
+    lines = [
+        [name, *(spread(row["test"][target]) for target in TARGETS), number(row["queries"][0], 0), f"{row['seconds'][0]:,.0f}"]
+        for name, row in found.items()
+    ]
+    return lined(["search", *TITLES, "trainings", "seconds of the table"], lines)
+
+
 def published() -> str:
     """Return the scores that were measured on the published network as well."""
     return study("ranking/proxy_study_published")
@@ -399,7 +409,7 @@ def first_run() -> str:
 
 
 _MADE = (
-    *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings),
+    *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
     *(first_run, table1, table1_seconds, rivals, tenas_search, tenas_seconds),
     *(gram_models, mgm_speed, gram_speed, gram_speed_plain, gram_parts, gram_memory, sweep_memory, torch_parity, reference_training),

@@ -7,9 +7,10 @@ training-free score without its n.
 Expected: a re-implementation's values on record (``ON_RECORD``; 5 samples, 100 trees), correlations within 0.02 for n = 128 and 1,024.
 With n = 32 one sample differs from the next by more than that (see the standard deviations).
 nDCG is that of the 1,000 highest predictions, with gain 2^accuracy - 1.
-Command: python -m benchmarks.ranking.graf [--samples 20] [--trees 100] [--db SCORES.sqlite --proxy NAME,...]
-About 4 minutes on one quiet core. --db adds rows with the scores of proxies as further columns (ranks within the cells, so that a forest
-can split scores beyond single precision; scores whose status is not ok are missing values), and with these scores alone. Writes graf.json.
+Command: python -m benchmarks.ranking.graf [--samples 20] [--trees 100] [--scores FILE --proxy NAME,...]
+About 4 minutes on one quiet core. --scores adds rows with the scores of proxies as further columns (ranks within the cells, so that a
+forest can split scores beyond single precision; scores whose status is not ok are missing values), and with these scores alone. Writes
+graf.json.
 """
 
 import argparse
@@ -21,11 +22,11 @@ import sklearn
 from scipy import stats
 
 from benchmarks import measure
-from jknas import proxies, spaces, tabular
+from jknas import spaces, tabular
 from jknas.ranking import metrics
 from jknas.ranking.graf import fit_forest, graf_features, predicted
-from jknas.scoring.store import Store
-from jknas.search import scored_pool
+from jknas.scoring.score_table import read_scores
+from jknas.search import measured_in
 from jknas.spaces.nasbench201.reachable import reachable
 
 ON_RECORD: Mapping[str, Mapping[int, tuple[float, float, float]]] = {
@@ -40,28 +41,13 @@ MEASURES = ("kendall_tau_b", "spearman", "ndcg_1000")
 
 def judged(scores: np.ndarray, accuracies: np.ndarray) -> list[float]:
     """Return the three measures of scores against accuracies in percent."""
-    return [metrics.kendall_tau_b(scores, accuracies).value, metrics.spearman(scores, accuracies).value, ndcg(scores, accuracies)]
+    return [measured(scores, accuracies).value for measured in (metrics.kendall_tau_b, metrics.spearman, metrics.ndcg)]
 
 
-def ndcg(scores: np.ndarray, accuracies: np.ndarray, k: int = 1000) -> float:
-    """Return the discounted gain of the k best scores relative to that of the k best accuracies; equal scores share their mean gain."""
-    gains = np.exp2(accuracies) - 1
-    _, group = np.unique(scores, return_inverse=True)
-    shared = (np.bincount(group, gains) / np.bincount(group))[group]
-    discounts = 1 / np.log2(2 + np.arange(min(k, len(scores))))
-    found = shared[np.argsort(-scores, kind="stable")][: len(discounts)]
-    return float(found @ discounts / (np.sort(gains)[::-1][: len(discounts)] @ discounts))
-
-
-def score_columns(db: pathlib.Path, names: list[str], cells: list) -> np.ndarray:
-    """Return the ranks of stored scores, one column for each proxy; NaN where a status is not ok."""
-    columns = []
-    with Store(db) as store:
-        for name in names:
-            found = scored_pool(store, proxy=proxies.get(name).name, space=spaces.get("nasbench201"))
-            scores = np.array([found[cell].score if found[cell].status == "ok" else np.nan for cell in cells])
-            columns.append(stats.rankdata(scores, nan_policy="omit"))
-    return np.stack(columns, axis=1)
+def score_columns(path: pathlib.Path, names: list[str], cells: list) -> np.ndarray:
+    """Return the ranks of committed scores, one column for each proxy; NaN where a status is not ok."""
+    measured = measured_in(read_scores(path), space=spaces.get("nasbench201"), names=names)
+    return np.stack([stats.rankdata([measured[name][cell] for cell in cells], nan_policy="omit") for name in names], axis=1)
 
 
 def main() -> None:
@@ -69,13 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--trees", type=int, default=100)
-    parser.add_argument("--db", type=pathlib.Path, help="store of `jknas score --db` with the scores of all reachable cells")
+    parser.add_argument("--scores", type=pathlib.Path, help="table of scores, such as ranking/whole_space_scores.csv.gz")
     parser.add_argument("--proxy", type=lambda text: text.split(","), default=[], help="whose scores are added as features")
     options = parser.parse_args()
     table, cells = tabular.load(), [cell for cell in spaces.get("nasbench201").enumerate() if reachable(cell)]
     features = {"graf": graf_features(cells)}
-    if options.db is not None:
-        scores = score_columns(options.db, options.proxy, cells)
+    if options.scores is not None:
+        scores = score_columns(options.scores, options.proxy, cells)
         features |= {"graf and scores": np.concatenate([features["graf"], scores], axis=1), "scores alone": scores}
     rows = []
     for dataset, on_record in ON_RECORD.items():

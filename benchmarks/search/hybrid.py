@@ -8,16 +8,16 @@ nothing here. Compared:
 * the 20 largest cells by number of parameters, of all and of the reachable ones. 18 cells share the third largest size, and the best of
   all is one of them: which 13 of the 18 are queried depends on the order of equals. "published order" is one order, that of the
   benchmark's index; "random order" draws them, seed by seed; 25 queries cover them all;
-* `robot` (RoBoT) on the number of parameters alone, on it and multiply-accumulates, and (with --db) on stored scores;
+* `robot` (RoBoT) on the number of parameters alone, on it and multiply-accumulates, and (with --scores) on stored scores;
 * `mf_nas` (MF-NAS) by the number of parameters: of 2,000 random cells, and of those that a local search by size visits.
 
 Dead cells have no score: they rank last, and count 0 in a mixture.
 Expected: the 20 largest in the published order reach what RoBoT and MF-NAS publish, 94.36 / 73.51 / 46.34; in random order 5 of 18
 searches miss the best cell. RoBoT on sizes alone misses it too: the cell of 3x3 convolutions alone is the largest, its accuracy after 12
 epochs is poor, and the optimiser learns that small is good. MF-NAS finds it by local search, in every run; a random sample seldom holds it.
-Command: python -m benchmarks.search.hybrid [--seeds 10] [--only TEXT] [--db SCORES.sqlite --proxy NAME,...]
-About 2 minutes on one quiet core; needs the extra ``robot``. Writes hybrid.json. --db names a store of `jknas score --db` with the scores
-of all cells by the proxies.
+Command: python -m benchmarks.search.hybrid [--seeds 10] [--only TEXT] [--scores FILE --proxy NAME,...]
+About 2 minutes on one quiet core; needs the extra ``robot``. Writes hybrid.json. --scores names a table of scores of all
+cells, such as ranking/whole_space_scores.csv.gz.
 """
 
 import argparse
@@ -32,9 +32,8 @@ import numpy as np
 
 from benchmarks import measure
 from jknas import proxies, search, spaces, tabular
-from jknas.ranking.correlation import ranking_scores
 from jknas.scoring.record import ScoreKey, ScoreRecord
-from jknas.scoring.store import Store
+from jknas.scoring.score_table import read_scores
 from jknas.search.methods.knas import Knas
 from jknas.search.methods.mf_nas import MfNas
 from jknas.search.methods.robot import Robot
@@ -92,15 +91,10 @@ def searched(method: search.SearchMethod, make: Make, seeds: range) -> dict[str,
     }
 
 
-def stored(db: pathlib.Path, names: list[str]) -> dict[str, dict[Any, float]]:
-    """Return stored scores of all cells in the published order, larger better, NaN where a status is not ok."""
-    cells, found = published_order(), {}
-    with Store(db) as store:
-        for name in names:
-            records = search.scored_pool(store, proxy=name, space=SPACE)
-            scores = ranking_scores([records[cell] for cell in cells], higher_is_better=proxies.get(name).higher_is_better)
-            found[name] = dict(zip(cells, scores.tolist(), strict=True))
-    return found
+def stored(path: pathlib.Path, names: list[str]) -> dict[str, dict[Any, float]]:
+    """Return committed scores of all cells in the published order, larger better, NaN where a status is not ok."""
+    cells, found = published_order(), search.measured_in(read_scores(path), space=SPACE, names=names)
+    return {name: {cell: scores[cell] for cell in cells} for name, scores in found.items()}
 
 
 def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, float]], only: str) -> dict[str, dict[str, Any]]:
@@ -147,13 +141,13 @@ def main() -> None:
     """Search, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--db", type=pathlib.Path, help="store of `jknas score --db` with the scores of all cells")
+    parser.add_argument("--scores", type=pathlib.Path, help="table of scores of all cells")
     parser.add_argument("--proxy", type=lambda text: text.split(","), default=[], help="whose scores robot mixes")
     parser.add_argument("--only", default="", help="text in the names of the searches to run; the recorded rows of the others stay")
     options = parser.parse_args()
     table, path = tabular.load(), measure.RESULTS / "search/hybrid.json"
     known = json.loads(path.read_text())["rows"] if options.only and path.exists() else {}
-    found = known | rows(table, options.seeds, {} if options.db is None else stored(options.db, options.proxy), options.only)
+    found = known | rows(table, options.seeds, {} if options.scores is None else stored(options.scores, options.proxy), options.only)
     question = "200-epoch test accuracy in percent, [mean, standard deviation] over seeds, of searches that mix scores and a few queries"
     settings = {"searched_on": "cifar10", "accounting": "twelve-epochs", "source": table.name, "published": PUBLISHED}
     extra = {name: version(name) for name in ("bayesian-optimization", "scikit-learn")}
