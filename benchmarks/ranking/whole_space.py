@@ -33,15 +33,17 @@ from jknas.search.scored import measured_in
 from jknas.spaces.nasbench201.index import index_of
 
 TARGETS = ("cifar10", "cifar100", "imagenet16-120")
-PARTS = ("jacob_cov", "synflow", "meco", "zen")
+PARTS = ("jacob_cov", "synflow", "meco", "zen", "mgm")
 SIZES = ("params", "macs", "conv_count")
 RIVALS = ("log_rank(jacob_cov,synflow,meco)", "log_rank(params,jacob_cov)", "log_rank(synflow,jacob_cov,zen)")
 BASES = ("log_rank(jacob_cov,synflow,meco)", "log_rank(jacob_cov,meco)", "log_rank(jacob_cov,params,meco)", "log_rank(synflow,meco)")
 HEADS = (
     "log_rank(synflow,zen)", "log_rank(synflow,zen,jacob_cov)", "log_rank(synflow,zen,zen)", "log_rank(synflow,zen,jacob_cov,meco)", "zen",
-    "log_rank(zen,params)", "log_rank(synflow,zen,meco)",
+    "log_rank(zen,params)", "log_rank(synflow,zen,meco)", "log_rank(synflow,zen,-mgm)", "log_rank(jacob_cov,synflow,meco,-mgm)",
+    "log_rank(synflow,zen,meco,-mgm)", "log_rank(jacob_cov,synflow,meco,zen,-mgm)", "log_rank(jacob_cov,synflow,meco,-mgm,-mgm)",
+    "log_rank(synflow,zen,jacob_cov,-mgm)",
 )  # fmt: skip
-SHARES = (0.15, 0.2, 0.25, 0.3, 0.4)
+SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 FORMS = (*BASES, *(f"two_stage({base},{head},{share})" for base in BASES for head in HEADS for share in SHARES))
 """Everything that was compared when the form was chosen."""
 

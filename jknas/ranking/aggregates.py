@@ -4,7 +4,8 @@ The aggregate of an architecture changes with the pool, so that it is no :class:
 pools' aggregates cannot be compared. Its members are scored as usual, each once.
 
 An aggregate has a name, or is written as an expression over proxies and other aggregates:
-``log_rank(jacob_cov,synflow)``, ``two_stage(log_rank(params,jacob_cov),log_rank(synflow,zen),0.3)``.
+``log_rank(jacob_cov,synflow)``, ``two_stage(log_rank(params,jacob_cov),log_rank(synflow,zen),0.3)``. A minus turns a proxy around:
+``-mgm`` prefers the small. What has no score ranks last all the same.
 
 >>> get("log_rank(params, vote(synflow, jacob_cov, snip))").members
 ('params', 'synflow', 'jacob_cov', 'snip')
@@ -20,7 +21,7 @@ from jknas import proxies
 from jknas.errors import ProxyError, choose
 from jknas.ranking.combinations import COMBINATIONS, Scores
 
-_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|\d*\.?\d+|[(),])")
+_TOKEN = re.compile(r"\s*(-?[A-Za-z_]\w*|\d*\.?\d+|[(),])")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Combination:
 
     Attributes:
         kind: one of :data:`jknas.ranking.combinations.COMBINATIONS`.
-        parts: names of proxies, and combinations.
+        parts: names of proxies, with a minus where the smaller score is meant to be the better one, and combinations.
         numbers: further arguments, such as the share of ``two_stage``.
     """
 
@@ -41,15 +42,19 @@ class Combination:
     def members(self) -> tuple[str, ...]:
         """The proxies that it rests on, each once."""
         names = (name for part in self.parts for name in ((part,) if isinstance(part, str) else part.members))
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(name.removeprefix("-") for name in names))
 
     def of(self, scores: Mapping[str, Scores]) -> Scores:
         """Return its value for every architecture of a pool."""
-        values = [scores[part] if isinstance(part, str) else part.of(scores) for part in self.parts]
+        values = [_values(part, scores) if isinstance(part, str) else part.of(scores) for part in self.parts]
         return np.asarray(COMBINATIONS[self.kind](values, *self.numbers), np.float64)
 
     def __str__(self) -> str:
         return f"{self.kind}({', '.join([*map(str, self.parts), *(f'{number:g}' for number in self.numbers)])})"
+
+
+def _values(name: str, scores: Mapping[str, Scores]) -> Scores:
+    return -scores[name[1:]] if name.startswith("-") else scores[name]
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,8 @@ def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combinati
         raise ProxyError(f"{text!r} is no aggregate: a name is missing; write it like log_rank(jacob_cov,synflow).")
     after = next(reader, "")
     if after != "(":
+        if name.startswith("-"):
+            return "-" + choose("proxy behind a minus", name[1:], proxies.names(), error=ProxyError), after
         named = AGGREGATES.get(name)
         return (named.combination if named else choose("proxy or aggregate", name, _known(), error=ProxyError)), after
     choose("combination", name, tuple(COMBINATIONS), error=ProxyError)

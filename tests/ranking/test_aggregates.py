@@ -164,9 +164,14 @@ class TestExpressions:
         found = expression("log_rank(params,params,macs)", params=params, macs=macs)
         np.testing.assert_allclose(found, 2 * np.log(stats.rankdata(params) / 20) + np.log(stats.rankdata(macs) / 20))
 
+    def test_a_minus_turns_a_proxy_around_and_leaves_what_has_no_score_last(self):
+        found = expression("rank_sum(-params,macs)", params=[5.0, nan, 1.0, 3.0], macs=[1.0, 2.0, 3.0, nan])
+        assert found.tolist() == [2.0 + 2.0, 1.0 + 3.0, 4.0 + 4.0, 3.0 + 1.0]
+        assert aggregates.get("rank_sum(-params,macs)").members == ("params", "macs")
+
     def test_its_text_reads_back(self):
-        for one in AGGREGATES.values():
-            assert aggregates.parse(str(one.combination)) == one.combination
+        for text in (*(str(one.combination) for one in AGGREGATES.values()), "two_stage(-params, log_rank(macs, -zen), 0.25)"):
+            assert str(aggregates.parse(text)) == text
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -178,6 +183,8 @@ class TestExpressions:
             ("log_rank(params,$)", "'$)' cannot be read"),
             ("log_rank(parms)", "Did you mean 'params'"),
             ("mean(params,macs)", "Unknown combination 'mean'"),
+            ("log_rank(-vote,macs)", "Unknown proxy behind a minus 'vote'"),
+            ("log_rank(--params)", "cannot be read"),
             ("log_rank(params,0.3)", "only two_stage takes a number"),
             ("two_stage(params)", "has 1 members; expected two"),
             ("two_stage(params,macs,1.5)", "the share is 1.5"),
