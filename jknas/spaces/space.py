@@ -125,6 +125,7 @@ class Space(Generic[G]):
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
         index: the published numbers of the genotypes, or None.
         graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
+        convolutions: the operations that hold a convolution; None: the space does not say.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Space(Generic[G]):
     networks: Any = None
     index: Index[G] | None = None
     graph: Callable[[G], tuple[CellGraph, ...]] | None = None
+    convolutions: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

@@ -109,4 +109,5 @@ NASBENCH201: Space[CellGenotype] = edge_space(
     networks="jknas.networks.nasbench201.network:CellNetwork",
     index=Index(genotype_at, index_of),
     graph=cell_graphs,
+    convolutions=("nor_conv_1x1", "nor_conv_3x3"),
 )
