@@ -179,7 +179,7 @@ def decile_entropy(eigenvalues: Float[np.ndarray, " m"]) -> tuple[float, Float64
     """
     deciles = np.quantile(eigenvalues, _DECILES)
     shares = deciles / (np.abs(deciles).sum() + _SMALL)
-    return float(-np.sum(shares * np.log(shares + _SMALL))), deciles
+    return float(np.sum(shares * -np.log(shares + _SMALL))), deciles
 
 
 def read_entropy(found: Measured) -> Outcome:

@@ -1,9 +1,9 @@
 r"""The derivatives of every example's logits with respect to the first element of every parameter tensor, which vkdnw reads.
 
 The network is in evaluation mode with its initial running averages, mean zero and variance one, so that a normalisation is a division by
-:math:`\sqrt{1 + 10^{-5}}` and examples do not interact. Tensors are in the network's order of layers, within a layer: weights, scale, shift;
-weights and bias of the classifier. It is PyTorch's order of registration. The first element of a convolution is that of output channel 0,
-input channel 0 and the upper left corner.
+:math:`\sqrt{1 + 10^{-5}}` and examples do not interact. Tensors are in the network's order of layers, and within a layer weights, scale
+and shift, or weights and bias of the classifier. It is PyTorch's order of registration. The first element of a convolution is that of
+output channel 0, input channel 0 and the upper left corner.
 
 One derivative per tensor and example needs no gradient of the weights: the first element of a convolution has the derivative
 
@@ -26,9 +26,6 @@ from jknas.networks.observation import LayerWeights, ObservableNetwork, RunBlock
 from jknas.proxies.measurements.layers import LayerNames, for_every_layer, in_order, layer_names
 from jknas.xla.soundness import require_sound_backend
 
-_AT_ONCE = 10
-"""Backward passes in memory at the same time."""
-
 _WEIGHTS, _SCALE, _SHIFT, _BIAS = range(4)
 
 
@@ -46,9 +43,7 @@ class FirstElements(NamedTuple):
     tensors: Float[Array, ""]
 
 
-def first_elements(
-    network: ObservableNetwork, params: PyTree, x: Float[Array, "n h w c"], wiring: Any, *, tensors: int
-) -> FirstElements:
+def first_elements(network: ObservableNetwork, params: PyTree, x: Float[Array, "n h w c"], wiring: Any, *, tensors: int) -> FirstElements:
     """Return the derivatives with respect to the first elements of the first ``tensors`` parameter tensors.
 
     Args:
@@ -61,7 +56,7 @@ def first_elements(
     Raises:
         UnsoundBackendError: the installed JAX computes wrong matrix products.
 
-    Cost: K backward passes without weight gradients. Memory: ten times the activations of one.
+    Cost: K backward passes without weight gradients. Memory: the activations of one.
     """
     require_sound_backend()
     layers, steps = _steps(network, params, x, wiring)
@@ -80,8 +75,7 @@ def first_elements(
         used = in_order(layers, present).reshape(-1)
         # A stable sort brings the tensors that exist to the front, in their order.
         chosen = jnp.argsort(1 - used, stable=True)[:tensors]
-        classes = outputs.shape[1]
-        found = lax.map(derivatives, jnp.eye(classes, dtype=outputs.dtype), batch_size=min(_AT_ONCE, classes))
+        found = lax.map(derivatives, jnp.eye(outputs.shape[1], dtype=outputs.dtype))
     return FirstElements(outputs, found.transpose(2, 0, 1), used.sum())
 
 

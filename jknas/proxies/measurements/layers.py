@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, PyTree
 
 from jknas.networks.observation import ObservableNetwork, RunBlock, normalised
 
-
 LayerNames = dict[str, tuple[int | None, tuple[str, ...]]]
 """By block, in the network's order: its number of stacked cells, None for a single block, and the names of its layers, in their order."""
 
@@ -28,7 +27,10 @@ def layer_names(network: ObservableNetwork, params: PyTree, x: Float[Array, "n h
 
 
 def for_every_layer(layers: LayerNames, make: Callable[[tuple[int, ...]], Array]) -> dict[str, dict[str, Array]]:
-    """Return ``make(shape)`` for every layer, by block and name: the ``extras`` of a walk; the shape is ``(cells,)`` in a stage, else ``()``."""
+    """Return ``make(shape)`` for every layer, by block and name: the ``extras`` of a walk.
+
+    The shape is ``(cells,)`` in a stage, else ``()``.
+    """
     return {block: {name: make(() if cells is None else (cells,)) for name in names} for block, (cells, names) in layers.items()}
 
 
