@@ -107,7 +107,7 @@ def test_a_name_that_is_taken():
 
 
 MISSING = {
-    "observable": ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "swap", "zen"),
+    "observable": tuple("apd az_expressivity az_progressivity az_trainability fisher meco naswot near swap vkdnw zen".split()),
     "normalisation_free": ("synflow",),
     "torch_order": ("mgm_released", "mgm_released_aliased"),
     "tenas": ("tenas_condition",),
