@@ -89,7 +89,7 @@ def test_only_the_first_tensors_count():
     genotype = CellGenotype.from_code(CELLS["mixed"])
     params = completed(TINY, {"params": jacobian(genotype)[0]})["params"]
     expected = written_out(genotype)
-    found = first_elements(TINY, params, jnp.asarray(IMAGES), genotype, tensors=17)
+    found = quick_jit(lambda params: first_elements(TINY, params, jnp.asarray(IMAGES), genotype, tensors=17))(params)
     assert int(found.tensors) == expected.shape[2]
     assert relative_error(found.jacobian, expected[:, :, :17]) <= EXACT
 
