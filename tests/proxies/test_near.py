@@ -137,6 +137,7 @@ def test_which_modules_count(modules, monkeypatch):
     assert sum_of_ranks(found["all"]).score == pytest.approx(total, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_repetitions_draw_new_weights():
     batch, zeros = Batch(jnp.asarray(IMAGES, jnp.float32), jnp.zeros(4, int)), random_variables(TINY)["params"]
     zeros = jax.tree.map(jnp.zeros_like, zeros)

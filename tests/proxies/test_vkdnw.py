@@ -44,9 +44,9 @@ EXACT = 1e-9
 IMAGES = np.random.default_rng(3).standard_normal((2, 8, 8, 3))
 
 
-@functools.partial(quick_jit, static_argnames="tensors")
-def of_code(params, code, *, tensors):
-    return first_elements(TINY, params, jnp.asarray(IMAGES), code, tensors=tensors)
+@quick_jit
+def of_code(params, code):
+    return first_elements(TINY, params, jnp.asarray(IMAGES), code, tensors=128)
 
 
 @functools.cache
@@ -71,13 +71,15 @@ def written_out(genotype):
     return np.stack(columns, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", CELLS)
 def test_first_elements_are_derivatives_taken_one_by_one(name):
+    """One program serves all codes, but it takes long to compile."""
     genotype = CellGenotype.from_code(CELLS[name])
     params = completed(TINY, {"params": jacobian(genotype)[0]})["params"]
     expected = written_out(genotype)
-    found = of_code(params, jnp.asarray(CELLS[name]), tensors=128)
+    found = of_code(params, jnp.asarray(CELLS[name]))
     count = expected.shape[2]
     assert int(found.tensors) == count == 21 + 9 * sum(digit in {2, 3} for digit in CELLS[name])
     assert relative_error(found.jacobian[:, :, :count], expected) <= EXACT
@@ -85,7 +87,7 @@ def test_first_elements_are_derivatives_taken_one_by_one(name):
 
 
 @pytest.mark.usefixtures("float64")
-def test_only_the_first_tensors_count():
+def test_only_the_first_tensors_of_a_genotype_count():
     genotype = CellGenotype.from_code(CELLS["mixed"])
     params = completed(TINY, {"params": jacobian(genotype)[0]})["params"]
     expected = written_out(genotype)
@@ -95,7 +97,7 @@ def test_only_the_first_tensors_count():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["all_none", "mixed"])
+@pytest.mark.parametrize("name", ["all_none", pytest.param("mixed", marks=pytest.mark.slow)])
 def test_all_coordinates_are_the_kernel_of_all_derivatives(name):
     genotype = CellGenotype.from_code(CELLS[name])
     params, derivatives = jacobian(genotype)
@@ -216,6 +218,7 @@ def test_information_that_is_not_finite_is_last_among_its_tensors(bad):
     assert (outcome.score, outcome.status, outcome.extras["spectrum"]) == (21.0, "ok", "non_finite")
 
 
+@pytest.mark.slow
 def test_the_number_of_tensors():
     network = CellNetwork(1, 5, 2, 1)
     params = initial_params(network, jax.random.key(0), "he_normal")
