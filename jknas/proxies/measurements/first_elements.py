@@ -5,14 +5,17 @@ The network is in evaluation mode with its initial running averages, mean zero a
 and shift, or weights and bias of the classifier. It is PyTorch's order of registration. The first element of a convolution is that of
 output channel 0, input channel 0 and the upper left corner.
 
-One derivative per tensor and example needs no gradient of the weights: the first element of a convolution has the derivative
+One derivative per tensor and example needs no gradient of all weights. With *x* what a convolution reads and :math:`c_0` the cotangent of
+channel 0 of the normalised output, the derivatives by the filter :math:`w_0` of that channel are correlations
 
-.. math:: \frac{\partial z_k}{\partial w_0} = \sum_{h, w} \frac{\partial z_k}{\partial y_{0hw}} x_{0, s h - p, s w - p}
+.. math:: g_{abi} = \sum_{h, w} c_{0hw} \, x_{s h + a - p, \, s w + b - p, \, i}
 
-with *x* what the convolution reads, *y* what it returns, stride *s* and padding *p*. So K backward passes to the activations give the
-derivatives of all examples, tensors and logits, where the published code takes one forward-mode pass for each of 128 tensors.
+with stride *s* and padding *p*: its first element is the convolution's derivative, up to the normalisation's gain, and
+:math:`\langle g, w_0 \rangle` is the scale's. So K backward passes to the activations give the derivatives of all examples, tensors and
+logits, where the published code takes one forward-mode pass for each of 128 tensors.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from jknas.networks.layers.convolution import convolution
+from jknas.networks.layers.conv_norm import NormWeights
 from jknas.networks.layers.normalisation import EPSILON, normalise_running
 from jknas.networks.observation import LayerWeights, ObservableNetwork, RunBlock, convolved
 from jknas.proxies.measurements.layers import LayerNames, for_every_layer, in_order, layer_names
@@ -101,28 +104,61 @@ def _stepping(_kind: str, x: Array, weights: LayerWeights, given: Array) -> tupl
     The record says which of the four tensors the layer has.
     """
     read = convolved(x, weights._replace(kernel=None, bias=None))
-    own = weights._replace(relu=False, before=None)
-    y, norm, kernel = convolved(read, own), weights.norm, weights.kernel
-    exists = (kernel is not None, norm is not None, norm is not None, weights.bias is not None)
+    y, norm = convolved(read, weights._replace(relu=False, before=None)), weights.norm
+    exists = (weights.kernel is not None, norm is not None, norm is not None, weights.bias is not None)
     present = jnp.asarray(exists, x.dtype)
     if y.ndim == 2:
-        step = given[_WEIGHTS] * lax.stop_gradient(read[:, 0]) + given[_BIAS]
+        step = given[_WEIGHTS] * read[:, 0] + given[_BIAS]
         return y + jnp.pad(step[:, None], ((0, 0), (0, y.shape[1] - 1))), present
-    factors = given[:, :, None, None]
-    step, gain = jnp.zeros(y.shape[:3], y.dtype), jnp.ones((), y.dtype)
     if norm is not None:
-        mean, inverse = norm.running_mean[0], lax.rsqrt(norm.running_variance[0] + EPSILON)
-        gain = norm.scale[0] * inverse
-        # Channel 0 on its own, so that backward passes need not compute the others again.
-        first = y[..., 0] if kernel is None else convolution(read, kernel[..., :1], weights.stride, kernel.shape[0] // 2)[..., 0]
-        step = factors[_SCALE] * lax.stop_gradient((first - mean) * inverse) + factors[_SHIFT]
         y = normalise_running(y, *norm)
-    if kernel is not None:
-        step = step + factors[_WEIGHTS] * lax.stop_gradient(gain * _corner(read[..., 0], kernel.shape[0] // 2, weights.stride, y.shape))
-    return y + jnp.pad(step[..., None], ((0, 0), (0, 0), (0, 0), (0, y.shape[3] - 1))), present
+    return _stepped(weights.stride, y, given, (read, weights.kernel, norm)), present
 
 
-def _corner(x: Float[Array, "n h w"], padding: int, stride: int, shape: tuple[int, ...]) -> Float[Array, "n ho wo"]:
-    """Return what the upper left element of a kernel meets at every place of the output."""
-    height, width = ((extent - 1) * stride + 1 for extent in shape[1:3])
-    return jnp.pad(x, ((0, 0), (padding, padding), (padding, padding)))[:, :height:stride, :width:stride]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _stepped(stride: int, y: Array, given: Array, layer: tuple[Array, Array | None, NormWeights | None]) -> Array:
+    """Return a layer's output as it is; in reverse mode the steps ``given`` get their derivatives.
+
+    Without a rule of their own, backward passes would compute the layer's output again.
+    """
+    del stride, given, layer
+    return y
+
+
+def _stepped_fwd(stride: int, y: Array, given: Array, layer: Any) -> tuple[Array, Any]:
+    del stride, given
+    return y, layer
+
+
+def _stepped_bwd(stride: int, layer: Any, cotangent: Array) -> tuple[Array, Array, None]:
+    read, kernel, norm = layer
+    first = cotangent[..., 0]
+    total = first.sum((1, 2))
+    weights = scale = shift = bias = jnp.zeros_like(total)
+    if kernel is None:
+        met = (first * read[..., 0]).sum((1, 2))
+    else:
+        slopes = _filter_slopes(read, first, kernel.shape[0], stride)
+        weights, met = slopes[:, 0, 0], jnp.einsum("ntc,tc->n", slopes, kernel[..., 0].reshape(slopes.shape[1:]), precision="highest")
+    if norm is not None:
+        inverse = lax.rsqrt(norm.running_variance[0] + EPSILON)
+        weights, scale, shift = weights * norm.scale[0] * inverse, (met - norm.running_mean[0] * total) * inverse, total
+    return cotangent, jnp.stack([weights, scale, shift, bias]), None
+
+
+_stepped.defvjp(_stepped_fwd, _stepped_bwd)
+
+
+def _filter_slopes(x: Float[Array, "n h w c"], cotangent: Float[Array, "n ho wo"], size: int, stride: int) -> Float[Array, "n t c"]:
+    """Return every example's derivatives by the filter of one output channel, its places in rows: ``[n, size^2, c]``."""
+    n, height, width, channels = x.shape
+    low = size - 1 - size // 2
+    pads = [
+        (low, extent + size - 1 - low - ((out - 1) * stride + 1), stride - 1)
+        for extent, out in zip((height, width), cotangent.shape[1:], strict=True)
+    ]
+    spread = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), ((0, 0, 0), *pads))
+    places = [(size - 1 - row, size - 1 - column) for row in range(size) for column in range(size)]
+    shifted = jnp.stack([spread[:, row : row + height, column : column + width] for row, column in places], 1)
+    pixels = height * width
+    return jnp.einsum("ntp,npc->ntc", shifted.reshape(n, -1, pixels), x.reshape(n, pixels, channels), precision="highest")
