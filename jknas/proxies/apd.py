@@ -80,7 +80,7 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
 def stable_ranks(products: Float[Any, "*m c c"]) -> Float[np.ndarray, "*m"]:
     r"""Return :math:`\|M\|_F^2 / \|M\|_2^2` from :math:`M^T M`; 0 for a matrix of zeros, NaN for one that is not finite."""
     wide = np.asarray(products, np.float64)
-    finite = np.isfinite(wide).all((-2, -1))
+    finite = np.asarray(np.isfinite(wide).all((-2, -1)))
     largest = np.linalg.eigvalsh(np.where(finite[..., None, None], wide, 0.0))[..., -1]
     ranks = np.divide(np.trace(wide, axis1=-2, axis2=-1), largest, out=np.zeros_like(largest), where=largest > 0)
     return np.where(finite, ranks, np.nan)

@@ -101,8 +101,8 @@ def measure(
         out, _ = normalise_layer(y, weights, "batch")
         exists = (weights.relu, weights.kernel is not None, weights.norm is not None)
         counts = jnp.asarray([float(has and wanted) for has, wanted in zip(exists, selected, strict=True)], x.dtype)
-        cut = [square(value, given[place]) for place, value in enumerate((read, y, out))]
-        return out, Squares(*cut, counts)
+        relu, convolution, normalisation = (square(value, given[place]) for place, value in enumerate((read, y, out)))
+        return out, Squares(relu, convolution, normalisation, counts)
 
     def visit(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
         seen = run(layer, x, extra)

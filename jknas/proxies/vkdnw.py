@@ -109,12 +109,14 @@ def measure(
     choose("coordinates", coordinates, ("first", "all"), error=ProxyError)
     choose("factor", factor, ("multinomial", "released"), error=ProxyError)
     observed, released = observable(network, "vkdnw"), jnp.asarray(factor == "released")
+    evaluated: Any = observed.apply  # which takes running averages, as that of every network in evaluation mode
     if coordinates == "first":
         found = first_elements(observed, params, batch.x, wiring, tensors=TENSORS)
         return Measured(found.logits, found.jacobian, found.tensors, released)
 
     def apply(params: PyTree, x: Array) -> Array:
-        return observed.apply(params, x, wiring, statistics="running", batch_stats=unit_averages(params))
+        logits: Array = evaluated(params, x, wiring, statistics="running", batch_stats=unit_averages(params))
+        return logits
 
     kernel = gram(apply, params, batch.x, outputs="full", interaction="ignore").matrix
     return Measured(apply(params, batch.x), kernel, count_tensors(observed, params, batch.x, wiring), released)

@@ -1,6 +1,6 @@
 """The names of an observed network's layers in their order, for measurements that give each layer something of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ def for_every_layer(layers: LayerNames, make: Callable[[tuple[int, ...]], Array]
     return {block: {name: make(() if cells is None else (cells,)) for name in names} for block, (cells, names) in layers.items()}
 
 
-def in_order(layers: LayerNames, values: dict[str, dict[str, Array]]) -> Float[Array, "m ..."]:
+def in_order(layers: LayerNames, values: Mapping[str, Any]) -> Float[Array, "m ..."]:
     """Return what belongs to the layers, ``[...]`` or ``[cells, ...]`` each, as one array: cell by cell, in a cell layer by layer."""
     rows = []
     for block, (cells, names) in layers.items():
