@@ -17,12 +17,12 @@ MAX_SEED = 2**32 - 1
 
 # Written out, so that --help need not import every proxy.
 PROXY_NAMES = (
-    "az_expressivity, az_progressivity, az_trainability, conv_count, epe_nas, fisher, grad_norm, gradsign, grasp, hnas, jacob_cov, "
-    "l2_norm, label_gradient_alignment, linear_regions, macs, meco, mgm, mgm_layerwise, mgm_logits, mgm_released, "
-    "mgm_released_aliased, nasi, naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, "
-    "snip, swap, synflow, tenas_condition, zen, zico"
+    "apd, az_expressivity, az_progressivity, az_trainability, conv_count, epe_nas, fisher, grad_norm, gradsign, grasp, hnas, jacob_cov, "
+    "l2_norm, label_gradient_alignment, linear_regions, macs, meco, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, "
+    "nasi, naswot, near, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, swap, "
+    "synflow, tenas_condition, vkdnw, zen, zico"
 )
-AGGREGATE_NAMES = "az_nas, consensus, tenas_rank_sum, vote"
+AGGREGATE_NAMES = "az_nas, consensus, tenas_rank_sum, vkdnw_agg, vote"
 
 Space = Annotated[str, typer.Option("--space", help="search space")]
 Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")]

@@ -26,8 +26,8 @@ def convolution_edges(space: Space, genotype: Genotype, network: Network, resolu
     """
     if space.convolutions is None:
         raise ProxyError(
-            f"proxy 'conv_count' needs to know which operations of {space.name!r} hold a convolution: set Space.convolutions to "
-            f"their names, some of {', '.join(space.operations)}."
+            f"proxy 'conv_count' needs to know which operations of {space.name!r} hold a convolution: "
+            f"set Space.convolutions to their names, some of {', '.join(space.operations)}."
         )
     return sum(space.operations[digit] in space.convolutions for digit in genotype.code)
 

@@ -212,6 +212,14 @@ for _name, _expression, _summary, _reference in (
         "ranks architectures; equal scores share their mean rank.",
     ),
     (
+        "vkdnw_agg",
+        "log_rank(vkdnw,jacob_cov,az_expressivity,az_trainability,macs)",
+        "sum of the logarithms of the relative ranks of VKDNW, jacob_cov, expressivity, trainability and complexity",
+        "Tybl and Neumann, VKDNW, CVPR 2025, arXiv:2502.04975, section 4. Deviations: jacob_cov has the initialisation that is asked for, "
+        "where the released code takes He-normal weights and augmented images; equal scores share their mean rank in every member, where "
+        "it gives VKDNW dense ranks.",
+    ),
+    (
         "vote",
         "vote(synflow,jacob_cov,snip)",
         "how many architectures of the pool it beats minus how many beat it, by majority of three proxies",

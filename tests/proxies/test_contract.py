@@ -30,7 +30,7 @@ from jknas.xla import programs
 
 DARTS = spaces.get("darts")
 RELEASED = ("mgm_released", "mgm_released_aliased")
-OBSERVED = ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "swap", "zen")
+OBSERVED = ("apd", "az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "near", "swap", "vkdnw", "zen")
 """Those that look inside the network, which those of NAS-Bench-201 alone allow."""
 TRAINING_MODE = {"tenas_condition", "grad_norm", "snip", "plain", "nasi", "l2_norm", "jacob_cov", "epe_nas", "grasp", "zico"}
 """Those that normalise over the batch in every space."""
@@ -291,7 +291,8 @@ def test_the_contract(space, name):
         assert record.status in STATUSES
         assert math.isfinite(record.score) or record.status != "ok"
     assert sum(record.status in ("ok", "saturated") for record in records) >= 4
-    assert len({record.score for record in records}) >= 4, "other genotypes, other scores"
+    fewest = 3 if name == "conv_count" else 4
+    assert len({record.score for record in records}) >= fewest, "other genotypes, other scores"
     repeated = again(scorer)
     scores = [record.score for record in records]
     np.testing.assert_array_equal([repeated.score(genotype).score for genotype in genotypes], scores)  # NaN equals NaN here
