@@ -88,7 +88,7 @@ def ranked(listed: Sequence[str], among: str = "ALL") -> str:
 
 def choice() -> str:
     """Return the rankings that the front page shows."""
-    return ranked(("consensus", "meco", "jacob_cov", "synflow", "zen", "params", "conv_count", "random"))
+    return ranked(("consensus", "meco", "synflow", "zen", "params", "random"))
 
 
 def whole_space() -> str:
