@@ -79,10 +79,9 @@ class Cells:
         sizes = measured_in(table, space=space, names=SIZES)
         counted = {name: np.array([sizes[name][genotype] for genotype in genotypes]) for name in SIZES}
         lines = table.lines(space, genotypes)
-        by_seed = {
-            seed: {name: table.column(name, seed if seed in table.seeds(name) else seeds[0])[lines] for name in PARTS} for seed in seeds
-        }
-        mean = {name: mean_rank([table.column(name, seed)[lines] for seed in table.seeds(name) if seed in seeds]) for name in PARTS}
+        known = {name: [seed for seed in seeds if seed in table.seeds(name)] for name in PARTS}
+        by_seed = {seed: {name: table.column(name, seed if seed in known[name] else seeds[0])[lines] for name in PARTS} for seed in seeds}
+        mean = {name: mean_rank([table.column(name, seed)[lines] for seed in known[name]]) for name in PARTS}
         self.scores: dict[Any, dict[str, np.ndarray]] = {seed: counted | found for seed, found in [*by_seed.items(), ("mean", mean)]}
         reported = {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS}
         self.accuracies = {

@@ -151,9 +151,8 @@ def main() -> None:
                 found = searched(bench, dataset, ranking, drawn, count=count, k=k, runs=runs)
                 rows.setdefault(pool, {}).setdefault(f"{ranking}, k={k}", {})[dataset] = found
         print(dataset, {name: {row: round(found[dataset]["mean"], 2) for row, found in listed.items()} for name, listed in rows.items()})
-    score_seconds = sum(
-        table.facts["columns"][f"{name}:{table.seeds(name)[0]}"]["median_seconds"] for name in members if name in table.proxies
-    )
+    scored = [f"{name}:{table.seeds(name)[0]}" for name in members if name in table.proxies]
+    score_seconds = sum(table.facts["columns"][column]["median_seconds"] for column in scored)
     measure.record(
         "search/knas_rankings",
         {

@@ -229,7 +229,7 @@ for _name, _expression, _summary, _reference in (
     (
         "consensus",
         "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,meco,-mgm),0.2)",
-        "the recommended ranking: what Jacobian, flow and feature correlation agree on; its best fifth by flow, correlation and a small MGM",
+        "the recommended ranking: what Jacobian, flow and feature correlation agree on; the best fifth by flow, correlation and small MGM",
         "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2111.13293 and MeCo (NeurIPS 2023).",
     ),
 ):
