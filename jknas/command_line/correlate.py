@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _USUAL_TARGET = "cifar10"
 _PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
 _SMALLEST_PART = 20
+_RESAMPLES, _FEWEST_RESAMPLES, _RESAMPLED_CELLS = 500, 20, 500_000
 
 
 @expanded
@@ -78,7 +79,9 @@ def command(
             help="your own table for any space: CSV with a column genotype and numeric columns; --sample and --all then mean its rows",
         ),
     ] = None,
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="of the bootstrap behind the intervals")] = 500,
+    resamples: Annotated[
+        int | None, typer.Option("--resamples", min=1, help="of the bootstrap behind the intervals [500, of large pools fewer]")
+    ] = None,
     db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each [OUT/scores.sqlite]")] = None,
     out: Annotated[Path, typer.Option("--out", help="folder for correlations.json, .csv and .md, and figures")],
 ) -> None:
@@ -100,6 +103,7 @@ def command(
     pool = _among(space, among) if accuracies is None else restricted(space, benchmark.genotypes())
     chosen = run if table_of_scores is None or run.names_architectures else dataclasses.replace(run, whole=True)
     genotypes = chosen.chosen(pool)
+    resamples = resamples or max(_FEWEST_RESAMPLES, min(_RESAMPLES, _RESAMPLED_CELLS // len(genotypes)))
     trained = {name: _accuracies(benchmark, genotypes, name) for targets in pairs.values() for name in targets}
     datasets = {} if table_of_scores else {name: run.load(name) for name in pairs}
     place = options.made_folder(out)
