@@ -41,6 +41,7 @@ class Run:
     limit: options.Limit = None
     channels: options.Channels = 16
     cells: options.Cells = None
+    stem: options.Stem = None
     init: options.Init = "pytorch"
     seed: options.Seed = 0
     compile_cache: options.CompileCache = None
@@ -126,7 +127,7 @@ class ScoringRun(Run):
         from jknas.scoring.scorer import make_scorer, score_together, sharing
 
         fixed: dict[str, Any]
-        fixed = {"channels": self.channels, "cells": self.cells, "seed": self.seed, "scheme": self.scheme(), "batch_size": self.batch}
+        fixed = {"channels": self.channels, "cells": self.cells, "stem": self.stem, "seed": self.seed, "scheme": self.scheme(), "batch_size": self.batch}
 
         def scorer(proxy: "Proxy", given: dict[str, Any]) -> Any:
             note = functools.partial(bars.note, f"{proxy.name}: compiling the scoring program")
@@ -176,7 +177,7 @@ class TrainingRun(Run):
         from jknas.networks.families import network_for
         from jknas.training import with_auxiliary
 
-        network = network_for(space, dataset, channels=self.channels, cells=self.cells)
+        network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem)
         return with_auxiliary(network) if recipe.auxiliary_weight else network
 
 
