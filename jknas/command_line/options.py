@@ -54,8 +54,7 @@ Recipe = Annotated[
         "--recipe", help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits [nasbench201-12, on digits digits; for DARTS darts]"
     ),
 ]
-TrainStem = Annotated[str | None, typer.Option("--stem", help="stem of the network: cifar or imagenet (DARTS) [cifar]")]
-Batch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
+TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero by the recipe's schedule")]
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
 Auxiliary = Annotated[bool | None, typer.Option("--auxiliary/--no-auxiliary", help="train with an auxiliary classifier (DARTS)")]

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, Shaped, UInt8, UInt32
+from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, Shaped, UInt32
 
 from jknas.errors import KernelError
 from jknas.kernels.chunks import check_chunk_size

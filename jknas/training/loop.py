@@ -8,6 +8,7 @@ Deviations: in the benchmark's released code the data order depends on the archi
 pass consume the generator that later shuffles. Here it does not.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +24,13 @@ from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
-from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState
-from jknas.training.evaluation import metrics, resident
+from jknas.training.epoch import EpochSettings, EvaluationSettings, Pixels, Rates, Totals, TrainState
+from jknas.training.evaluation import metrics, parts, resident, score_parts
 from jknas.training.network import code_of, part_of
 from jknas.training.plan import Plan, WiringKind, check_splits
 from jknas.training.recipe import Recipe
 from jknas.training.record import EpochRecord, Training
+from jknas.training.streaming import batches, plus
 from jknas.xla.programs import PROGRAMS
 
 
@@ -50,7 +52,7 @@ def train(
     """Train a cell's network on the training split.
 
     An epoch is one program that runs on the device from beginning to end; between epochs a handful of numbers come to the host. The images
-    stay on the device as uint8. With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
+    stay on the device as uint8. (Those in a folder do not: they come in batches, see :mod:`jknas.training.streaming`.) With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
     recipe (but for epochs and learning rate), or data of other shapes or augmentation. With ``wiring="static"``, the one for DARTS
     genotypes, each genotype compiles, once for all its epochs.
 
@@ -103,10 +105,11 @@ class _Run:
         self.plan = plan
         self.compile_seconds = 0.0
         recipe, data = plan.recipe, plan.dataset
-        padding = data.crop_padding if recipe.random_crop else 0
+        padding = data.crop_padding if recipe.random_crop and not recipe.resized_crop else 0
         self._training = EpochSettings(plan.network, plan.chosen, recipe.step_part(), padding, data.horizontal_flip)
         self._scoring = EvaluationSettings(plan.network, plan.chosen, recipe.batch_size, recipe.precision)
-        self._pixels = {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
+        self._pixels = {} if data.streamed else {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
+        self._counts = {split: len(data.split(split)[1]) for split in ("train", *plan.splits)}
         self._code = code_of(plan.genotype)
         self._weights_key, self._epochs_key = (jax.random.fold_in(jax.random.key(plan.seed), stream) for stream in (0, 1))
 
@@ -129,20 +132,36 @@ class _Run:
         rate = self.plan.recipe.learning_rate_at(number)
         key = jax.random.fold_in(self._epochs_key, number)
         rates = Rates(*(jnp.asarray(value, jnp.float32) for value in (rate, self.plan.recipe.drop_path_at(number))))
-        arguments = (state, self._pixels["train"], self._code, rates, key)
-        advance = self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
-        scorers = {}
-        for split in self.plan.splits:
-            scored = (state.params, state.batch_stats, self._pixels[split], self._code)
-            scorers[split] = self._program(epoch.evaluate_split, *scored, settings=self._scoring)
-        start = time.perf_counter()
-        state, totals = advance(*arguments)
-        scores = {split: score(state.params, state.batch_stats, self._pixels[split], self._code) for split, score in scorers.items()}
+        run = self._streamed if self.plan.dataset.streamed else self._whole
+        compiled, start = self.compile_seconds, time.perf_counter()
+        state, totals, scores = run(state, rates, key)
         totals, scores = jax.device_get((totals, scores))
-        seconds = time.perf_counter() - start
-        trained = metrics(totals, self._pixels["train"])
-        evaluated = {split: metrics(scores[split], self._pixels[split]) for split in self.plan.splits}
+        seconds = time.perf_counter() - start - (self.compile_seconds - compiled)
+        trained = metrics(totals, self._counts["train"])
+        evaluated = {split: metrics(scores[split], self._counts[split]) for split in self.plan.splits}
         return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
+
+    def _advance(self, state: TrainState, pixels: Pixels, rates: Rates, key: jax.Array) -> tuple[TrainState, Totals]:
+        arguments = (state, pixels, self._code, rates, key)
+        return self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)(*arguments)
+
+    def _score(self, state: TrainState, pixels: Pixels) -> Totals:
+        arguments = (state.params, state.batch_stats, pixels, self._code)
+        return self._program(epoch.evaluate_split, *arguments, settings=self._scoring)(*arguments)
+
+    def _whole(self, state: TrainState, rates: Rates, key: jax.Array) -> tuple[TrainState, Totals, dict[str, Totals]]:
+        state, totals = self._advance(state, self._pixels["train"], rates, key)
+        return state, totals, {split: self._score(state, self._pixels[split]) for split in self.plan.splits}
+
+    def _streamed(self, state: TrainState, rates: Rates, key: jax.Array) -> tuple[TrainState, Totals, dict[str, Totals]]:
+        """Run an epoch on files: each batch is an epoch of one step, whose key follows from the epoch's and the batch's number."""
+        plan, size, found = self.plan, self.plan.recipe.batch_size, []
+        for number, pixels in enumerate(batches(plan.dataset, "train", size, key=key, resized_crop=plan.recipe.resized_crop)):
+            state, totals = self._advance(state, pixels, rates, jax.random.fold_in(key, number))
+            found.append((totals, len(pixels.labels)))
+        score = functools.partial(self._score, state)
+        scores = {split: score_parts(score, parts(plan.dataset, split, size)) for split in plan.splits}
+        return state, functools.reduce(plus, found)[0], scores
 
 
 def _finish(
