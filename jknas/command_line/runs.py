@@ -127,7 +127,14 @@ class ScoringRun(Run):
         from jknas.scoring.scorer import make_scorer, score_together, sharing
 
         fixed: dict[str, Any]
-        fixed = {"channels": self.channels, "cells": self.cells, "stem": self.stem, "seed": self.seed, "scheme": self.scheme(), "batch_size": self.batch}
+        fixed = {
+            "channels": self.channels,
+            "cells": self.cells,
+            "stem": self.stem,
+            "seed": self.seed,
+            "scheme": self.scheme(),
+            "batch_size": self.batch,
+        }
 
         def scorer(proxy: "Proxy", given: dict[str, Any]) -> Any:
             note = functools.partial(bars.note, f"{proxy.name}: compiling the scoring program")

@@ -8,7 +8,6 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.output import print_json, show, table
 
-
 _RESOLUTIONS: dict[str | None, int] = {None: 32, "imagenet": 224}
 """Height and width of the images that a stem is made for."""
 
@@ -42,7 +41,8 @@ def command(
     cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells of the network (as usual in the space)")] = None,
     classes: Annotated[int, typer.Option("--classes", min=1, help="classes of the classifier")] = 10,
     resolution: Annotated[
-        int | None, typer.Option("--resolution", min=1, help="height and width of the images, for the MACs [32; with the ImageNet stem 224]")
+        int | None,
+        typer.Option("--resolution", min=1, help="height and width of the images, for the MACs [32; with the ImageNet stem 224]"),
     ] = None,
     stem: options.Stem = None,
     json: options.Json = False,

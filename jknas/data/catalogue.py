@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jknas.data import cifar, digits, folder as class_folders, imagenet16, npz
+from jknas.data import cifar, digits, imagenet16, npz
+from jknas.data import folder as class_folders
 from jknas.data.dataset import SPLITS, Dataset
 from jknas.data.files import FOLDER_VARIABLE, Located, check_digests, data_folder, digest_problem
 from jknas.data.images import FolderImages
@@ -215,7 +216,11 @@ def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None)
         inside = place / path if place is not None else path
         chosen = inside if not path.is_file() and inside.is_file() else path
         if not chosen.is_file():
-            raise DataError(f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test, or a folder of images: check the path.")
+            raise DataError(
+                f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test, or a folder of images: check the path."
+            )
         return npz.locate(chosen)
     hint = closest(text.lower(), _ENTRIES)
-    raise DataError(f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file or a folder of images.")
+    raise DataError(
+        f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file or a folder of images."
+    )

@@ -73,9 +73,7 @@ def macro_of(space: Space[Any]) -> Any:
     return load_reference(space.networks, "network") if isinstance(space.networks, str) else space.networks
 
 
-def network_for(
-    space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None, stem: str | None = None
-) -> Network:
+def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None, stem: str | None = None) -> Network:
     """Return the network on which the architectures of a space are scored and trained, for the classes and images of a data set.
 
     Args:

@@ -149,8 +149,8 @@ class Recipe:
 
 
 _REGULARISERS = {
-    **{"clip_norm": None, "cutout": 0, "auxiliary_weight": 0.0, "drop_path": 0.0, "label_smoothing": 0.0, "random_crop": True},
-    **{"resized_crop": False, "schedule": "cosine", "warmup": 0},
+    "clip_norm": None, "cutout": 0, "auxiliary_weight": 0.0, "drop_path": 0.0, "label_smoothing": 0.0, "random_crop": True,
+    "resized_crop": False, "schedule": "cosine", "warmup": 0,
 }
 """The fields that are written only where they are not this."""
 

@@ -18,9 +18,7 @@ from jknas.training.epoch import Pixels, Totals
 _AHEAD = 2
 
 
-def batches(
-    dataset: Dataset, split: str, size: int, *, key: jax.Array | None = None, resized_crop: bool = False
-) -> Iterator[Pixels]:
+def batches(dataset: Dataset, split: str, size: int, *, key: jax.Array | None = None, resized_crop: bool = False) -> Iterator[Pixels]:
     """Yield a split in batches of ``size``, the last one smaller where they do not share it out.
 
     Args:

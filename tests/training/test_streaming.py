@@ -50,9 +50,9 @@ class TestTraining:
     cell = spaces.get("nasbench201").named["resnet"]
 
     def run(self, dataset, **changes):
-        recipe = Recipe(epochs=2, learning_rate=0.05, random_crop=False, **{"batch_size": 18} | changes)
+        recipe = Recipe(epochs=1, learning_rate=0.05, random_crop=False, **{"batch_size": 18} | changes)
         network = network_for(spaces.get("nasbench201"), dataset, channels=4, cells=1)
-        return network, train(network, self.cell, dataset, recipe=recipe, seed=0, splits=("train", "validation"))
+        return network, train(network, self.cell, dataset, recipe=recipe, seed=0, wiring="static", splits=("train", "validation"))
 
     def test_a_full_batch_step_is_that_of_the_images_in_memory(self, files):
         """One batch per epoch does not depend on the order; without the flip nothing else is drawn."""
