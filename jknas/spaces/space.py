@@ -1,7 +1,7 @@
 """What a search space is: a frozen record of pure functions over genotype values."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -127,6 +127,8 @@ class Space(Generic[G]):
         stems: what ``parameters``, ``macs`` and the network class take as ``stem``, the default first; empty: they take none.
         index: the published numbers of the genotypes, or None.
         graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
+        convolutions: the operations that hold a convolution; None: the space does not say.
+        parts: named parts of the space, such as those on which papers compare scores: whether a genotype belongs to one.
     """
 
     name: str
@@ -153,6 +155,8 @@ class Space(Generic[G]):
     stems: tuple[str, ...] = ()
     index: Index[G] | None = None
     graph: Callable[[G], tuple[CellGraph, ...]] | None = None
+    convolutions: tuple[str, ...] | None = None
+    parts: Mapping[str, Callable[[G], bool]] = field(default_factory=dict)
 
     def stem(self, name: str) -> str:
         """Return the name of a stem that the space's networks have.

@@ -102,7 +102,7 @@ def test_the_small_networks_of_tenas():
     scorer = make_scorer(proxies.get("tenas_condition"), stubs.tiny_digits(), DARTS, channels=16)
     assert scorer.network == TenasDartsNetwork(10, 3)
     assert scorer.batch_size == 14
-    assert stubs.problem(space=DARTS, network=DartsNetwork(2, 3), proxy=scorer.proxy, batch_size=None).examples == 14
+    assert stubs.problem(space=DARTS, network=DartsNetwork(2, 3), proxy=scorer.proxy, batch_size=None).examples_of(scorer.proxy) == 14
     named = DARTS.named["DARTS_V2"]
     assert read_json(scorer.key(named).network) == {"cells": 2, "channels": 1, "classes": 10, "resolution": 8}
     regions = make_scorer(proxies.get("linear_regions"), stubs.tiny_digits(), DARTS, channels=16)

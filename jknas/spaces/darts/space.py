@@ -212,4 +212,5 @@ DARTS: Space[DartsGenotype] = Space(
     networks="jknas.networks.darts.network:DartsNetwork",
     stems=STEMS,
     graph=cell_graphs,
+    convolutions=("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
 )
