@@ -62,7 +62,8 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits [nasbench201-12, on digits digits; for DARTS darts]",
+        help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits "
+        "[nasbench201-12, on digits digits; for DARTS darts]",
     ),
 ]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]

@@ -3,8 +3,8 @@
     FOLDER/train/CLASS/*, FOLDER/val/CLASS/*       (ImageNet's layout; val is halved into validation and test)
     FOLDER/CLASS/*                                 (a fixed stratified fifth is held out, and halved)
 
-Loading lists the files; their pixels are read by :class:`FolderImages` when an index asks for them, so that the memory needed is that of the
-images asked for. A score decodes its batch. Training decodes each batch on the host, in threads, while the device computes the one before.
+Loading lists the files; :class:`~jknas.data.images.FolderImages` decodes those that an index asks for, and needs memory
+for those alone. A score decodes its batch. Training decodes each batch on the host, in threads, while the device computes the one before.
 Nothing decoded is kept: an image that is used twice is decoded twice.
 """
 

@@ -32,7 +32,9 @@ def _resized(images: UInt8[np.ndarray, "n h w c"] | FolderImages, resolution: in
 
 
 def resize(dataset: Dataset, resolution: int | None) -> Dataset:
-    """Return the data set at another resolution (images in a folder are decoded at it, not resized twice); the crop padding is scaled with it, to at least one pixel.
+    """Return the data set at another resolution; the crop padding is scaled with it, to at least one pixel.
+
+    Images in a folder are decoded at that resolution, and so not resized twice.
 
     The normalisation constants stay those of the original resolution, so that they are the published ones where there are such.
 

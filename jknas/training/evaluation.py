@@ -74,7 +74,7 @@ def parts(dataset: Dataset, split: str, size: int) -> Iterator[Pixels]:
 
 def score_parts(score: Callable[[Pixels], Totals], found: Iterable[Pixels]) -> Totals:
     """Return the totals of a split from those of its parts."""
-    return functools.reduce(plus, ((score(pixels), len(pixels.labels)) for pixels in found))[0]
+    return functools.reduce(plus, ((jax.block_until_ready(score(pixels)), len(pixels.labels)) for pixels in found))[0]
 
 
 def resident(dataset: Dataset, split: str) -> Pixels:

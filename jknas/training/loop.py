@@ -52,9 +52,10 @@ def train(
     """Train a cell's network on the training split.
 
     An epoch is one program that runs on the device from beginning to end; between epochs a handful of numbers come to the host. The images
-    stay on the device as uint8. (Those in a folder do not: they come in batches, see :mod:`jknas.training.streaming`.) With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
+    stay on the device as uint8. (Those in a folder do not: they come in batches, and a batch is one program; see
+    :mod:`jknas.training.streaming`.) With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
     recipe (but for epochs and learning rate), or data of other shapes or augmentation. With ``wiring="static"``, the one for DARTS
-    genotypes, each genotype compiles, once for all its epochs.
+    genotypes, each genotype compiles, once for all its epochs. Batches of files compile twice, once for the smaller last one.
 
     Args:
         network: any network with ``train_apply``; one with an auxiliary classifier if the recipe gives it a weight.
@@ -157,6 +158,8 @@ class _Run:
         """Run an epoch on files: each batch is an epoch of one step, whose key follows from the epoch's and the batch's number."""
         plan, size, found = self.plan, self.plan.recipe.batch_size, []
         for number, pixels in enumerate(batches(plan.dataset, "train", size, key=key, resized_crop=plan.recipe.resized_crop)):
+            if found:  # at most one step ahead of the device, which would otherwise be given batches faster than it uses them up
+                jax.block_until_ready(found[-1])
             state, totals = self._advance(state, pixels, rates, jax.random.fold_in(key, number))
             found.append((totals, len(pixels.labels)))
         score = functools.partial(self._score, state)

@@ -149,8 +149,15 @@ class Recipe:
 
 
 _REGULARISERS = {
-    "clip_norm": None, "cutout": 0, "auxiliary_weight": 0.0, "drop_path": 0.0, "label_smoothing": 0.0, "random_crop": True,
-    "resized_crop": False, "schedule": "cosine", "warmup": 0,
+    "clip_norm": None,
+    "cutout": 0,
+    "auxiliary_weight": 0.0,
+    "drop_path": 0.0,
+    "label_smoothing": 0.0,
+    "random_crop": True,
+    "resized_crop": False,
+    "schedule": "cosine",
+    "warmup": 0,
 }
 """The fields that are written only where they are not this."""
 
@@ -201,10 +208,11 @@ PRESETS: dict[str, Recipe] = {
     "digits": Recipe(epochs=12, batch_size=25, learning_rate=0.02, random_crop=False),
 }
 """The recipes by name: the two of the NAS-Bench-201 benchmark, of which the 12-epoch one anneals to zero by itself and is not the
-beginning of the 200-epoch one; those by which DARTS and TE-NAS train the cells that they found, from scratch on CIFAR-10; TE-NAS's on ImageNet
-(48 channels, 14 cells, ImageNet stem), with a linear schedule, where the released code runs its cosine behind the same five epochs of
-warm-up, and with the auxiliary classifier, which the released command leaves out; and one for the embedded digits. The last has small batches, because 1,000 digits would give 4 steps per epoch instead of 40, a smaller learning rate, and
-no crops, with which 12 epochs are too few."""
+beginning of the 200-epoch one; those by which DARTS and TE-NAS train the cells that they found, from scratch on CIFAR-10; TE-NAS's on
+ImageNet (48 channels, 14 cells, ImageNet stem), with a linear schedule, where the released code runs its cosine behind the same five epochs
+of warm-up, and with the auxiliary classifier, which the released command leaves out; and one for the embedded digits. The last has small
+batches, because 1,000 digits would give 4 steps per epoch instead of 40, a smaller learning rate, and no crops, with which 12 epochs are
+too few."""
 
 
 def preset(name: str) -> Recipe:

@@ -3,8 +3,10 @@
 Two batches are decoded ahead. The order of an epoch, and the seeds of the random parts and colours, follow from the epoch's key alone.
 """
 
+import itertools
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -38,19 +40,16 @@ def batches(dataset: Dataset, split: str, size: int, *, key: jax.Array | None = 
         words = np.asarray(draw_words(key, len(labels)))
         order, seeds = np.argsort(words[:, 0], kind="stable"), words[:, 2]
 
-    def decoded(start: int) -> Pixels:
-        rows = order[start : start + size]
-        pixels = images.augmented(rows, seeds[rows]) if resized_crop else images[rows]
-        return Pixels(jnp.asarray(pixels), jnp.asarray(labels[rows]), *constants)
+    def decoded(rows: np.ndarray) -> np.ndarray:
+        return images.augmented(rows, seeds[rows]) if resized_crop else images[rows]
 
-    with ThreadPoolExecutor(1) as thread:  # of batches; each decodes its images in threads of its own
-        waiting: list[Future[Pixels]] = []
-        for start in range(0, len(labels), size):
-            waiting.append(thread.submit(decoded, start))
-            if len(waiting) > _AHEAD:
-                yield waiting.pop(0).result()
+    parts = (order[start : start + size] for start in range(0, len(order), size))
+    with ThreadPoolExecutor(1) as thread:  # decodes batches, each in threads of its own; only the caller's thread computes with JAX
+        waiting = deque((rows, thread.submit(decoded, rows)) for rows in itertools.islice(parts, _AHEAD))
         while waiting:
-            yield waiting.pop(0).result()
+            rows, pixels = waiting.popleft()
+            waiting.extend((more, thread.submit(decoded, more)) for more in itertools.islice(parts, 1))
+            yield Pixels(jnp.asarray(pixels.result()), jnp.asarray(labels[rows]), *constants)
 
 
 def plus(one: tuple[Totals, int], other: tuple[Totals, int]) -> tuple[Totals, int]:
