@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +99,15 @@ def train(
         return _finish(_Run(plan), checkpoints, on_epoch, on_variables)
 
 
+class _Epoch(NamedTuple):
+    """What an epoch gives; all but the state is on the host. The seconds do not count compilation."""
+
+    state: TrainState
+    totals: Totals
+    scores: dict[str, Totals]
+    seconds: float
+
+
 class _Run:
     """The arrays and programs of one training run."""
 
@@ -134,37 +143,47 @@ class _Run:
         key = jax.random.fold_in(self._epochs_key, number)
         rates = Rates(*(jnp.asarray(value, jnp.float32) for value in (rate, self.plan.recipe.drop_path_at(number))))
         run = self._streamed if self.plan.dataset.streamed else self._whole
-        compiled, start = self.compile_seconds, time.perf_counter()
-        state, totals, scores = run(state, rates, key)
-        totals, scores = jax.device_get((totals, scores))
-        seconds = time.perf_counter() - start - (self.compile_seconds - compiled)
+        state, totals, scores, seconds = run(state, rates, key)
         trained = metrics(totals, self._counts["train"])
         evaluated = {split: metrics(scores[split], self._counts[split]) for split in self.plan.splits}
         return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
 
-    def _advance(self, state: TrainState, pixels: Pixels, rates: Rates, key: jax.Array) -> tuple[TrainState, Totals]:
-        arguments = (state, pixels, self._code, rates, key)
-        return self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)(*arguments)
+    def _advance(self, *arguments: Any) -> Callable[..., tuple[TrainState, Totals]]:
+        return self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
 
-    def _score(self, state: TrainState, pixels: Pixels) -> Totals:
-        arguments = (state.params, state.batch_stats, pixels, self._code)
-        return self._program(epoch.evaluate_split, *arguments, settings=self._scoring)(*arguments)
+    def _score(self, *arguments: Any) -> Callable[..., Totals]:
+        return self._program(epoch.evaluate_split, *arguments, settings=self._scoring)
 
-    def _whole(self, state: TrainState, rates: Rates, key: jax.Array) -> tuple[TrainState, Totals, dict[str, Totals]]:
-        state, totals = self._advance(state, self._pixels["train"], rates, key)
-        return state, totals, {split: self._score(state, self._pixels[split]) for split in self.plan.splits}
+    def _whole(self, state: TrainState, rates: Rates, key: jax.Array) -> _Epoch:
+        """Run an epoch on the images on the device."""
+        arguments = (state, self._pixels["train"], self._code, rates, key)
+        advance = self._advance(*arguments)
+        scorers = {split: self._score(state.params, state.batch_stats, self._pixels[split], self._code) for split in self.plan.splits}
+        start = time.perf_counter()
+        state, totals = advance(*arguments)
+        scores = {split: score(state.params, state.batch_stats, self._pixels[split], self._code) for split, score in scorers.items()}
+        totals, scores = jax.device_get((totals, scores))
+        return _Epoch(state, totals, scores, time.perf_counter() - start)
 
-    def _streamed(self, state: TrainState, rates: Rates, key: jax.Array) -> tuple[TrainState, Totals, dict[str, Totals]]:
+    def _streamed(self, state: TrainState, rates: Rates, key: jax.Array) -> _Epoch:
         """Run an epoch on files: each batch is an epoch of one step, whose key follows from the epoch's and the batch's number."""
+        compiled, start = self.compile_seconds, time.perf_counter()
         plan, size, found = self.plan, self.plan.recipe.batch_size, []
         for number, pixels in enumerate(batches(plan.dataset, "train", size, key=key, resized_crop=plan.recipe.resized_crop)):
-            if found:  # at most one step ahead of the device, which would otherwise be given batches faster than it uses them up
-                jax.block_until_ready(found[-1])
-            state, totals = self._advance(state, pixels, rates, jax.random.fold_in(key, number))
+            # At most one step is waiting: the device would otherwise be given batches faster than it uses them up.
+            jax.block_until_ready(found[-1:])
+            arguments = (state, pixels, self._code, rates, jax.random.fold_in(key, number))
+            state, totals = self._advance(*arguments)(*arguments)
             found.append((totals, len(pixels.labels)))
-        score = functools.partial(self._score, state)
+
+        def score(pixels: Pixels) -> Totals:
+            arguments = (state.params, state.batch_stats, pixels, self._code)
+            return self._score(*arguments)(*arguments)
+
+        jax.block_until_ready(state)  # steps must not hide behind a compilation, whose time is subtracted
         scores = {split: score_parts(score, parts(plan.dataset, split, size)) for split in plan.splits}
-        return state, functools.reduce(plus, found)[0], scores
+        totals, scores = jax.device_get((functools.reduce(plus, found)[0], scores))
+        return _Epoch(state, totals, scores, time.perf_counter() - start - (self.compile_seconds - compiled))
 
 
 def _finish(
