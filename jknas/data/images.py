@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import UInt8
@@ -62,7 +62,11 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, rows: Any) -> "UInt8[np.ndarray, '...'] | FolderImages":
+    @overload
+    def __getitem__(self, rows: slice) -> "FolderImages": ...
+    @overload
+    def __getitem__(self, rows: Any) -> np.ndarray: ...
+    def __getitem__(self, rows: Any) -> "np.ndarray | FolderImages":
         """Decode the rows of an index array, or one row; a slice is again a :class:`FolderImages`, and decodes nothing."""
         if isinstance(rows, slice):
             return FolderImages(self.files[rows], self.root, self.resolution)

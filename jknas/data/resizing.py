@@ -1,6 +1,7 @@
 """Bilinear resizing of a whole data set."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -52,12 +53,13 @@ def resize(dataset: Dataset, resolution: int | None) -> Dataset:
     if resolution == dataset.resolution:
         return dataset
     padding = max(1, round(dataset.crop_padding * resolution / dataset.resolution)) if dataset.crop_padding else 0
+    images: dict[str, Any] = {f"x_{split}": _resized(dataset.split(split)[0], resolution) for split in SPLITS}
     words = f"resized from {dataset.resolution} to {resolution} pixels, bilinear"
     if dataset.streamed:
         words = f"decoded at {resolution} pixels"
     return dataclasses.replace(
         dataset,
-        **{f"x_{split}": _resized(dataset.split(split)[0], resolution) for split in SPLITS},
+        **images,
         crop_padding=padding,
         source=f"{dataset.source}; {words}",
     )

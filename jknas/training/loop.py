@@ -168,7 +168,8 @@ class _Run:
     def _streamed(self, state: TrainState, rates: Rates, key: jax.Array) -> _Epoch:
         """Run an epoch on files: each batch is an epoch of one step, whose key follows from the epoch's and the batch's number."""
         compiled, start = self.compile_seconds, time.perf_counter()
-        plan, size, found = self.plan, self.plan.recipe.batch_size, []
+        plan, size = self.plan, self.plan.recipe.batch_size
+        found: list[tuple[Totals, int]] = []
         for number, pixels in enumerate(batches(plan.dataset, "train", size, key=key, resized_crop=plan.recipe.resized_crop)):
             # At most one step is waiting: the device would otherwise be given batches faster than it uses them up.
             jax.block_until_ready(found[-1:])
