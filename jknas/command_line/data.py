@@ -13,7 +13,7 @@ from jknas.command_line.output import complain, print_json, show, table
 from jknas.errors import CommandError
 
 app = typer.Typer(no_args_is_help=True, help="List, download and check data sets.")
-Name = Annotated[str, typer.Argument(help="name of the data set, or a path to an .npz")]
+Name = Annotated[str, typer.Argument(help="name of the data set, or a path to an .npz or a folder of images")]
 
 
 @app.command("list")

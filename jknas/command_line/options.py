@@ -29,11 +29,18 @@ Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture str
 Archs = Annotated[Path | None, typer.Option("--archs", help="file with one architecture string per line; # begins a comment")]
 Sample = Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")]
 Whole = Annotated[bool, typer.Option("--all", help="every architecture of the space")]
-Data = Annotated[str, typer.Option("--data", help="data set: a name of `jknas data list`, or a path to an .npz")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", help="data set: a name of `jknas data list`, or a path to an .npz or to a folder with train/CLASS/*, val/CLASS/*"
+    ),
+]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]
 Resolution = Annotated[
     int | None,
-    typer.Option("--resolution", help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; else as stored]"),
+    typer.Option(
+        "--resolution", help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; folders: 224; else as stored]"
+    ),
 ]
 Limit = Annotated[str | None, typer.Option("--limit", help="N_TRAIN,N_TEST: only the first images of the splits")]
 Channels = Annotated[int, typer.Option("--channels", min=1, help="channels of the first stage")]
@@ -41,6 +48,7 @@ Cells = Annotated[
     int | None,
     typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]"),
 ]
+Stem = Annotated[str | None, typer.Option("--stem", help="stem of the network: cifar or imagenet (DARTS) [cifar]")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
@@ -53,11 +61,13 @@ CompileCache = Annotated[Path | None, typer.Option("--compile-cache", help="keep
 Recipe = Annotated[
     str | None,
     typer.Option(
-        "--recipe", help="recipe: nasbench201-12, nasbench201-200, darts, tenas, digits [nasbench201-12, on digits digits; for DARTS darts]"
+        "--recipe",
+        help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits "
+        "[nasbench201-12, on digits digits; for DARTS darts]",
     ),
 ]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero along a cosine")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero by the recipe's schedule")]
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
 Auxiliary = Annotated[bool | None, typer.Option("--auxiliary/--no-auxiliary", help="train with an auxiliary classifier (DARTS)")]
 Cutout = Annotated[int | None, typer.Option("--cutout", help="side of the square cut out of training images; 0 for none")]

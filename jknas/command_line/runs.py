@@ -41,6 +41,7 @@ class Run:
     limit: options.Limit = None
     channels: options.Channels = 16
     cells: options.Cells = None
+    stem: options.Stem = None
     init: options.Init = "pytorch"
     seed: options.Seed = 0
     compile_cache: options.CompileCache = None
@@ -132,7 +133,13 @@ class ScoringRun(Run):
         from jknas.proxies import SizeProxy
         from jknas.scoring.scorer import make_scorer, score_together, sharing
 
-        fixed: dict[str, Any] = {"channels": self.channels, "cells": self.cells, "scheme": self.scheme(), "batch_size": self.batch}
+        fixed: dict[str, Any] = {
+            "channels": self.channels,
+            "cells": self.cells,
+            "stem": self.stem,
+            "scheme": self.scheme(),
+            "batch_size": self.batch,
+        }
 
         def scorer(proxy: "Proxy", given: dict[str, Any], seed: int) -> Any:
             note = functools.partial(bars.note, f"{proxy.name}: compiling the scoring program")
@@ -184,7 +191,7 @@ class TrainingRun(Run):
         from jknas.networks.families import network_for
         from jknas.training import with_auxiliary
 
-        network = network_for(space, dataset, channels=self.channels, cells=self.cells)
+        network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem)
         return with_auxiliary(network) if recipe.auxiliary_weight else network
 
 

@@ -79,7 +79,9 @@ def command(
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
-        unused = {name: getattr(run, name) for name in ("resolution", "limit", "cells", "train_batch", "learning_rate", "weight_decay")}
+        unused = {
+            name: getattr(run, name) for name in ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay")
+        }
         problem: Any = table_problem(
             table_of,
             made,

@@ -8,10 +8,15 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.output import print_json, show, table
 
+_RESOLUTIONS: dict[str | None, int] = {None: 32, "imagenet": 224}
+"""Height and width of the images that a stem is made for."""
 
-def describe(space: Any, genotype: Any, *, channels: int, cells: int, classes: int, resolution: int) -> dict[str, Any]:
+
+def describe(
+    space: Any, genotype: Any, *, channels: int, cells: int, classes: int, resolution: int, stem: str | None = None
+) -> dict[str, Any]:
     """Return the facts about a genotype, as plain data."""
-    size = {"channels": channels, "cells": cells, "classes": classes}
+    size = {"channels": channels, "cells": cells, "classes": classes, **({} if stem is None else {"stem": space.stem(stem)})}
     return {
         "genotype": str(genotype),
         "space": space.name,
@@ -35,7 +40,11 @@ def command(
     channels: options.Channels = 16,
     cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells of the network (as usual in the space)")] = None,
     classes: Annotated[int, typer.Option("--classes", min=1, help="classes of the classifier")] = 10,
-    resolution: Annotated[int, typer.Option("--resolution", min=1, help="height and width of the images, for the MACs")] = 32,
+    resolution: Annotated[
+        int | None,
+        typer.Option("--resolution", min=1, help="height and width of the images, for the MACs [32; with the ImageNet stem 224]"),
+    ] = None,
+    stem: options.Stem = None,
     json: options.Json = False,
 ) -> None:
     """Print parameters, MACs, canonical form and published index of a cell, and draw it."""
@@ -44,7 +53,9 @@ def command(
     chosen = spaces.get(space)
     genotype = options.architecture(chosen, arch)
     depth = chosen.cells if cells is None else cells
-    facts = describe(chosen, genotype, channels=channels, cells=depth, classes=classes, resolution=resolution)
+    if resolution is None:
+        resolution = _RESOLUTIONS.get(stem, _RESOLUTIONS[None])
+    facts = describe(chosen, genotype, channels=channels, cells=depth, classes=classes, resolution=resolution, stem=stem)
     if out is not None:
         from jknas.report.cell_drawing import draw_cell
 
@@ -59,7 +70,7 @@ def command(
         "dead": "yes: the output does not depend on the input" if facts["dead"] else "no",
         "parameters": f"{facts['parameters']:,}",
         "MACs": f"{facts['macs']:,} at {resolution}x{resolution}",
-        "network": f"{channels} channels, {depth} {chosen.cells_unit}, {classes} classes",
+        "network": f"{channels} channels, {depth} {chosen.cells_unit}, {classes} classes" + (f", {stem} stem" if stem else ""),
     }
     show(table(space, rows | ({"drawing": facts["drawing"]} if out is not None else {})))
 

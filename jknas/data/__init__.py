@@ -1,4 +1,4 @@
-"""Data sets: embedded digits, CIFAR-10 and -100, ImageNet16-120, and anyone's `.npz`. Plain numpy; importing reads nothing."""
+"""Data sets: embedded digits, CIFAR-10 and -100, ImageNet16-120, and anyone's `.npz` or folder of images. Importing reads nothing."""
 
 from jknas.data.catalogue import Availability, CheckReport, FileReport, available, check, load, names
 from jknas.data.dataset import SPLITS, Dataset, batch

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from jknas.data import cifar, digits, imagenet16, npz
+from jknas.data import folder as class_folders
 from jknas.data.dataset import SPLITS, Dataset
 from jknas.data.files import FOLDER_VARIABLE, Located, check_digests, data_folder, digest_problem
+from jknas.data.images import FolderImages
 from jknas.data.resizing import resize
 from jknas.data.splits import check_limit
 from jknas.errors import DataError, closest
@@ -93,7 +95,7 @@ _ENTRIES = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `load` knows. It also takes a path to an `.npz`."""
+    """Return the names that `load` knows. It also takes a path to an `.npz` or to a folder of images."""
     return tuple(_ENTRIES)
 
 
@@ -115,9 +117,10 @@ def load(
 
     Args:
         name: One of `names()`, or a path to an `.npz` with `x_train, y_train, x_test, y_test` (images uint8 `[N, H, W, C]`, labels 0..K-1)
-            and optionally `x_validation, y_validation`, `mean, std` (`[C]`, units of pixel/255), `class_names`, `horizontal_flip`.
+            and optionally `x_validation, y_validation`, `mean, std` (`[C]`, units of pixel/255), `class_names`, `horizontal_flip`; or a
+            path to a folder of images, see :mod:`jknas.data.folder`: listed now, decoded when used.
         folder: Where the files are. None: the environment variable JKNAS_DATA.
-        resolution: Height and width in pixels, resized bilinearly. None: as stored.
+        resolution: Height and width in pixels, resized bilinearly. None: as stored; 224 for a folder of images.
         limit: `(n_train, n_test)`: only the first n_train images of the train and of the validation split, and n_test of the test split.
             The constants do not depend on it.
         verify: Whether files with a published digest must be the originals. False for a copy that you made yourself.
@@ -160,6 +163,9 @@ def check(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None = 
         if report.digest_ok is False:
             check_digests(located.files)
         dataset = located.read(None)
+        for split in SPLITS:
+            if isinstance(images := dataset.split(split)[0], FolderImages):
+                images.check()
     except DataError as error:
         return dataclasses.replace(report, problem=str(error))
     splits = {split: dataset.split(split) for split in SPLITS}
@@ -203,11 +209,18 @@ def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None)
             raise DataError(f"{text}: not found: {where}. {_ENTRIES[text].advice}")
         return located
     path = Path(text).expanduser()
+    for candidate in (path, place / path if place is not None else path):
+        if candidate.is_dir():
+            return class_folders.locate(candidate)
     if path.suffix == ".npz" or path.is_file() or len(path.parts) > 1:
         inside = place / path if place is not None else path
         chosen = inside if not path.is_file() and inside.is_file() else path
         if not chosen.is_file():
-            raise DataError(f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test: check the path.")
+            raise DataError(
+                f"{chosen}: no such file; expected an .npz with x_train, y_train, x_test, y_test, or a folder of images: check the path."
+            )
         return npz.locate(chosen)
     hint = closest(text.lower(), _ENTRIES)
-    raise DataError(f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file.")
+    raise DataError(
+        f"unknown data set {text!r}.{hint} Expected one of {', '.join(_ENTRIES)}, or a path to an .npz file or a folder of images."
+    )

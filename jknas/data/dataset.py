@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from jknas.data.images import FolderImages
 from jknas.data.splits import Limit
 from jknas.errors import DataError
 
@@ -19,7 +20,8 @@ SPLITS = ("train", "validation", "test")
 class Dataset:
     """Images and labels of the three splits, with what training has to know about them.
 
-    Its arrays are read-only views; a `Dataset` is never changed, only replaced.
+    Its arrays are read-only views; a `Dataset` is never changed, only replaced. The images of a folder are
+    :class:`~jknas.data.images.FolderImages` in their place: decoded when rows of them are asked for.
 
     Attributes:
         name: What the images really are; `jknas.data.load(name)` gives the same kind again.
@@ -41,11 +43,11 @@ class Dataset:
     """
 
     name: str
-    x_train: UInt8[np.ndarray, "train h w c"]
+    x_train: UInt8[np.ndarray, "train h w c"] | FolderImages
     y_train: Int32[np.ndarray, " train"]
-    x_validation: UInt8[np.ndarray, "validation h w c"]
+    x_validation: UInt8[np.ndarray, "validation h w c"] | FolderImages
     y_validation: Int32[np.ndarray, " validation"]
-    x_test: UInt8[np.ndarray, "test h w c"]
+    x_test: UInt8[np.ndarray, "test h w c"] | FolderImages
     y_test: Int32[np.ndarray, " test"]
     num_classes: int
     mean: tuple[float, ...]
@@ -72,6 +74,8 @@ class Dataset:
         if self.crop_padding < 0:
             raise DataError(f"{self.name}: crop_padding is {self.crop_padding}; expected 0 (no random crop) or more pixels.")
         for name in (f"{axis}_{split}" for split in SPLITS for axis in "xy"):
+            if isinstance(getattr(self, name), FolderImages):
+                continue
             # A view, so that the caller's own array stays writable.
             view = getattr(self, name).view()
             view.setflags(write=False)
@@ -87,22 +91,28 @@ class Dataset:
         """Channels of an image."""
         return int(self.x_train.shape[3])
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are files that are decoded when they are used."""
+        return isinstance(self.x_train, FolderImages)
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of everything that a score can depend on: arrays, classes, constants and augmentation.
 
-        Computed on first use; 60,000 CIFAR images take about a quarter of a second.
+        Computed on first use; 60,000 CIFAR images take about a quarter of a second. Of images in a folder the relative paths and the sizes
+        of the files count, and the resolution, but not the content.
         """
         recipe = (self.num_classes, self.mean, self.std, self.crop_padding, self.horizontal_flip)
         digest = hashlib.sha256(repr(recipe).encode())
         for split in SPLITS:
             for array in self.split(split):
                 digest.update(f"{split} {array.dtype.str} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                digest.update(array.fingerprint() if isinstance(array, FolderImages) else np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def split(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return images `[N, H, W, C]` and labels `[N]` of "train", "validation" or "test".
+    def split(self, split: str) -> tuple[Any, np.ndarray]:
+        """Return images `[N, H, W, C]` (an array, or :class:`FolderImages`) and labels `[N]` of "train", "validation" or "test".
 
         Raises:
             DataError: there is no split of that name.
@@ -134,18 +144,20 @@ class Part(NamedTuple):
     """Where one split comes from.
 
     Attributes:
-        images: uint8 `[N, H, W, C]`.
+        images: uint8 `[N, H, W, C]`, or files.
         labels: int32 `[N]`.
         rows: which of them belong to the split, in order; None for all.
     """
 
-    images: np.ndarray
+    images: np.ndarray | FolderImages
     labels: np.ndarray
     rows: np.ndarray | None = None
 
-    def first(self, count: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def first(self, count: int | None) -> tuple[np.ndarray | FolderImages, np.ndarray]:
         """Return the images and labels of the first rows; of all rows if `count` is None."""
         rows = slice(count) if self.rows is None else self.rows[:count]
+        if isinstance(self.images, FolderImages) and not isinstance(rows, slice):
+            return self.images.taken(rows), self.labels[rows]
         return self.images[rows], self.labels[rows]
 
 
@@ -168,6 +180,8 @@ def assembled(train: Part, validation: Part, test: Part, *, limit: Limit, **fact
 
 def check_images(images: Any, where: str) -> None:
     """Raise DataError unless `images` is a non-empty uint8 array `[N, H, W, C]` of square images."""
+    if isinstance(images, FolderImages) and len(images):
+        return  # square by construction
     if not isinstance(images, np.ndarray):
         raise DataError(f"{where}: came as {type(images).__name__}; expected a numpy array, uint8 [N, H, W, C].")
     if images.dtype != np.uint8:

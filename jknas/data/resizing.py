@@ -1,12 +1,14 @@
 """Bilinear resizing of a whole data set."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jknas.data.dataset import Dataset
+from jknas.data.dataset import SPLITS, Dataset
+from jknas.data.images import FolderImages
 from jknas.errors import DataError
 
 LARGEST = 1024
@@ -26,8 +28,14 @@ def resize_images(images: UInt8[np.ndarray, "n h w c"], resolution: int) -> UInt
     return resized
 
 
+def _resized(images: UInt8[np.ndarray, "n h w c"] | FolderImages, resolution: int) -> UInt8[np.ndarray, "n r r c"] | FolderImages:
+    return images.at(resolution) if isinstance(images, FolderImages) else resize_images(images, resolution)
+
+
 def resize(dataset: Dataset, resolution: int | None) -> Dataset:
     """Return the data set at another resolution; the crop padding is scaled with it, to at least one pixel.
+
+    Images in a folder are decoded at that resolution, and so not resized twice.
 
     The normalisation constants stay those of the original resolution, so that they are the published ones where there are such.
 
@@ -45,11 +53,13 @@ def resize(dataset: Dataset, resolution: int | None) -> Dataset:
     if resolution == dataset.resolution:
         return dataset
     padding = max(1, round(dataset.crop_padding * resolution / dataset.resolution)) if dataset.crop_padding else 0
+    images: dict[str, Any] = {f"x_{split}": _resized(dataset.split(split)[0], resolution) for split in SPLITS}
+    words = f"resized from {dataset.resolution} to {resolution} pixels, bilinear"
+    if dataset.streamed:
+        words = f"decoded at {resolution} pixels"
     return dataclasses.replace(
         dataset,
-        x_train=resize_images(dataset.x_train, resolution),
-        x_validation=resize_images(dataset.x_validation, resolution),
-        x_test=resize_images(dataset.x_test, resolution),
+        **images,
         crop_padding=padding,
-        source=f"{dataset.source}; resized from {dataset.resolution} to {resolution} pixels, bilinear",
+        source=f"{dataset.source}; {words}",
     )

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, Shaped, UInt8, UInt32
+from jaxtyping import Array, Bool, Float32, Int, Num, PyTree, Shaped, UInt32
 
 from jknas.errors import KernelError
 from jknas.kernels.chunks import check_chunk_size
@@ -216,7 +216,7 @@ def count_distinct(words: UInt32[Array, "n w"]) -> Int[Array, ""]:
 
 
 def tenas_crops(
-    images: UInt8[np.ndarray, "m h w c"],
+    images: Any,
     rng: np.random.Generator,
     n: int,
     *,
@@ -227,7 +227,7 @@ def tenas_crops(
     """Draw TE-NAS's inputs: one random patch per image, of one random channel, normalised and without padding.
 
     Args:
-        images: pixels 0 to 255. Resize ImageNet's to 32x32 first.
+        images: pixels 0 to 255, uint8 ``[m, h, w, c]``: an array, or what gives one for an index array. Load ImageNet's at 32x32.
         rng: the source of randomness; it advances.
         n: how many patches (3,000 in TE-NAS, evaluated in batches of 1,000).
         mean: mean of each channel, in units of pixel/255.
@@ -252,6 +252,9 @@ def tenas_crops(
     if n < 1 or not 1 <= size <= min(height, width):
         raise KernelError(f"n must be at least 1 and size between 1 and {min(height, width)}, the images' side; got n={n}, size={size}")
     image = np.concatenate([rng.permutation(m) for _ in range(-(-n // m))])[:n]
+    if not isinstance(images, np.ndarray):  # decodes the images that are drawn, each once
+        used, image = np.unique(image, return_inverse=True)
+        images = images[used]
     top, left = rng.integers(height - size + 1, size=n), rng.integers(width - size + 1, size=n)
     channel = rng.integers(channels, size=n)
     rows, columns = top[:, None] + np.arange(size), left[:, None] + np.arange(size)

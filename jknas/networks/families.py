@@ -73,7 +73,7 @@ def macro_of(space: Space[Any]) -> Any:
     return load_reference(space.networks, "network") if isinstance(space.networks, str) else space.networks
 
 
-def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None) -> Network:
+def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None, stem: str | None = None) -> Network:
     """Return the network on which the architectures of a space are scored and trained, for the classes and images of a data set.
 
     Args:
@@ -82,13 +82,15 @@ def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cell
         channels: channels of the first cells.
         cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS); the space's usual
             number by default.
+        stem: one of the space's; its first by default.
 
     Raises:
         NetworkError: a size that is not positive.
-        SpaceError: the space has no network.
+        SpaceError: the space has no network, or no such stem.
     """
     depth = space.cells if cells is None else cells
-    made: Network = macro_of(space)(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels)
+    chosen = {} if stem is None else {"stem": space.stem(stem)}
+    made: Network = macro_of(space)(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels, **chosen)
     return made
 
 

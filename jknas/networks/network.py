@@ -51,9 +51,11 @@ class ThinNetwork(Protocol):
         """Return the number of units for inputs of 3x3 pixels."""
 
 
-def size_of(network: Network) -> dict[str, int]:
-    """Return what a record says about a network's size besides its images."""
-    return {"channels": network.channels, "cells": network.cells, "classes": network.classes}
+def size_of(network: Network) -> dict[str, Any]:
+    """Return what a record says about a network's size besides its images; a stem only if it is not the usual one of its class."""
+    size = {"channels": network.channels, "cells": network.cells, "classes": network.classes}
+    stem = getattr(network, "stem", None)
+    return size if stem == getattr(type(network), "stem", None) else {**size, "stem": stem}
 
 
 def layers_of(network: Network, wiring: Any) -> Layers:

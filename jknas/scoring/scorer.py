@@ -171,6 +171,7 @@ def make_scorer(
     *,
     channels: int = 16,
     cells: int | None = None,
+    stem: str | None = None,
     seed: int = 0,
     scheme: Scheme = "pytorch",
     batch_size: int | None = None,
@@ -187,6 +188,7 @@ def make_scorer(
         channels: channels of the first cells, unless the proxy is defined for one number of them.
         cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS), unless the proxy is
             defined for one number of them; by default the space's usual number.
+        stem: one of ``Space.stems``, unless the proxy is defined for a network of its own; the space's first by default.
         seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
             same operation on the same edge.
         scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
@@ -201,7 +203,7 @@ def make_scorer(
         ValueError: an unknown scheme, or a network size that is not positive.
     """
     check_scheme(scheme)
-    asked = network = network_for(space, dataset, channels=channels, cells=cells)
+    asked = network = network_for(space, dataset, channels=channels, cells=cells, stem=stem)
     chosen = proxy.with_settings(settings or {}, asked)
     proxy.check(asked, chosen)
     size = 0

@@ -75,6 +75,7 @@ class TrainingEvaluator(Evaluator):
                 problem.space,
                 channels=problem.network.channels,
                 cells=problem.network.cells,
+                stem=getattr(problem.network, "stem", None) if problem.space.stems else None,
                 seed=problem.seed + more,
                 scheme=problem.scheme,
                 batch_size=problem.batch_size,

@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload, run
 
 import numpy as np
 
+from jknas.errors import SpaceError, choose
 from jknas.spaces.graph import CellGraph
 from jknas.spaces.pruning import PruningPlan
 
@@ -123,6 +124,7 @@ class Space(Generic[G]):
         pruning: how TE-NAS prunes a supernet of the space, or None.
         networks: class of the macro network, or ``"module:Name"`` of it, so that the space can be used without JAX. It takes ``channels``,
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
+        stems: what ``parameters``, ``macs`` and the network class take as ``stem``, the default first; empty: they take none.
         index: the published numbers of the genotypes, or None.
         graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
         convolutions: the operations that hold a convolution; None: the space does not say.
@@ -150,10 +152,21 @@ class Space(Generic[G]):
     macs: Macs[G]
     pruning: PruningPlan | None = None
     networks: Any = None
+    stems: tuple[str, ...] = ()
     index: Index[G] | None = None
     graph: Callable[[G], tuple[CellGraph, ...]] | None = None
     convolutions: tuple[str, ...] | None = None
     parts: Mapping[str, Callable[[G], bool]] = field(default_factory=dict)
+
+    def stem(self, name: str) -> str:
+        """Return the name of a stem that the space's networks have.
+
+        Raises:
+            SpaceError: they have no such stem, or only one.
+        """
+        if not self.stems:
+            raise SpaceError(f"stem {name!r}: the networks of the space {self.name!r} have one stem: leave the stem out.")
+        return choose("stem", name, self.stems, error=SpaceError)
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

@@ -1,6 +1,7 @@
 """Score a trained cell on one split."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 import jax
@@ -15,6 +16,7 @@ from jknas.training.network import code_of, part_of
 from jknas.training.plan import check_pair, check_splits
 from jknas.training.recipe import Precision
 from jknas.training.record import Metrics
+from jknas.training.streaming import batches, plus
 from jknas.xla.programs import PROGRAMS
 
 EVALUATION_BATCH = 256
@@ -53,12 +55,26 @@ def evaluate(
     choose("precision", precision, get_args(Precision), error=TrainingError)
     if not isinstance(variables, Mapping) or not {"params", "batch_stats"} <= variables.keys():
         raise TrainingError('variables must be {"params": ..., "batch_stats": ...}, as Training.variables and network.init give them.')
-    pixels = resident(dataset, split)
     weights = jax.tree.map(jnp.asarray, part_of(network, variables, genotype))
-    arguments = (weights["params"], weights["batch_stats"], pixels, code_of(genotype))
     settings = EvaluationSettings(network, genotype, EVALUATION_BATCH, precision)
-    program, _ = PROGRAMS.compiled(evaluate_split, *arguments, fixed={"settings": settings})
-    return metrics(jax.device_get(program(*arguments)), pixels)
+
+    def score(pixels: Pixels) -> Totals:
+        arguments = (weights["params"], weights["batch_stats"], pixels, code_of(genotype))
+        program, _ = PROGRAMS.compiled(evaluate_split, *arguments, fixed={"settings": settings})
+        return program(*arguments)
+
+    count = len(dataset.split(split)[1])
+    return metrics(jax.device_get(score_parts(score, parts(dataset, split, EVALUATION_BATCH))), count)
+
+
+def parts(dataset: Dataset, split: str, size: int) -> Iterator[Pixels]:
+    """Yield a split in parts on the device: a whole one in memory, one of files in batches."""
+    return batches(dataset, split, size) if dataset.streamed else iter((resident(dataset, split),))
+
+
+def score_parts(score: Callable[[Pixels], Totals], found: Iterable[Pixels]) -> Totals:
+    """Return the totals of a split from those of its parts."""
+    return functools.reduce(plus, ((jax.block_until_ready(score(pixels)), len(pixels.labels)) for pixels in found))[0]
 
 
 def resident(dataset: Dataset, split: str) -> Pixels:
@@ -67,7 +83,6 @@ def resident(dataset: Dataset, split: str) -> Pixels:
     return Pixels(*map(jnp.asarray, (images, labels, *pixel_constants(dataset))))
 
 
-def metrics(totals: Totals, pixels: Pixels) -> Metrics:
-    """Make totals that have come to the host a record."""
-    count = len(pixels.labels)
+def metrics(totals: Totals, count: int) -> Metrics:
+    """Make the totals of ``count`` images, which have come to the host, a record."""
     return Metrics(float(totals.loss), int(totals.correct) / count, count)

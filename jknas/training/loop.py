@@ -8,11 +8,12 @@ Deviations: in the benchmark's released code the data order depends on the archi
 pass consume the generator that later shuffles. Here it does not.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,13 @@ from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
-from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, TrainState
-from jknas.training.evaluation import metrics, resident
+from jknas.training.epoch import EpochSettings, EvaluationSettings, Pixels, Rates, Totals, TrainState
+from jknas.training.evaluation import metrics, parts, resident, score_parts
 from jknas.training.network import code_of, part_of
 from jknas.training.plan import Plan, WiringKind, check_splits
 from jknas.training.recipe import Recipe
 from jknas.training.record import EpochRecord, Training
+from jknas.training.streaming import batches, plus
 from jknas.xla.programs import PROGRAMS
 
 
@@ -50,9 +52,10 @@ def train(
     """Train a cell's network on the training split.
 
     An epoch is one program that runs on the device from beginning to end; between epochs a handful of numbers come to the host. The images
-    stay on the device as uint8. With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
+    stay on the device as uint8. (Those in a folder do not: they come in batches, and a batch is one program; see
+    :mod:`jknas.training.streaming`.) With ``wiring="code"`` one compilation serves every cell; it is repeated for another network, another
     recipe (but for epochs and learning rate), or data of other shapes or augmentation. With ``wiring="static"``, the one for DARTS
-    genotypes, each genotype compiles, once for all its epochs.
+    genotypes, each genotype compiles, once for all its epochs. Batches of files compile twice, once for the smaller last one.
 
     Args:
         network: any network with ``train_apply``; one with an auxiliary classifier if the recipe gives it a weight.
@@ -96,6 +99,15 @@ def train(
         return _finish(_Run(plan), checkpoints, on_epoch, on_variables)
 
 
+class _Epoch(NamedTuple):
+    """What an epoch gives; all but the state is on the host. The seconds do not count compilation."""
+
+    state: TrainState
+    totals: Totals
+    scores: dict[str, Totals]
+    seconds: float
+
+
 class _Run:
     """The arrays and programs of one training run."""
 
@@ -103,10 +115,11 @@ class _Run:
         self.plan = plan
         self.compile_seconds = 0.0
         recipe, data = plan.recipe, plan.dataset
-        padding = data.crop_padding if recipe.random_crop else 0
+        padding = data.crop_padding if recipe.random_crop and not recipe.resized_crop else 0
         self._training = EpochSettings(plan.network, plan.chosen, recipe.step_part(), padding, data.horizontal_flip)
         self._scoring = EvaluationSettings(plan.network, plan.chosen, recipe.batch_size, recipe.precision)
-        self._pixels = {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
+        self._pixels = {} if data.streamed else {split: resident(data, split) for split in dict.fromkeys(("train", *plan.splits))}
+        self._counts = {split: len(data.split(split)[1]) for split in ("train", *plan.splits)}
         self._code = code_of(plan.genotype)
         self._weights_key, self._epochs_key = (jax.random.fold_in(jax.random.key(plan.seed), stream) for stream in (0, 1))
 
@@ -129,20 +142,49 @@ class _Run:
         rate = self.plan.recipe.learning_rate_at(number)
         key = jax.random.fold_in(self._epochs_key, number)
         rates = Rates(*(jnp.asarray(value, jnp.float32) for value in (rate, self.plan.recipe.drop_path_at(number))))
+        run = self._streamed if self.plan.dataset.streamed else self._whole
+        state, totals, scores, seconds = run(state, rates, key)
+        trained = metrics(totals, self._counts["train"])
+        evaluated = {split: metrics(scores[split], self._counts[split]) for split in self.plan.splits}
+        return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
+
+    def _advance(self, *arguments: Any) -> Callable[..., tuple[TrainState, Totals]]:
+        return self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
+
+    def _score(self, *arguments: Any) -> Callable[..., Totals]:
+        return self._program(epoch.evaluate_split, *arguments, settings=self._scoring)
+
+    def _whole(self, state: TrainState, rates: Rates, key: jax.Array) -> _Epoch:
+        """Run an epoch on the images on the device."""
         arguments = (state, self._pixels["train"], self._code, rates, key)
-        advance = self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
-        scorers = {}
-        for split in self.plan.splits:
-            scored = (state.params, state.batch_stats, self._pixels[split], self._code)
-            scorers[split] = self._program(epoch.evaluate_split, *scored, settings=self._scoring)
+        advance = self._advance(*arguments)
+        scorers = {split: self._score(state.params, state.batch_stats, self._pixels[split], self._code) for split in self.plan.splits}
         start = time.perf_counter()
         state, totals = advance(*arguments)
         scores = {split: score(state.params, state.batch_stats, self._pixels[split], self._code) for split, score in scorers.items()}
         totals, scores = jax.device_get((totals, scores))
-        seconds = time.perf_counter() - start
-        trained = metrics(totals, self._pixels["train"])
-        evaluated = {split: metrics(scores[split], self._pixels[split]) for split in self.plan.splits}
-        return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
+        return _Epoch(state, totals, scores, time.perf_counter() - start)
+
+    def _streamed(self, state: TrainState, rates: Rates, key: jax.Array) -> _Epoch:
+        """Run an epoch on files: each batch is an epoch of one step, whose key follows from the epoch's and the batch's number."""
+        compiled, start = self.compile_seconds, time.perf_counter()
+        plan, size = self.plan, self.plan.recipe.batch_size
+        found: list[tuple[Totals, int]] = []
+        for number, pixels in enumerate(batches(plan.dataset, "train", size, key=key, resized_crop=plan.recipe.resized_crop)):
+            # At most one step is waiting: the device would otherwise be given batches faster than it uses them up.
+            jax.block_until_ready(found[-1:])
+            arguments = (state, pixels, self._code, rates, jax.random.fold_in(key, number))
+            state, totals = self._advance(*arguments)(*arguments)
+            found.append((totals, len(pixels.labels)))
+
+        def score(pixels: Pixels) -> Totals:
+            arguments = (state.params, state.batch_stats, pixels, self._code)
+            return self._score(*arguments)(*arguments)
+
+        jax.block_until_ready(state)  # steps must not hide behind a compilation, whose time is subtracted
+        scores = {split: score_parts(score, parts(plan.dataset, split, size)) for split in plan.splits}
+        totals, scores = jax.device_get((functools.reduce(plus, found)[0], scores))
+        return _Epoch(state, totals, scores, time.perf_counter() - start - (self.compile_seconds - compiled))
 
 
 def _finish(

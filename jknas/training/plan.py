@@ -70,6 +70,11 @@ class Plan:
                 raise TrainingError(f"{self.dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
         if drop and not getattr(self.network, "has_drop_path", False):
             raise TrainingError(f"the recipe has drop_path={drop}, but the {network} has no drop path: set drop_path=0.")
+        if self.recipe.resized_crop and not self.dataset.streamed:
+            raise TrainingError(
+                f"the recipe has resized_crop=True, which cuts training images out of files; {self.dataset.name} holds arrays of one size: "
+                "load a folder of images, or set resized_crop=False."
+            )
         if self.wiring == "code" and not hasattr(self.genotype, "code"):
             raise TrainingError(f"a {type(self.genotype).__name__} has no code: train with wiring='static'.")
         if drop and self.wiring != "static":

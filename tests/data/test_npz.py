@@ -141,7 +141,7 @@ def test_files_that_are_not_npz_are_refused(tmp_path):
         data.load(path)
     with pytest.raises(data.DataError, match="no such file"):
         data.load(tmp_path / "absent.npz")
-    with pytest.raises(data.DataError, match="no such file"):
+    with pytest.raises(data.DataError, match="holds 0 class folders"):
         data.load(tmp_path)
 
 

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 
 from jknas.errors import SpaceError, choose
-from jknas.spaces.darts.cost import macs, parameters
+from jknas.spaces.darts.cost import STEMS, macs, parameters
 from jknas.spaces.darts.genotype import EDGES, NAMED, NODES, OPERATIONS, DartsGenotype, Pair
 from jknas.spaces.darts.graph import cell_graphs
 from jknas.spaces.pruning import PruningPlan
@@ -210,6 +210,7 @@ DARTS: Space[DartsGenotype] = Space(
     macs=macs,
     pruning=_pruning(),
     networks="jknas.networks.darts.network:DartsNetwork",
+    stems=STEMS,
     graph=cell_graphs,
     convolutions=("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
 )
