@@ -38,22 +38,39 @@ PARTS = ("jacob_cov", "synflow", "meco", "zen", "mgm")
 DRAWN = ("jacob_cov", "synflow", "meco", "zen")  # by every seed; the other by the first alone
 SIZES = ("params", "macs", "conv_count")
 RIVALS = (
-    "log_rank(jacob_cov,synflow,meco)",
     "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.2)",
+    "log_rank(jacob_cov,synflow,meco)",
     "log_rank(params,jacob_cov)",
     "log_rank(synflow,jacob_cov,zen)",
 )
-BASES = ("log_rank(jacob_cov,synflow,meco)", "log_rank(jacob_cov,meco)", "log_rank(jacob_cov,params,meco)", "log_rank(synflow,meco)")
-HEADS = (
-    "log_rank(synflow,zen)", "log_rank(synflow,zen,jacob_cov)", "log_rank(synflow,zen,zen)", "log_rank(synflow,zen,jacob_cov,meco)", "zen",
-    "log_rank(zen,params)", "log_rank(synflow,zen,meco)", "log_rank(synflow,zen,-mgm)", "log_rank(jacob_cov,synflow,meco,-mgm)",
-    "log_rank(synflow,zen,meco,-mgm)", "log_rank(jacob_cov,synflow,meco,zen,-mgm)", "log_rank(jacob_cov,synflow,meco,-mgm,-mgm)",
-    "log_rank(synflow,zen,jacob_cov,-mgm)", "log_rank(synflow,meco,-mgm)", "log_rank(synflow,meco,-mgm,-mgm)", "log_rank(meco,-mgm)",
-    "log_rank(synflow,synflow,meco,-mgm)", "log_rank(synflow,zen,meco,-mgm,-mgm)", "log_rank(synflow,meco,meco,-mgm)",
-    "log_rank(synflow,-mgm)",
+BASE = "log_rank(jacob_cov,synflow,meco)"
+BASES = (BASE, "log_rank(jacob_cov,meco)", "log_rank(jacob_cov,params,meco)", "log_rank(synflow,meco)")
+TOP = "log_rank(synflow,zen)"
+PLAIN = (
+    TOP,
+    "zen",
+    "log_rank(synflow,zen,zen)",
+    "log_rank(zen,params)",
+    *(f"log_rank(synflow,zen,{more})" for more in ("jacob_cov", "meco")),
+)
+TURNED = tuple(
+    f"log_rank({names},-mgm)"
+    for names in (
+        "synflow,meco", "synflow,zen", "synflow,zen,meco", "synflow,synflow,meco", "synflow,meco,meco", "synflow,synflow,meco,meco",
+        "synflow,synflow,zen,meco,meco", "synflow,synflow,zen,meco", "jacob_cov,synflow,zen,meco", "synflow,zen,meco,meco",
+        "synflow,zen,zen,meco", "synflow,synflow,zen,zen,meco", "synflow,zen,zen,meco,meco", "jacob_cov,synflow,zen",
+        "jacob_cov,synflow,meco", "synflow,synflow,zen,zen", "synflow,meco,-mgm", "synflow,zen,meco,-mgm",
+    )
 )  # fmt: skip
-SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
-FORMS = (*BASES, *(f"two_stage({base},{head},{share})" for base in BASES for head in HEADS for share in SHARES))
+TWO = tuple(f"two_stage({BASE},{head},{share})" for head in (*PLAIN, *TURNED) for share in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4))
+THREE = tuple(
+    f"two_stage(two_stage({BASE},{head},{share}),{TOP},{top})"
+    for head in TURNED
+    for share in (0.12, 0.15, 0.2)
+    for top in (0.005, 0.01, 0.02, 0.03)
+)
+OTHERS = tuple(f"two_stage({base},{TOP},{share})" for base in BASES[1:] for share in (0.15, 0.2, 0.25, 0.3))
+FORMS = (*BASES, *TWO, *THREE, *OTHERS)
 """Everything that was compared when the form was chosen."""
 
 MEASURES: Mapping[str, Any] = {
