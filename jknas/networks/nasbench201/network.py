@@ -28,7 +28,7 @@ from jknas.networks.nasbench201.blocks import BLOCKS, kind_of, walk_blocks
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.nasbench201.wiring import resolve_wiring
-from jknas.networks.observation import Layer, Observation, ObservedBlock, RunBlock, Seen, Visit, frozen
+from jknas.networks.observation import Layer, Observation, ObservedBlock, ObservedLayer, RunBlock, Seen, Visit, frozen
 from jknas.networks.parameters import (
     Averages,
     Shapes,
@@ -170,9 +170,9 @@ class CellNetwork(MacroNetwork):
                 fan_in = {edge_name(edge): taps[edge] * width for edge in range(len(EDGES))}
             elif name == "classifier":
                 fan_in = {"classifier": float(width)}
-            found[name] = ObservedBlock(
-                kind_of(name), self.cells if name in _STAGES else None, self.classes if name == "classifier" else width, fan_in
-            )
+            channels = self.classes if name == "classifier" else width
+            layers = {layer: ObservedLayer(channels, fan) for layer, fan in fan_in.items()}
+            found[name] = ObservedBlock(kind_of(name), self.cells if name in _STAGES else None, layers)
         return found
 
     # ---- the forward pass
