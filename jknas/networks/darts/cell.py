@@ -28,7 +28,7 @@ Drop = Callable[[int, jax.Array], jax.Array]
 """``drop(place, y)`` drops the output of the edge at ``place`` of the genotype for some examples."""
 
 
-def preprocess(
+def preprocess(  # noqa: PLR0917
     weights: WeightTree, before_last: jax.Array, last: jax.Array, plan: CellPlan, layer: Layer, given: Mapping[str, PyTree] | None = None
 ) -> tuple[tuple[jax.Array, jax.Array], Records]:
     """Bring a cell's inputs to its resolution and number of channels: nodes 0 and 1."""
@@ -156,8 +156,8 @@ def mixed_nodes(
     """Run all operations of all edges and weigh them by a cell's mixture ``[14, 8]``, dead operations at zero.
 
     Returns:
-        The nodes ``[4, n, h, w, c]``; the records by group, operation and slot; and by group and operation what the ReLUs of second blocks read,
-        ``[edges, n, h, w, c]``.
+        The nodes ``[4, n, h, w, c]``; the records by group, operation and slot; and by group and operation what the ReLUs of second
+        blocks read, ``[edges, n, h, w, c]``.
     """
     stride = 2 if plan.reduction else 1
 

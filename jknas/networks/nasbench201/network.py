@@ -23,7 +23,7 @@ from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import Moments
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
-from jknas.networks.nasbench201 import torch_order
+from jknas.networks.nasbench201 import modules, torch_order
 from jknas.networks.nasbench201.blocks import BLOCKS, kind_of, walk_blocks
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
@@ -125,6 +125,9 @@ class CellNetwork(MacroNetwork):
         return ThinCellNetwork(classes=self.classes)
 
     # ---- observation
+
+    module_outputs = staticmethod(modules.module_outputs)
+    times_hooked = staticmethod(modules.times_hooked)
 
     def walk(
         self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring, visit: Visit, extras: Mapping[str, PyTree] | None = None

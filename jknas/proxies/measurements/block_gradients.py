@@ -3,8 +3,8 @@ r"""What AZ-NAS reads from every block of a network: az_expressivity, az_progres
 With :math:`F_0` the output of the stem and :math:`F_1 \dots F_L` those of the cells and reductions (L = 17 in the published network), the
 device computes the covariance of the channels of every :math:`F_l` over all pixels of all images, and the product :math:`(g J)^T g` of a
 Rademacher cotangent *g* at the output of a block with its pull-back :math:`g J` to the block's input, averaged over images and pixels. The
-input gradient of a reduction has its 2x2 pixels folded into channels. A DARTS cell reads two outputs; its input here is the one of the block
-before it, to which the other, older one is a constant. One forward and one backward pass per block.
+input gradient of a reduction has its 2x2 pixels folded into channels. A DARTS cell reads two outputs; its input here is that of the block
+before it, and the older one is a constant. One forward and one backward pass per block.
 
 The fourth component of AZ-NAS, complexity, is the proxy ``macs``; the aggregate ``az_nas`` ranks by all four. All are defined with
 He-normal weights (fan in), standard normal images and training-mode normalisation: the initialisation that the user asks for plays no part,
