@@ -9,9 +9,10 @@ Scores are kept in darts_correlation.sqlite (not committed): an interrupted run 
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
 Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
 [--channels 16] [--cells 8] [--out NAME]; --proxy observed stands for the scores that look inside the network. FILE.csv has the columns
-genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the original archive in the folder JKNAS_DATA. On two CPU cores one program compiles for three minutes and one score of
-mgm takes up to 16 seconds on a busy machine: an hour per proxy at 16 channels and 8 cells, several for the kernel; --channels 8
---cells 5 gives a quick look. linear_regions and tenas_condition have networks of their own size: a minute or two each.
+genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the original archive in the folder JKNAS_DATA. On two CPU
+cores one program compiles for three minutes and one score of mgm takes up to 16 seconds on a busy machine: an hour per proxy at 16 channels
+and 8 cells, several for the kernel; --channels 8 --cells 5 gives a quick look. linear_regions and tenas_condition have networks of their
+own size: a minute or two each.
 """
 
 import argparse

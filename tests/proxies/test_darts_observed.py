@@ -52,10 +52,12 @@ def plain(changed=False):
     """The logits and what the written-out network kept, for the images or for those that zen compares them with."""
     x = jnp.asarray(images())
     x = x + 0.01 * jax.random.normal(KEY, x.shape, x.dtype) if changed else x
-    logits, kept = quick_jit(lambda params, x: (lambda found: (found[0], found[1].arrays()))(plain_darts(NETWORK, GENOTYPE, params, x)))(
-        own(), x
-    )
-    return np.asarray(logits), jax.tree.map(np.asarray, kept)
+
+    def compute(params, x):
+        logits, kept = plain_darts(NETWORK, GENOTYPE, params, x)
+        return logits, kept.arrays()
+
+    return jax.tree.map(np.asarray, quick_jit(compute)(own(), x))
 
 
 def measured(name, wiring, network=NETWORK, weights=None):
@@ -182,7 +184,7 @@ def test_az_nas_takes_every_cell_s_gradient_by_the_output_before_it():
         entropies.append(-sum(shares * np.log(shares + 1e-8)))
         if place == 0:
             continue
-        below, (n, height, width, channels) = np.asarray(rows[place][place - 1]), value.shape
+        below, (n, height, width, _) = np.asarray(rows[place][place - 1]), value.shape
         ratio, total = below.shape[1] // height, 0
         for image, row, column in np.ndindex(n, height, width):
             patch = below[image, ratio * row : ratio * (row + 1), ratio * column : ratio * (column + 1)].reshape(-1)
