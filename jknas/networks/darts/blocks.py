@@ -69,13 +69,13 @@ def walk_blocks(  # noqa: PLR0917
         x, summaries[name] = visit(kind, block, x, extras.get(name))
 
     for run in runs:
-        block = functools.partial(_visited, visit, run.plan, wiring, cell)
+        one = functools.partial(_visited, visit, run.plan, wiring, cell)
         own, extra = weights["cells"][run.name], extras.get(run.name)
         if run.length > 1:
-            (before_last, x), summaries[run.name] = lax.scan(block, (before_last, x), (own, extra))
+            (before_last, x), summaries[run.name] = lax.scan(one, (before_last, x), (own, extra))
         else:
             single_cell = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own)
-            (before_last, x), summaries[run.name] = block((before_last, x), (single_cell, extra))
+            (before_last, x), summaries[run.name] = one((before_last, x), (single_cell, extra))
     x, summaries["classifier"] = visit(
         "classifier", functools.partial(single, "classifier", classifier(weights)), x, extras.get("classifier")
     )

@@ -32,7 +32,8 @@ def preprocess(  # noqa: PLR0917
     weights: WeightTree, before_last: jax.Array, last: jax.Array, plan: CellPlan, layer: Layer, given: Mapping[str, PyTree] | None = None
 ) -> tuple[tuple[jax.Array, jax.Array], Records]:
     """Bring a cell's inputs to its resolution and number of channels: nodes 0 and 1."""
-    given, records, nodes = given or {}, {}, []
+    records: Records = {}
+    given, nodes = given or {}, []
     for name, value in (("preprocess0", before_last), ("preprocess1", last)):
         own = weights[name]
         if name == "preprocess0" and plan.halved:
@@ -105,7 +106,8 @@ def _looped(  # noqa: PLR0917
     targets, origins = (np.array([edge[end] for edge in edges], np.int32) for end in (0, 1))
     digits = code[np.array(ROWS[group])]
     one = nodes[0] if sources is None else sources[0]
-    nothing = _nothing(one, *jax.tree.map(lambda leaf: leaf[0], (weights, dict(given))), layer, stride)
+    first_weights, first_given = jax.tree.map(lambda leaf: leaf[0], (weights, dict(given)))
+    nothing = _nothing(one, first_weights, first_given, layer, stride)
     branches = tuple(_branch(name, layer, stride, nothing) for name in OPERATIONS)
 
     def turn(nodes: jax.Array, edge: tuple[Any, ...]) -> tuple[jax.Array, Any]:
@@ -257,7 +259,7 @@ def _sources(before_last: jax.Array, last: jax.Array, nodes: Mapping[int, jax.Ar
     return tuple(found)
 
 
-def moved_averages(weights: WeightTree, records: Records, wiring: DartsGenotype | jax.Array, plan: CellPlan) -> Averages:
+def moved_averages(weights: WeightTree, records: Mapping[str, PyTree], wiring: DartsGenotype | jax.Array, plan: CellPlan) -> Averages:
     """Return the running averages of a cell, moved by what :func:`plain_layer` recorded."""
     averages: Averages = {name: {"norm": moved(weights[name]["norm"], records[name])} for name in INPUTS}
     if isinstance(wiring, DartsGenotype):
@@ -273,5 +275,5 @@ def moved_averages(weights: WeightTree, records: Records, wiring: DartsGenotype 
     return averages
 
 
-def _moved(blocks: WeightTree, records: Records, used: jax.Array | bool = True) -> Averages:
+def _moved(blocks: WeightTree, records: Mapping[str, PyTree], used: jax.Array | bool = True) -> Averages:
     return {place: {"norm": moved(block["norm"], records[place], used)} for place, block in blocks.items()}

@@ -147,7 +147,7 @@ def fan_ins(name: str, features: int, stride: int) -> dict[str, float]:
     """Return the weights behind one output channel of each convolution of an operation, by slot."""
     if name == "skip_connect" and stride == 2:
         return {"first_even": float(features), "first_odd": float(features)}
-    found = {}
+    found: dict[str, float] = {}
     for place, block in zip(PLACES, BLOCKS.get(name, ()), strict=False):
         found |= {f"{place}_depthwise": float(block.size**2), place: float(features)}
     return found
