@@ -217,9 +217,10 @@ def test_the_imagenet_network_has_two_stem_blocks():
     network = DartsNetwork(channels=4, cells=1, classes=3, stem="imagenet")
     weights = network.restrict(params(network), GENOTYPE)
     observed = jax.eval_shape(lambda params, x: look(network, params, x, GENOTYPE, summary), weights, jnp.zeros((2, 64, 64, 3)))
-    assert list(observed.summaries) == list(network.observed_layers(GENOTYPE)) == ["stem0", "stem1", "reduction0", "classifier"]
+    assert list(network.observed_layers(GENOTYPE)) == ["stem0", "stem1", "reduction0", "classifier"]
+    assert observed.summaries.keys() == network.observed_layers(GENOTYPE).keys()
     assert [observed.summaries[name][1].shape for name in ("stem0", "stem1", "reduction0")] == [(2, 16, 16, 4), (2, 8, 8, 4), (2, 4, 4, 32)]
-    assert list(observed.summaries["reduction0"][0])[:3] == ["preprocess0_even", "preprocess0_odd", "preprocess0"]
+    assert {"preprocess0_even", "preprocess0_odd", "preprocess0", "preprocess1"} < observed.summaries["reduction0"][0].keys()
 
 
 def test_what_cannot_be_observed():
