@@ -73,9 +73,70 @@ def proxies() -> str:
     return study("ranking/proxy_study")
 
 
+def ranked(listed: Sequence[str], among: str = "ALL") -> str:
+    """Return rankings of the whole space, for three data sets: Spearman, nDCG@1000 and Spearman among the best tenth."""
+    found = result("ranking/whole_space")["rows"][among]
+    by_target = [{row["name"]: row["mean_of_seeds"] for row in found[target]} for target in TARGETS]
+
+    def triple(name: str, measure: str) -> str:
+        return " / ".join(f"{rows[name][measure]:.3f}".lstrip("0") for rows in by_target)
+
+    measures = ("spearman", "kendall_tau_b", "ndcg_at_1000", "top_decile_spearman", "within_equal_convolutions")
+    head = ("ranking", "Spearman", "Kendall", "nDCG@1000", "Spearman, top tenth", "beyond size")
+    return lined(head, [[named(name), *(triple(name, measure) for measure in measures)] for name in listed])
+
+
 def choice() -> str:
-    """Return the rows of the study that the front page shows."""
-    return study("ranking/proxy_study", ("az_nas", "meco", "zico", "naswot", "params", "mgm"))
+    """Return the rankings that the front page shows."""
+    return ranked(("consensus", "meco", "synflow", "zen", "params", "random"))
+
+
+def whole_space() -> str:
+    """Return every ranking of the whole space that was compared."""
+    return ranked([row["name"] for row in result("ranking/whole_space")["rows"]["ALL"]["cifar10"]])
+
+
+def whole_space_reachable() -> str:
+    """Return the same on the cells that other papers compare on."""
+    return ranked([row["name"] for row in result("ranking/whole_space")["rows"]["U"]["cifar10"]], "U")
+
+
+def whole_space_seeds() -> str:
+    """Return the consensus by single seeds, by half of the space, and with its intervals."""
+    found, lines = result("ranking/whole_space"), []
+    measures = ("spearman", "kendall_tau_b", "ndcg_at_1000", "top_decile_spearman")
+    for target, title in zip(TARGETS, TITLES, strict=True):
+        by_set = {name: next(row for row in rows[target] if row["name"] == "consensus") for name, rows in found["rows"].items()}
+        whole = by_set["ALL"]
+        shown = whole["mean_of_seeds"]
+        intervals = (f"{number(shown[one], 3)} [{number(low, 3)}, {number(high, 3)}]" for one, (low, high) in whole["interval_95"].items())
+        lines.append([title, "ranks of all seeds averaged", *intervals])
+        lines += [[title, f"seed {seed}", *(number(row[one], 3) for one in measures)] for seed, row in whole["single_seeds"].items()]
+        odd = by_set["ALL, odd index"]["mean_of_seeds"]
+        lines.append([title, "cells of odd index alone", *(number(odd[one], 3) for one in measures)])
+    return lined(["data set", "consensus by", "Spearman", "Kendall", "nDCG@1000", "Spearman, top tenth"], lines)
+
+
+def knas_rankings() -> str:
+    """Return what KNAS finds by each ranking."""
+    found = result("search/knas_rankings")["rows"]
+    lines = []
+    for pool, rows in found.items():
+        for name, row in rows.items():
+            many = row["cifar10"]["runs"] > 1
+            cells = [spread((row[one]["mean"], row[one]["standard_error"])) if many else number(row[one]["mean"]) for one in TARGETS]
+            lines.append([pool, *name.split(", "), *cells, str(row["cifar10"]["runs"])])
+    return lined(["pool", "ranked by", "trained", *TITLES, "runs"], lines)
+
+
+def hybrid() -> str:
+    """Return what searches find that mix scores and a few trainings."""
+    found = result("search/hybrid")["rows"]
+    lines = [
+        [name, *(spread(row["test"][target]) for target in TARGETS), number(row["queries"][0], 0), f"{row['seconds'][0]:,.0f}"]
+        for name, row in found.items()
+    ]
+    return lined(["search", *TITLES, "trainings", "seconds of the table"], lines)
 
 
 def published() -> str:
@@ -348,6 +409,7 @@ def first_run() -> str:
 
 
 _MADE = (
+    *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
     *(first_run, table1, table1_seconds, rivals, tenas_search, tenas_seconds),
     *(gram_models, mgm_speed, gram_speed, gram_speed_plain, gram_parts, gram_memory, sweep_memory, torch_parity, reference_training),

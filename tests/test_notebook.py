@@ -10,7 +10,7 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 NOTEBOOK = NOTEBOOKS / "first_look.ipynb"
-PICTURES = {"first_look": 3, "kernel_of_your_model": 4}
+PICTURES = {"first_look": 3, "kernel_of_your_model": 4, "which_ranking": 2}
 _RUN = """
 import sys
 import nbclient, nbformat
@@ -48,10 +48,10 @@ def test_it_was_run_from_top_to_bottom_and_is_small(name):
     assert notebook.stat().st_size < 200_000
 
 
-def rerun(notebook, tmp_path):
+def rerun(notebook, tmp_path, where=None):
     for name in ("nbclient", "nbformat", "ipykernel"):
         pytest.importorskip(name, reason='the notebooks are run by pip install ".[notebooks]"')
-    command = [sys.executable, "-c", _RUN, str(notebook), str(tmp_path / "run.ipynb"), str(tmp_path)]
+    command = [sys.executable, "-c", _RUN, str(notebook), str(tmp_path / "run.ipynb"), str(where or tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -80,3 +80,12 @@ def test_the_kernel_of_a_model_still_predicts_and_trains(tmp_path):
             [float(value) for value in re.findall(r"(?:regression|training): ([0-9.]+)", printed(cell))] for cell in (before, now)
         ]
         assert accuracies[1] == pytest.approx(accuracies[0], abs=0.1)  # training amplifies the rounding of other machines
+
+
+@pytest.mark.slow
+def test_the_rankings_are_those_of_the_committed_scores(tmp_path):
+    notebook = NOTEBOOKS / "which_ranking.ipynb"
+    rerun(notebook, tmp_path, where=NOTEBOOKS)
+    for before, now in zip(code_cells(notebook), code_cells(tmp_path / "run.ipynb"), strict=True):
+        assert pictures(now) == pictures(before)
+        assert printed(now) == printed(before)

@@ -106,8 +106,9 @@ def test_a_name_that_is_taken():
         spaces.register(spaces.edge_space(name="darts", operations=("a", "b"), num_edges=1, parameters=len, macs=len))
 
 
+OBSERVED = ("apd", "az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "near", "swap", "vkdnw", "zen")
 MISSING = {
-    "observable": ("az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "swap", "zen"),
+    "observable": OBSERVED,
     "normalisation_free": ("synflow",),
     "torch_order": ("mgm_released", "mgm_released_aliased"),
     "tenas": ("tenas_condition",),

@@ -7,6 +7,8 @@ models are therefore harder to beat than published ones: over all of NAS-Bench-2
 accuracy is 0.773, 0.748 and 0.712 (CIFAR-10, CIFAR-100, ImageNet16-120) instead of 0.753, 0.728 and 0.692.
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import typer
 from rich.table import Table
 
 from jknas.command_line import options
+from jknas.command_line.correlate_scores import NULL_MODELS, RANDOM, USUAL, Measured, computed, looked_up, scores_named
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, write_json_file
 from jknas.command_line.runs import ScoringRun, expanded
@@ -24,17 +27,14 @@ from jknas.errors import CommandError
 if TYPE_CHECKING:
     import numpy as np
 
-    from jknas.proxies import Proxy
     from jknas.ranking.aggregates import Aggregate
-    from jknas.scoring.store import ScoreRecord
+    from jknas.scoring.score_table import ScoreTable
     from jknas.spaces import Space
     from jknas.tabular import AccuracyTable
     from jknas.tabular import Table as TabularBenchmark
 
     Scores = Mapping[str, np.ndarray]
 
-_NULL_MODELS = ("params", "macs")
-_RANDOM = "random"
 _USUAL_TARGET = "cifar10"
 _PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
 _SMALLEST_PART = 20
@@ -46,7 +46,18 @@ def command(
     *,
     proxy: Annotated[
         list[str] | None,
-        typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}; {options.AGGREGATE_NAMES}"),
+        typer.Option(
+            "--proxy",
+            help=f"mgm by default, of --scores all; repeatable, or comma separated: {options.PROXY_NAMES}; {options.AGGREGATE_NAMES}; "
+            "or an expression such as log_rank(jacob_cov,synflow)",
+        ),
+    ] = None,
+    table_of_scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="compute nothing, take the scores of a table that `jknas score --scores` wrote; of all its cells"),
+    ] = None,
+    among: Annotated[
+        str | None, typer.Option("--among", help="only the architectures of a named part of the space: reachable (NAS-Bench-201's U)")
     ] = None,
     data: Annotated[
         list[str] | None, typer.Option("--data", help="images that the scores see, cifar10 by default; repeatable, or comma separated")
@@ -81,25 +92,32 @@ def command(
     from jknas.spaces.pool import restricted
 
     benchmark = _table(space, accuracies, run.folder)
-    proxies, aggregates = _scores_named(proxy or ["mgm"])
+    if table_of_scores is not None:
+        read, proxy, data = _read(table_of_scores, space, proxy, data)
+    proxies, aggregates = scores_named(proxy or [USUAL], space)
     wanted, scheme = run.with_settings(proxies, space), run.scheme()
     pairs = _pairs(data or ["cifar10"], target, benchmark)
-    genotypes = run.chosen(space if accuracies is None else restricted(space, benchmark.genotypes()))
+    pool = _among(space, among) if accuracies is None else restricted(space, benchmark.genotypes())
+    chosen = run if table_of_scores is None or run.names_architectures else dataclasses.replace(run, whole=True)
+    genotypes = chosen.chosen(pool)
     trained = {name: _accuracies(benchmark, genotypes, name) for targets in pairs.values() for name in targets}
-    datasets = {name: run.load(name) for name in pairs}
+    datasets = {} if table_of_scores else {name: run.load(name) for name in pairs}
     place = options.made_folder(out)
     kept = db or place / "scores.sqlite"
     found = []
-    with Store(kept) as store, interruptible(f"run the same command again: {kept} keeps the scores so far."), Bars(quiet=run.json) as bars:
+    with interruptible(f"run the same command again: {kept} keeps the scores so far."), Bars(quiet=run.json) as bars:
         for name, targets in pairs.items():
-            records: dict[str, list[ScoreRecord]] = {}
-            for record, _ in run.score(wanted, datasets[name], space, genotypes, bars, store=store, label=f"{name}: "):
-                records.setdefault(record.key.proxy, []).append(record)
-            scores = _ranked(records, proxies, aggregates, run.seed)
+            if table_of_scores is not None:
+                measured, title = looked_up(read, space, genotypes, proxies, run.seeds), name
+            else:
+                with Store(kept) as store:
+                    records = run.score(wanted, datasets[name], space, genotypes, bars, store=store, label=f"{name}: ")
+                    measured, title = computed((record for record, _ in records), proxies), datasets[name].name
+            scores = measured.ranked(aggregates, run.seed)
             for against in targets:
                 bars.note(f"{name} against {against.dataset}: intervals of {len(scores)} scores")
-                compared = _compared(datasets[name].name, against, scores, trained[against], records, seed=run.seed, resamples=resamples)
-                found.append(compared)
+                fixed: dict[str, Any] = {"aggregates": aggregates, "seed": run.seed, "resamples": resamples}
+                found.append(_compared(title, against, scores, trained[against], measured, **fixed))
     lines = [line for one in found for line in one.lines]
     facts = {
         "settings": {
@@ -108,9 +126,12 @@ def command(
             "resamples": resamples,
             "confidence": 0.95,
             "scheme": scheme,
-            **{name: getattr(run, name) for name in ("sample", "seed", "channels", "cells", "batch", "resolution", "limit")},
+            **{name: getattr(run, name) for name in ("sample", "seed", "seeds", "channels", "cells", "batch", "resolution", "limit")},
             "proxies": {one.name: given for one, given in wanted},
+            "aggregates": {one.name: str(one.combination) for one in aggregates},
+            "among": among or "all",
             "not_ok": "scores whose status is not 'ok' rank last",
+            **({} if table_of_scores is None else {"scores": {"file": table_of_scores.name, **read.facts}}),
         },
         "table": benchmark.name,
         "datasets": {name: {"name": one.name, "digest": one.digest, "source": one.source} for name, one in datasets.items()},
@@ -159,22 +180,28 @@ class _Compared:
         return {"data": self.data, "against": self.target._asdict(), **drawn, "spearman": spearman}
 
 
-def _scores_named(texts: list[str]) -> "tuple[list[Proxy], list[Aggregate]]":
-    """Return every proxy that has to be scored, members and null models included, each once, and the aggregates."""
-    from jknas import proxies
-    from jknas.errors import choose
+def _read(path: Path, space: "Space[Any]", proxy: list[str] | None, data: list[str] | None) -> "tuple[ScoreTable, list[str], list[str]]":
+    """Return a table of scores, what is to be ranked by it, and the name of the images that its scores saw."""
     from jknas.ranking import aggregates
+    from jknas.scoring.score_table import read_scores
 
-    names = options.split(texts)
-    known = (*proxies.names(), *aggregates.names())
-    if not names:
-        raise CommandError(f"no proxy is named; choose among {', '.join(known)}.")
-    for name in names:
-        choose("proxy or aggregate", name, known, error=proxies.ProxyError)
-    pooled = [aggregates.get(name) for name in names if name in aggregates.names()]
-    single = [name for name in names if name not in aggregates.names()]
-    single += [member for one in pooled for member in one.members]
-    return [proxies.get(name) for name in dict.fromkeys([*single, *_NULL_MODELS])], pooled
+    if data:
+        raise CommandError(f"--data does not apply with --scores: the scores of {path} are those of its own images; leave it out.")
+    table = read_scores(path)
+    table.lines(space, ())  # refuses another space
+    complete = [name for name in aggregates.names() if set(aggregates.get(name).members) <= {*table.proxies, *NULL_MODELS}]
+    return table, proxy or [*table.proxies, *complete], [table.facts["dataset"].partition("@")[0]]
+
+
+def _among(space: "Space[Any]", name: str | None) -> "Space[Any]":
+    """Return the space, or a named part of it."""
+    from jknas.errors import choose
+    from jknas.spaces.pool import restricted
+
+    if name is None:
+        return space
+    part = space.parts[choose(f"part of {space.name}", name, tuple(space.parts), error=CommandError)]
+    return restricted(space, [genotype for genotype in space.enumerate() if part(genotype)])
 
 
 def _table(space: "Space[Any]", accuracies: Path | None, folder: Path | None) -> "TabularBenchmark | AccuracyTable":
@@ -220,40 +247,27 @@ def _accuracies(benchmark: "TabularBenchmark | AccuracyTable", genotypes: list[A
     return np.array([benchmark.accuracy(one, **meant).mean for one in genotypes], np.float64)
 
 
-def _ranked(records: "Mapping[str, list[ScoreRecord]]", wanted: "list[Proxy]", pooled: "list[Aggregate]", seed: int) -> "Scores":
-    """Return every score as numbers of which the larger is better, with the aggregates and the random score."""
-    import numpy as np
-
-    from jknas.ranking.aggregates import combine
-    from jknas.ranking.correlation import ranking_scores
-
-    scores = {one.name: ranking_scores(records[one.name], higher_is_better=one.higher_is_better) for one in wanted}
-    found = {one.name: combine(one, scores) for one in pooled}
-    return scores | found | {_RANDOM: np.random.default_rng(seed).random(len(records[wanted[0].name]))}
-
-
 def _compared(
     data: str,
     target: _Against,
     scores: "Scores",
     accuracies: "np.ndarray",
-    records: "Mapping[str, list[ScoreRecord]]",
+    measured: Measured,
     *,
+    aggregates: "list[Aggregate]",
     seed: int,
     resamples: int,
 ) -> _Compared:
-    import numpy as np
-
     from jknas.ranking import correlation
     from jknas.report.correlation_text import as_plain
 
     lines = []
-    for row in correlation.by_spearman(correlation.correlate(scores, accuracies, seed=seed, resamples=resamples)):
-        of_row = records.get(row.name, [])
-        kind = "null model" if row.name in (*_NULL_MODELS, _RANDOM) else "proxy" if of_row else "aggregate"
-        ms = 1000 * float(np.median([record.seconds for record in of_row])) if of_row else float("nan")
+    rows = correlation.correlate(scores, accuracies, seed=seed, groups=measured.groups, resamples=resamples)
+    for row in correlation.by_spearman(rows):
+        kind = "null model" if row.name in (*NULL_MODELS, RANDOM) else "proxy" if row.name in measured.draws else "aggregate"
+        of_row = {"reliability": measured.reliability(row.name, aggregates), "median_ms": 1000 * measured.seconds.get(row.name, math.nan)}
         against = {"data": data, "against": target.dataset, "split": target.split, "epochs": target.epochs, "kind": kind}
-        lines.append({**against, **as_plain(row), "median_ms": ms, "statuses": correlation.statuses(of_row)})
+        lines.append({**against, **as_plain(row), **of_row, "statuses": measured.statuses.get(row.name, {})})
     # At most half of the pool: parts that are nearly all of it hardly differ.
     size = min(_PART_SIZE, accuracies.size // 2)
     if size < _SMALLEST_PART:
@@ -287,15 +301,14 @@ def _draw(place: Path, found: list[_Compared]) -> None:
 
 
 def _report(found: list[_Compared]) -> None:
-    heads = ("score", "Spearman", "95 %", "Kendall", "top 10 %", "regret@1", "regret@10", "ties", "not ok", "ms")
+    heads = ("score", "Spearman", "95 %", "Kendall", "top 10 %", "nDCG", "within", "regret@10", "itself", "not ok", "ms")
     for one in found:
         shown = Table(*heads, title=one.title)
         for line in one.lines:
             interval = f"{_number(line['spearman_low'])} {_number(line['spearman_high'])}"
-            spearman, tau, top = (_number(line[name]) for name in ("spearman", "kendall_tau_b", "top_decile_spearman"))
-            regrets = (_number(line[name], 2) for name in ("regret_at_1", "regret_at_10"))
-            counts = (str(line["ties"]), str(line["not_ok"]))
-            shown.add_row(line["name"], spearman, interval, tau, top, *regrets, *counts, _number(line["median_ms"], 1))
+            spearman, *others = (_number(line[name]) for name in ("spearman", "kendall_tau_b", "top_decile_spearman", "ndcg", "within"))
+            regret, itself, ms = _number(line["regret_at_10"], 2), _number(line["reliability"], 2), _number(line["median_ms"], 1)
+            shown.add_row(line["name"], spearman, interval, *others, regret, itself, str(line["not_ok"]), ms)
         show(shown)
 
 

@@ -17,12 +17,12 @@ MAX_SEED = 2**32 - 1
 
 # Written out, so that --help need not import every proxy.
 PROXY_NAMES = (
-    "az_expressivity, az_progressivity, az_trainability, epe_nas, fisher, grad_norm, gradsign, grasp, hnas, jacob_cov, l2_norm, "
-    "label_gradient_alignment, linear_regions, macs, meco, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, nasi, "
-    "naswot, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, swap, synflow, "
-    "tenas_condition, zen, zico"
+    "apd, az_expressivity, az_progressivity, az_trainability, conv_count, epe_nas, fisher, grad_norm, gradsign, grasp, hnas, jacob_cov, "
+    "l2_norm, label_gradient_alignment, linear_regions, macs, meco, mgm, mgm_layerwise, mgm_logits, mgm_released, mgm_released_aliased, "
+    "nasi, naswot, near, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, swap, "
+    "synflow, tenas_condition, vkdnw, zen, zico"
 )
-AGGREGATE_NAMES = "az_nas, tenas_rank_sum, vote"
+AGGREGATE_NAMES = "az_nas, consensus, tenas_rank_sum, vkdnw_agg, vote"
 
 Space = Annotated[str, typer.Option("--space", help="search space")]
 Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")]
@@ -44,6 +44,9 @@ Cells = Annotated[
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
+Seeds = Annotated[
+    int, typer.Option("--seeds", min=1, help="score by this many seeds, counted from --seed: other weights and images each time")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the proxy; repeatable")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON to standard output, and no progress")]
 CompileCache = Annotated[Path | None, typer.Option("--compile-cache", help="keep compiled programs in this folder for later runs")]
@@ -96,8 +99,15 @@ def proxies_named(texts: list[str]) -> list[Proxy]:
 
 
 def split(texts: list[str]) -> list[str]:
-    """Return repeated, comma-separated names, each once."""
-    return list(dict.fromkeys(part.strip() for text in texts for part in text.split(",") if part.strip()))
+    """Return repeated, comma-separated names, each once; a comma in brackets separates nothing."""
+    parts, depth = [""], 0
+    for character in ",".join(texts):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def settings_for(chosen: list[Proxy], texts: list[str] | None) -> list[dict[str, Any]]:

@@ -85,6 +85,12 @@ class ScoringRun(Run):
     sample: options.Sample = None
     whole: options.Whole = False
     batch: options.Batch = None
+    seeds: options.Seeds = 1
+
+    @property
+    def names_architectures(self) -> bool:
+        """Whether any option says which architectures are meant."""
+        return bool(self.arch or self.archs or self.sample or self.whole)
 
     def chosen(self, space: "Space[Any]") -> list[Any]:
         """Return the chosen architectures of a space."""
@@ -111,7 +117,7 @@ class ScoringRun(Run):
         label: str = "",
         deduplicate: bool = False,
     ) -> "Iterator[tuple[ScoreRecord, bool]]":
-        """Yield the record of every architecture by every proxy, and whether it was computed now; move the bars.
+        """Yield the record of every architecture by every proxy and seed, and whether it was computed now; move the bars.
 
         Args:
             proxies: with their settings, see :meth:`with_settings`.
@@ -123,19 +129,21 @@ class ScoringRun(Run):
             label: what the names of the bars begin with.
             deduplicate: whether to score one representative of architectures that compute the same function.
         """
+        from jknas.proxies import SizeProxy
         from jknas.scoring.scorer import make_scorer, score_together, sharing
 
-        fixed: dict[str, Any]
-        fixed = {"channels": self.channels, "cells": self.cells, "seed": self.seed, "scheme": self.scheme(), "batch_size": self.batch}
+        fixed: dict[str, Any] = {"channels": self.channels, "cells": self.cells, "scheme": self.scheme(), "batch_size": self.batch}
 
-        def scorer(proxy: "Proxy", given: dict[str, Any]) -> Any:
+        def scorer(proxy: "Proxy", given: dict[str, Any], seed: int) -> Any:
             note = functools.partial(bars.note, f"{proxy.name}: compiling the scoring program")
-            return make_scorer(proxy, dataset, space, settings=given, on_compile=note, **fixed)
+            return make_scorer(proxy, dataset, space, settings=given, on_compile=note, seed=seed, **fixed)
 
-        groups = sharing(scorer(*one) for one in proxies)
+        drawn = [(proxy, given, self.seed + more) for proxy, given in proxies for more in range(self.seeds)]
+        groups = sharing(scorer(*one) for one in drawn if one[2] == self.seed or not isinstance(one[0], SizeProxy))
         while groups:  # drop each finished group with its compiled program
             group = groups.pop(0)
             name = label + ", ".join(scorer.proxy.name for scorer in group)
+            name += f" by seed {group[0].seed}" if self.seeds > 1 else ""
             bars.update(name, 0, len(genotypes))
             for done, result in enumerate(score_together(group, genotypes, store=store, deduplicate=deduplicate), start=1):
                 yield result

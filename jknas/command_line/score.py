@@ -29,6 +29,9 @@ def command(
     data: options.Data = "digits",
     db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each score")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="write the scores of this run into this file, as JSON lines")] = None,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", help="write them as a table (.csv or .csv.gz), which `jknas correlate --scores` reads")
+    ] = None,
 ) -> None:
     """Score architectures without training them. Scores that --db holds are not computed again."""
     space = run.begin()
@@ -41,6 +44,7 @@ def command(
     run.scheme()
     better = {one.name: one.higher_is_better for one in proxies}
     results: list[dict[str, Any]] = []
+    tabled: list[Any] = []
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         store = None if db is None else stack.enter_context(Store(db))
@@ -52,12 +56,18 @@ def command(
         for record, fresh in run.score(wanted, dataset, space, genotypes, bars, store=store, deduplicate=dedup):
             line = _line(record, fresh=fresh)
             counts.update([record.status, "computed" if fresh else "known"])
+            if scores is not None:
+                tabled.append(record)
             if lines is not None:
                 lines.write(export_json(line) + "\n")
             if run.json:
                 print_json(line)
-            else:
+            elif record.key.seed == run.seed:
                 _keep_best(results, line, better[record.key.proxy])
+    if scores is not None:
+        from jknas.scoring.score_table import write_scores
+
+        write_scores(scores, tabled)
     if not run.json:
         _report(results, counts)
 
@@ -93,7 +103,7 @@ def _line(record: Any, *, fresh: bool) -> dict[str, Any]:
 def _keep_best(best: list[dict[str, Any]], line: dict[str, Any], higher_is_better: bool) -> None:
     """Keep the best lines of each proxy, so that a sweep of the whole space needs no memory."""
     sign = -1 if higher_is_better else 1
-    same = [other for other in best if other["proxy"] == line["proxy"]] + [line]
+    same = [other for other in best if other["proxy"] == line["proxy"] and other["genotype"] != line["genotype"]] + [line]
     same.sort(key=lambda item: (item["status"] != "ok", sign * item["score"] if item["status"] == "ok" else 0.0))
     best[:] = [other for other in best if other["proxy"] != line["proxy"]] + same[:_SHOWN]
 

@@ -11,6 +11,7 @@ from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
 from jknas.command_line.runs import TrainingRun, expanded
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
+from jknas.command_line.search_ranking import ranked_by, ranking_named
 from jknas.command_line.search_table import draw_course, table_problem
 from jknas.errors import CommandError, DrawingError
 
@@ -24,7 +25,15 @@ def command(
     *,
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
     method: Annotated[str, typer.Option("--method", help=f"search method: {METHOD_NAMES}")] = "knas",
-    proxy: Annotated[str | None, typer.Option("--proxy", help=f"what ranks the architectures (mgm): {options.PROXY_NAMES}")] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--proxy",
+            help=f"what ranks the architectures (consensus): {options.AGGREGATE_NAMES}, an expression such as log_rank(jacob_cov,synflow), "
+            f"or {options.PROXY_NAMES}",
+        ),
+    ] = None,
+    seeds: options.Seeds = 1,
     settings: options.Set = None,
     table_of: Annotated[
         str | None,
@@ -46,6 +55,9 @@ def command(
     data: options.Data = "digits",
     batch: options.Batch = None,
     db: Annotated[Path | None, typer.Option("--db", help="store of scores (scores.sqlite in --out)")] = None,
+    table_of_scores: Annotated[
+        Path | None, typer.Option("--scores", help="with --table: rank by the scores of a table that `jknas score --scores` wrote")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="stop after this long; --resume goes on")] = None,
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="stop after this many scores and trainings")] = None,
@@ -61,10 +73,9 @@ def command(
     if takes(method, "--batch"):
         named_options["--batch"], batch = batch, None
     made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
-    ranking = options.proxies_named(["mgm" if proxy is None else proxy])
-    if len(ranking) != 1:
-        raise CommandError(f"--proxy names {len(ranking)} proxies; a search ranks by one.")
-    (own,) = options.settings_for(ranking, settings)
+    ranking = ranking_named(proxy, space, made)
+    if table_of_scores is not None and table_of is None:
+        raise CommandError("--scores only says by what a search with --table ranks; scores of a store are used with --db.")
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
@@ -74,10 +85,11 @@ def command(
             made,
             folder=run.folder,
             accounting=accounting,
-            proxy=ranking[0],
+            ranking=ranking,
             db=db,
+            table_of_scores=table_of_scores,
             seed=run.seed,
-            unused={"epochs": epochs, "batch": batch, "set": settings} | unused,
+            unused={"epochs": epochs, "batch": batch, "set": settings, "seeds": None if seeds == 1 else seeds} | unused,
         )
         space, epochs = problem.space, 1
     else:
@@ -85,7 +97,7 @@ def command(
         recipe = run.recipe(space, data, epochs=epochs)
         scheme, dataset = run.scheme(), run.load(data, recipe)
         parts = {"space": space, "dataset": dataset, "network": run.network(space, dataset, recipe), "recipe": recipe, "seed": run.seed}
-        parts |= {"proxy": ranking[0], "settings": own, "scheme": scheme, "batch_size": batch}
+        parts |= ranked_by(ranking, settings) | {"scheme": scheme, "batch_size": batch, "score_seeds": seeds}
         problem = search.Problem(**parts)
     made.init(problem)  # so that nothing is written for a search that cannot be run
     place = options.made_folder(out)

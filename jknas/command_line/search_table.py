@@ -10,7 +10,16 @@ _TIMES = 400  # points of a curve
 
 
 def table_problem(
-    dataset: str, method: Any, *, folder: Path | None, accounting: str, proxy: Any, db: Path | None, seed: int, unused: Mapping[str, Any]
+    dataset: str,
+    method: Any,
+    *,
+    folder: Path | None,
+    accounting: str,
+    ranking: Any,
+    db: Path | None,
+    table_of_scores: Path | None,
+    seed: int,
+    unused: Mapping[str, Any],
 ) -> Any:
     """Return the problem of a search on a table.
 
@@ -19,8 +28,9 @@ def table_problem(
         method: the method; those that rank need scores.
         folder: of the table.
         accounting: what an evaluation costs.
-        proxy: whose scores rank.
+        ranking: the proxy, or the aggregate, whose scores rank.
         db: the store that holds them.
+        table_of_scores: or the table of scores that does.
         seed: of the search.
         unused: by name the options that say something about images and training; all have to be None.
 
@@ -28,22 +38,42 @@ def table_problem(
         CommandError: an option that means nothing here, or no store for a method that ranks.
     """
     from jknas import spaces, tabular
+    from jknas.ranking.aggregates import Aggregate
+    from jknas.scoring.score_table import read_scores
     from jknas.scoring.store import Store
-    from jknas.search import TableProblem, scored_pool
+    from jknas.search import TableProblem, measured_in, scored_pool
 
     for option, value in unused.items():
         if value is not None:
             raise CommandError(f"--{option.replace('_', '-')} does not apply with --table, where nothing is trained: leave it out.")
-    scores = None
     table = tabular.load(folder)
-    if method.proxy == "ranks":
-        if db is None or not db.exists():
-            raise CommandError(
-                f"--method {method.name} ranks by scores, and a table has none: name the store of `jknas score --db` with --db."
-            )
-        with Store(db) as store:
-            scores = scored_pool(store, proxy=proxy.name, space=spaces.get(table.space))
-    return TableProblem(table=table, dataset=dataset, seed=seed, accounting=accounting, proxy=proxy, scores=scores)
+    space = spaces.get(table.space)
+    given: dict[str, Any] = {"table": table, "dataset": dataset, "seed": seed, "accounting": accounting}
+    given |= {"aggregate": ranking} if isinstance(ranking, Aggregate) else {"proxy": ranking}
+    names = ranking.members if isinstance(ranking, Aggregate) else (ranking.name,)
+    if table_of_scores is not None:
+        read = read_scores(table_of_scores)
+        every = method.proxy == "mixes"
+        return TableProblem(**given, measured=measured_in(read, space=space, names=read.proxies if every else names))
+    if method.proxy not in ("ranks", "mixes"):
+        return TableProblem(**{name: value for name, value in given.items() if name != "aggregate"})
+    if db is None or not db.exists():
+        raise CommandError(
+            f"--method {method.name} ranks by scores, and a table has none: name a table of scores with --scores, or the store of "
+            "`jknas score --db` with --db."
+        )
+    with Store(db) as store:
+        if not isinstance(ranking, Aggregate):
+            return TableProblem(**given, scores=scored_pool(store, proxy=ranking.name, space=space))
+        found = {name: scored_pool(store, proxy=name, space=space) for name in names}
+    return TableProblem(**given, measured={name: _larger_is_better(name, records) for name, records in found.items()})
+
+
+def _larger_is_better(name: str, records: Mapping[Any, Any]) -> dict[Any, float]:
+    from jknas import proxies
+
+    sign = 1.0 if proxies.get(name).higher_is_better else -1.0
+    return {genotype: sign * record.score if record.status == "ok" else float("nan") for genotype, record in records.items()}
 
 
 def draw_course(result: Any, place: Path, *, title: str) -> None:

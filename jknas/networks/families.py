@@ -96,6 +96,12 @@ def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cell
     return made
 
 
+def network_of_size(space: Space[Any], size: Mapping[str, int]) -> Network:
+    """Return a space's network for colour images, of the ``channels``, ``cells`` and ``classes`` that a record names."""
+    made: Network = macro_of(space)(**{name: size[name] for name in ("channels", "cells", "classes")}, input_channels=3)
+    return made
+
+
 def resized(network: Any, *, channels: int, cells: int) -> Any:
     """Return a network of another size for the same classes and images."""
     return dataclasses.replace(network, channels=channels, cells=cells)

@@ -2,39 +2,81 @@
 
 The aggregate of an architecture changes with the pool, so that it is no :class:`jknas.proxies.Proxy`, has no place in a store, and two
 pools' aggregates cannot be compared. Its members are scored as usual, each once.
+
+An aggregate has a name, or is written as an expression over proxies and other aggregates:
+``log_rank(jacob_cov,synflow)``, ``two_stage(log_rank(params,jacob_cov),log_rank(synflow,zen),0.3)``. A minus turns a proxy around:
+``-mgm`` prefers the small. What has no score ranks last all the same.
+
+>>> get("log_rank(params, vote(synflow, jacob_cov, snip))").members
+('params', 'synflow', 'jacob_cov', 'snip')
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Real
-from scipy import stats
 
+from jknas import proxies
 from jknas.errors import ProxyError, choose
+from jknas.ranking.combinations import COMBINATIONS, Scores
 
-Scores = Float[np.ndarray, " n"]
-Combination = Callable[[Mapping[str, Scores]], Real[np.ndarray, " n"]]
+_TOKEN = re.compile(r"\s*(-?[A-Za-z_]\w*|\d*\.?\d+|[(),])")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A combination of proxies, or of other combinations.
+
+    Attributes:
+        kind: one of :data:`jknas.ranking.combinations.COMBINATIONS`.
+        parts: names of proxies, with a minus where the smaller score is meant to be the better one, and combinations.
+        numbers: further arguments, such as the share of ``two_stage``.
+    """
+
+    kind: str
+    parts: tuple["str | Combination", ...]
+    numbers: tuple[float, ...] = ()
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The proxies that it rests on, each once."""
+        names = (name for part in self.parts for name in ((part,) if isinstance(part, str) else part.members))
+        return tuple(dict.fromkeys(name.removeprefix("-") for name in names))
+
+    def of(self, scores: Mapping[str, Scores]) -> Scores:
+        """Return its value for every architecture of a pool."""
+        values = [_values(part, scores) if isinstance(part, str) else part.of(scores) for part in self.parts]
+        return np.asarray(COMBINATIONS[self.kind](values, *self.numbers), np.float64)
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join([*map(str, self.parts), *(f'{number:g}' for number in self.numbers)])})"
+
+
+def _values(name: str, scores: Mapping[str, Scores]) -> Scores:
+    return -scores[name[1:]] if name.startswith("-") else scores[name]
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One registered aggregate.
+    """An aggregate that has a name, or that an expression describes.
 
     Attributes:
         name: what users type.
-        members: names of the proxies that it rests on.
-        combine: their scores by name, of the whole pool, larger being better and NaN where a score's status is not "ok", to the aggregate,
-            larger being better. Call it through :func:`combine`, which checks both.
+        combination: how it is made. Call it through :func:`combine`, which checks the scores.
         summary: one line on what it does.
         reference: paper, equation and arXiv id.
     """
 
     name: str
-    members: tuple[str, ...]
-    combine: Combination
-    summary: str
-    reference: str
+    combination: Combination
+    summary: str = ""
+    reference: str = ""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the proxies that it rests on."""
+        return self.combination.members
 
 
 def combine(aggregate: Aggregate, scores: Mapping[str, Scores]) -> Scores:
@@ -68,72 +110,130 @@ def combine(aggregate: Aggregate, scores: Mapping[str, Scores]) -> Scores:
     for name, values in members.items():
         if np.isinf(values).any():
             raise ProxyError(f"{aggregate.name}: a score of {name} is infinite; expected NaN where the status is not 'ok'.")
-    found = np.asarray(aggregate.combine(members), np.float64)
     unknown = np.all([np.isnan(values) for values in members.values()], axis=0)
-    return np.where(unknown, np.nan, found)
+    return np.where(unknown, np.nan, aggregate.combination.of(members))
 
 
-def ranks(values: Scores) -> Scores:
-    """Return ascending ranks from 1, so that the best has the largest; equal scores share their mean rank, and NaN ranks below all.
+def against(aggregate: Aggregate, scores: Mapping[str, Scores], reference: Mapping[str, Scores]) -> Scores:
+    """Return the aggregate of each architecture as one of a reference sample: where there is no pool, or one that grows.
 
-    >>> ranks(np.array([0.5, np.nan, 2.0, 0.5]))
-    array([2.5, 1. , 4. , 2.5])
+    Each architecture joins the sample alone, so that its value does not depend on the others.
+
+    Args:
+        aggregate: what to compute.
+        scores: of each member, of the architectures; as in :func:`combine`.
+        reference: of each member, of a sample that is drawn once.
+
+    Returns:
+        The value in the sample of one more architecture. Comparable for one reference only.
+
+    Raises:
+        ProxyError: as :func:`combine`.
     """
-    return stats.rankdata(_with_nan_below(values), method="average")
+    count = {len(values) for name, values in scores.items() if name in aggregate.members}
+    joined = ({name: np.append(reference[name], scores[name][place]) for name in aggregate.members} for place in range(max(count)))
+    return np.array([combine(aggregate, pool)[-1] for pool in joined])
 
 
-def _rank_sum(members: Mapping[str, Scores]) -> Scores:
-    return np.sum([ranks(values) for values in members.values()], axis=0)
+def parse(text: str) -> Combination:
+    """Read an expression such as ``log_rank(jacob_cov,synflow,meco)``.
+
+    Raises:
+        ProxyError: what is not an expression, an unknown proxy or combination, or numbers that the combination does not take.
+    """
+    tokens, place = [], 0
+    while place < len(text.rstrip()):
+        found = _TOKEN.match(text, place)
+        if found is None:
+            raise ProxyError(f"{text!r} is no aggregate: {text[place:]!r} cannot be read; write it like log_rank(jacob_cov,synflow).")
+        tokens.append(found[1])
+        place = found.end()
+    reader = iter([*tokens, ""])
+    part, after = _part(next(reader), reader, text)
+    if isinstance(part, str) or after:
+        raise ProxyError(f"{text!r} is no aggregate; write it like log_rank(jacob_cov,synflow), of {', '.join(COMBINATIONS)}.")
+    return part
 
 
-def _log_rank_sum(members: Mapping[str, Scores]) -> Scores:
-    return np.sum([np.log(ranks(values) / len(values)) for values in members.values()], axis=0)
+def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combination", str]:
+    """Return one part of an expression, and the token behind it."""
+    if not name or name in "(),":
+        raise ProxyError(f"{text!r} is no aggregate: a name is missing; write it like log_rank(jacob_cov,synflow).")
+    after = next(reader, "")
+    if after != "(":
+        if name.startswith("-"):
+            return "-" + choose("proxy behind a minus", name[1:], proxies.names(), error=ProxyError), after
+        named = AGGREGATES.get(name)
+        return (named.combination if named else choose("proxy or aggregate", name, _known(), error=ProxyError)), after
+    choose("combination", name, tuple(COMBINATIONS), error=ProxyError)
+    parts: list[str | Combination] = []
+    numbers: list[float] = []
+    while after != ")":
+        token = next(reader, "")
+        if token and token[0] in ".0123456789":
+            numbers.append(float(token))
+            after = next(reader, "")
+        else:
+            part, after = _part(token, reader, text)
+            parts.append(part)
+        if after not in (",", ")"):
+            raise ProxyError(f"{text!r} is no aggregate: a bracket or a comma is missing; write it like log_rank(jacob_cov,synflow).")
+    return _checked(Combination(name, tuple(parts), tuple(numbers))), next(reader, "")
 
 
-def _majority(members: Mapping[str, Scores]) -> Real[np.ndarray, " n"]:
-    stacked = np.stack([_with_nan_below(values) for values in members.values()])
-    # Row by row: all pairs of the whole space at once would be 245 million comparisons of each member in memory.
-    return np.array([np.sign(_compare(own[:, None], stacked).sum(axis=0)).sum() for own in stacked.T])
+def _checked(one: Combination) -> Combination:
+    """Return a combination that can be computed: tried out on a pool of two."""
+    if not one.parts or (one.numbers and (one.kind != "two_stage" or len(one.numbers) > 1)):
+        raise ProxyError(f"{one} has {len(one.parts)} parts and {len(one.numbers)} numbers; only two_stage takes a number, its share.")
+    one.of({name: np.arange(2.0) for name in one.members})
+    return one
 
 
-def _compare(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return (one > other).astype(np.int64) - (one < other)  # a difference of two -inf would be NaN
+def _known() -> tuple[str, ...]:
+    return (*proxies.names(), *sorted(AGGREGATES))
 
 
-def _with_nan_below(values: Scores) -> Scores:
-    return np.where(np.isnan(values), -np.inf, values)
+AGGREGATES: dict[str, Aggregate] = {}
+"""Every aggregate that has a name."""
 
-
-AGGREGATES: dict[str, Aggregate] = {
-    one.name: one
-    for one in (
-        Aggregate(
-            "az_nas",
-            ("macs", "az_expressivity", "az_progressivity", "az_trainability"),
-            _log_rank_sum,
-            "sum of the logarithms of the relative ranks of complexity, expressivity, progressivity and trainability",
-            "Lee and Ham, AZ-NAS, CVPR 2024, arXiv:2403.19232, section 3. Deviations: none; equal scores share their mean rank, as in the "
-            "released code.",
-        ),
-        Aggregate(
-            "tenas_rank_sum",
-            ("tenas_condition", "linear_regions"),
-            _rank_sum,
-            "sum of the ranks of the NTK's condition number and of the number of linear regions",
-            "Chen, Gong and Wang, TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.3. Deviations: the paper ranks operations to prune, this "
-            "ranks architectures; equal scores share their mean rank.",
-        ),
-        Aggregate(
-            "vote",
-            ("synflow", "jacob_cov", "snip"),
-            _majority,
-            "how many architectures of the pool it beats minus how many beat it, by majority of three proxies",
-            "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021, arXiv:2101.08134, section 3.3. Deviations: the paper "
-            "reports how often the majority orders a pair rightly; the count of pairs won makes a score of it.",
-        ),
-    )
-}
-"""Every aggregate by name."""
+for _name, _expression, _summary, _reference in (
+    (
+        "az_nas",
+        "log_rank(macs,az_expressivity,az_progressivity,az_trainability)",
+        "sum of the logarithms of the relative ranks of complexity, expressivity, progressivity and trainability",
+        "Lee and Ham, AZ-NAS, CVPR 2024, arXiv:2403.19232, section 3. Deviations: none; equal scores share their mean rank, as in the "
+        "released code.",
+    ),
+    (
+        "tenas_rank_sum",
+        "rank_sum(tenas_condition,linear_regions)",
+        "sum of the ranks of the NTK's condition number and of the number of linear regions",
+        "Chen, Gong and Wang, TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.3. Deviations: the paper ranks operations to prune, this "
+        "ranks architectures; equal scores share their mean rank.",
+    ),
+    (
+        "vkdnw_agg",
+        "log_rank(vkdnw,jacob_cov,az_expressivity,az_trainability,macs)",
+        "sum of the logarithms of the relative ranks of VKDNW, jacob_cov, expressivity, trainability and complexity",
+        "Tybl and Neumann, VKDNW, CVPR 2025, arXiv:2502.04975, section 4. Deviations: jacob_cov has the initialisation that is asked for, "
+        "where the released code takes He-normal weights and augmented images; equal scores share their mean rank in every member, where "
+        "it gives VKDNW dense ranks.",
+    ),
+    (
+        "vote",
+        "vote(synflow,jacob_cov,snip)",
+        "how many architectures of the pool it beats minus how many beat it, by majority of three proxies",
+        "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021, arXiv:2101.08134, section 3.3. Deviations: the paper "
+        "reports how often the majority orders a pair rightly; the count of pairs won makes a score of it.",
+    ),
+    (
+        "consensus",
+        "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.2)",
+        "the recommended ranking: what Jacobian, flow and feature correlation agree on, its best part ordered by flow and zen score",
+        "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063 and MeCo (NeurIPS 2023).",
+    ),
+):
+    AGGREGATES[_name] = Aggregate(_name, parse(_expression), _summary, _reference)
 
 
 def names() -> tuple[str, ...]:
@@ -142,9 +242,11 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Aggregate:
-    """Return an aggregate by name.
+    """Return an aggregate by its name or expression.
 
     Raises:
-        ProxyError: for an unknown name, with the known ones.
+        ProxyError: for an unknown name, with the known ones, or what cannot be read.
     """
+    if "(" in name:
+        return Aggregate(name, parse(name))
     return AGGREGATES[choose("aggregate", name, names(), error=ProxyError)]

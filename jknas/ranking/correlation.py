@@ -7,16 +7,17 @@ their sign.
 """
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jknas.errors import MetricError
 from jknas.ranking import metrics
-from jknas.ranking.metrics import Interval
+from jknas.ranking.metrics import Interval, Metric
 from jknas.scoring.store import ScoreRecord
 
 CHOSEN = (1, 10)
@@ -34,20 +35,24 @@ class Row:
         spearman: rank correlation with the accuracies; its interval, and in ``.estimate`` the numbers of ties.
         kendall: tau-b.
         top_decile: Spearman's among the most accurate tenth.
+        ndcg: of the 1,000 best scores, or of all if the pool is smaller.
         regret: best accuracy of the pool minus the best among the k best scores, by k; only of those k that the pool has.
         n: architectures in the pool.
         ties: n minus the number of different scores; scores that rank last count as equal.
         not_ok: how many scores rank last: their status is not "ok".
+        within: Spearman's inside groups, averaged; None without groups.
     """
 
     name: str
     spearman: Interval
     kendall: Interval
     top_decile: Interval
+    ndcg: Interval
     regret: Mapping[int, Interval]
     n: int
     ties: int
     not_ok: int
+    within: Interval | None = None
 
 
 def correlate(
@@ -55,6 +60,7 @@ def correlate(
     accuracies: Scores,
     *,
     seed: int,
+    groups: Int[np.ndarray, " n"] | None = None,
     resamples: int = 500,
     confidence: float = 0.95,
 ) -> list[Row]:
@@ -62,9 +68,10 @@ def correlate(
 
     Args:
         scores: by name, one number per architecture, larger is better, NaN where the status is not "ok".
-        accuracies: one per architecture, in the unit of the regrets.
+        accuracies: one per architecture, in percent.
         seed: of the bootstrap; all scores see the same resamples.
-        resamples: of the bootstrap. Cost: about 2 ms each for 1,000 architectures, on one core.
+        groups: one whole number per architecture, such as its number of convolutions: see :func:`jknas.ranking.metrics.within_groups`.
+        resamples: of the bootstrap. Cost: about 3 ms each for 1,000 architectures, on one core.
         confidence: of the intervals.
 
     Returns:
@@ -86,13 +93,45 @@ def correlate(
                 spearman=spearman,
                 kendall=interval(metrics.kendall_tau_b),
                 top_decile=interval(metrics.top_decile_spearman),
+                ndcg=interval(metrics.ndcg),
                 regret={k: interval(functools.partial(metrics.regret, k=k)) for k in CHOSEN if k <= n},
                 n=n,
                 ties=spearman.estimate.ties,
                 not_ok=spearman.estimate.non_finite,
+                within=None
+                if groups is None
+                else _grouped_interval(values, accuracies, groups, seed=seed, resamples=resamples, confidence=confidence),
             )
         )
     return rows
+
+
+def _grouped_interval(
+    scores: Scores, accuracies: Scores, groups: Int[np.ndarray, " n"], *, seed: int, resamples: int, confidence: float
+) -> Interval:
+    """Return the interval of :func:`jknas.ranking.metrics.within_groups`; a resample draws group, score and accuracy together."""
+    values, kinds = np.asarray(scores, np.float64), np.asarray(groups)
+
+    def drawn(places: np.ndarray, y: np.ndarray, *, non_finite: metrics.NonFinite) -> Metric:
+        del non_finite
+        place = places.astype(np.int64)
+        return metrics.within_groups(values[place], y, kinds[place])
+
+    places = np.arange(values.size, dtype=np.float64)
+    return metrics.bootstrap_interval(drawn, places, accuracies, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def reliability(draws: Sequence[Scores]) -> float:
+    """Return the mean of Spearman's correlation between two draws of one score on the same architectures: other weights, other images.
+
+    No ranking can be trusted further than it agrees with itself. NaN for a single draw.
+    """
+    pairs = [(one, other) for place, one in enumerate(draws) for other in draws[:place]]
+    return (
+        float(np.mean([metrics.spearman(one, np.where(np.isnan(other), -1e300, other)).value for one, other in pairs]))
+        if pairs
+        else math.nan
+    )
 
 
 def by_spearman(rows: Sequence[Row]) -> list[Row]:

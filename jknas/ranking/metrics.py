@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 from scipy import stats
+from scipy.special import gammaln
 
 from jknas.errors import MetricError
 
-__all__ = ["Interval", "Metric", "MetricError", "bootstrap_interval", "kendall_tau_b", "regret", "spearman", "top_decile_spearman"]
+__all__ = [
+    "Interval", "Metric", "MetricError", "bootstrap_interval", "kendall_tau_b", "ndcg", "regret", "spearman", "top_decile_spearman",
+    "within_groups",
+]  # fmt: skip
 
 NonFinite = Literal["last", "omit", "raise"]
 
@@ -119,11 +123,84 @@ def top_decile_spearman(scores: Real[np.ndarray, " n"], accuracies: Real[np.ndar
     return _correlation(_of_ranks, x, y, bad)
 
 
-def regret(scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], k: int, *, non_finite: NonFinite = "last") -> Metric:
-    """Compute the best accuracy of all architectures minus the best among the k with the highest scores.
+def within_groups(
+    scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], groups: Int[np.ndarray, " n"], *, least: int = 10
+) -> Metric:
+    """Compute Spearman's correlation inside groups, averaged: what a score knows beyond what makes the groups.
 
-    Ties are broken pessimistically: of architectures with one score the less accurate ones come first. The value therefore does not
-    depend on the order of the arrays, and is an upper bound over all ways to break the ties.
+    With the number of convolutions as the group it is what a score knows beyond size, and the number of convolutions itself has none.
+
+    Args:
+        scores: one score per architecture, larger is better; those that are not finite rank last in their group.
+        accuracies: one finite accuracy per architecture.
+        groups: one whole number per architecture; those with the same number are a group.
+        least: groups with fewer architectures, or where all accuracies are equal, are left out.
+
+    Returns:
+        The mean over the groups, weighted by their sizes; a group in which all scores are equal counts as 0. ``n`` is how many
+        architectures the value rests on. The status is "too_few" if no group is large enough.
+
+    Raises:
+        MetricError: as :func:`spearman`, or groups of another length.
+    """
+    x, y, bad = _prepare(scores, accuracies, "last")
+    kinds = np.asarray(groups)
+    if kinds.shape != x.shape:
+        raise MetricError(f"within_groups: {kinds.size} groups for {x.size} scores: give one of each per architecture.")
+    parts = [kinds == kind for kind in np.unique(kinds)]
+    parts = [part for part in parts if part.sum() >= least and np.unique(y[part]).size > 1]
+    if not parts:
+        return _metric(math.nan, "too_few", x[:0], y[:0], bad)
+    found = [0.0 if np.unique(x[part]).size == 1 else _of_ranks(x[part], y[part]) for part in parts]
+    used = np.any(parts, axis=0)
+    return _metric(float(np.average(found, weights=[part.sum() for part in parts])), "ok", x[used], y[used], bad)
+
+
+def ndcg(scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], k: int = 1000, *, non_finite: NonFinite = "last") -> Metric:
+    r"""Compute the normalised discounted cumulative gain of the k best scores: how good the head of a ranking is.
+
+    With the architectures in the order of their scores and the relevance :math:`2^a - 1` of an accuracy of *a* percent,
+
+    .. math:: \mathrm{DCG}_k = \sum_{j \le k} \frac{2^{a_j} - 1}{\log_2 (1 + j)}
+
+    divided by that of the ideal order. A point of accuracy is a factor of two.
+
+    Args:
+        scores: one score per architecture, larger is better. Those that tie get the mean relevance of all that tie, as in scikit-learn.
+        accuracies: one finite accuracy per architecture, in percent.
+        k: how many places count, at least 1; all if there are fewer architectures.
+        non_finite: as in `spearman`.
+
+    Returns:
+        A number from 0 to 1; 1 for the ideal order.
+
+    Raises:
+        MetricError: as in `spearman`, or k is not a positive whole number.
+
+    References:
+        Järvelin and Kekäläinen, ACM TOIS 20(4), 2002; as a measure of training-free scores with k = 1000: VKDNW, CVPR 2025,
+        arXiv:2502.04975.
+
+    >>> ndcg(np.array([3.0, 2.0, 1.0]), np.array([90.0, 89.0, 80.0])).value
+    1.0
+    """
+    x, y, bad = _prepare(scores, accuracies, non_finite)
+    _check_k("ndcg", k)
+    if x.size == 0:
+        return _metric(math.nan, "too_few", x, y, bad)
+    relevance = np.exp2(y - y.max()) - np.exp2(-y.max())  # of the best: near one, so that nothing overflows
+    _, place, counts = np.unique(-x, return_inverse=True, return_counts=True)
+    shared = np.bincount(place, relevance) / counts
+    taken = np.repeat(shared, counts)[:k]
+    discount = 1 / np.log2(2.0 + np.arange(taken.size))
+    ideal = np.sort(relevance)[::-1][:k] @ discount
+    return _metric(float(taken @ discount / ideal) if ideal > 0 else 1.0, "ok", x, y, bad)
+
+
+def regret(scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], k: int, *, non_finite: NonFinite = "last") -> Metric:
+    """Compute the best accuracy of all architectures minus the best that is expected among the k with the highest scores.
+
+    The expectation is over all orders of architectures that tie, so that the value does not depend on the order of the arrays.
 
     Args:
         scores: one score per architecture, larger is better.
@@ -136,16 +213,24 @@ def regret(scores: Real[np.ndarray, " n"], accuracies: Real[np.ndarray, " n"], k
 
     Raises:
         MetricError: as in `spearman`; k is not a whole number from 1 to the number of architectures.
+
+    >>> regret(np.array([1.0, 1.0, 0.0]), np.array([94.0, 90.0, 80.0]), 1).value  # either of the first two
+    2.0
     """
     x, y, bad = _prepare(scores, accuracies, non_finite)
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise MetricError(f"regret: k must be a whole number of at least 1, got {k!r}.")
+    _check_k("regret", k)
     if x.size == 0:
         return _metric(math.nan, "too_few", x, y, bad)
     if k > x.size:
         raise MetricError(f"regret: k = {k} architectures cannot be chosen from {x.size}: use a k of at most {x.size}.")
-    chosen = np.lexsort((y, -x))[:k]
-    return _metric(float(y.max() - y[chosen].max()), "ok", x, y, bad)
+    last = np.sort(x)[-k]
+    sure, tied = y[x > last], np.sort(y[x == last])
+    drawn, count = k - sure.size, tied.size
+    # The best of `drawn` out of `count` is the i-th smallest with the odds of the others being among the i - 1 below it.
+    places = np.arange(drawn, count + 1)
+    odds = np.exp(gammaln(places) - gammaln(places - drawn + 1) - gammaln(drawn) - _log_binomial(count, drawn))
+    missed = y.max() - np.maximum(tied[places - 1], sure.max(initial=-np.inf))
+    return _metric(float(odds @ missed / odds.sum()), "ok", x, y, bad)
 
 
 def bootstrap_interval(
@@ -222,6 +307,15 @@ def _prepare(scores: np.ndarray, accuracies: np.ndarray, non_finite: str) -> tup
     elif non_finite not in ("last", "omit", "raise"):
         raise MetricError(f'non_finite must be "last", "omit" or "raise", got {non_finite!r}.')
     return x, y, bad
+
+
+def _check_k(measure: str, k: object) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise MetricError(f"{measure}: k must be a whole number of at least 1, got {k!r}.")
+
+
+def _log_binomial(n: int, k: int) -> float:
+    return float(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 
 def _vector(name: str, values: np.ndarray) -> Float[np.ndarray, " n"]:

@@ -8,16 +8,17 @@ from typing import Any
 
 from jknas.ranking.correlation import CHOSEN, Row
 
-_HEADS = {"spearman": "Spearman", "kendall_tau_b": "Kendall tau-b", "top_decile_spearman": "Spearman, top 10 %"}
+_HEADS = {"spearman": "Spearman", "kendall_tau_b": "Kendall tau-b", "top_decile_spearman": "Spearman, top 10 %", "ndcg": "nDCG@1000"}
+_HEADS |= {"within": "Spearman within"}
 _HEADS |= {f"regret_at_{k}": f"regret@{k}" for k in CHOSEN}
 
 
 def as_plain(row: Row) -> dict[str, Any]:
     """Return a row as numbers by name: each measure, the ends of its interval as ``_low`` and ``_high``, and the counts.
 
-    A regret is NaN if the pool is too small for it.
+    A regret is NaN if the pool is too small for it, and the correlation within groups where there are none.
     """
-    measures = (row.spearman, row.kendall, row.top_decile, *(row.regret.get(k) for k in CHOSEN))
+    measures = (row.spearman, row.kendall, row.top_decile, row.ndcg, row.within, *(row.regret.get(k) for k in CHOSEN))
     numbers: dict[str, Any] = {"name": row.name, "n": row.n}
     for name, found in zip(_HEADS, measures, strict=True):
         ends = (math.nan,) * 3 if found is None else (found.estimate.value, found.low, found.high)

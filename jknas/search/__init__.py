@@ -4,7 +4,7 @@ Names are imported when they are first used, so that the command line can list t
 
 >>> from jknas import search
 >>> search.names()
-('best_by_proxy', 'bohb', 'evolution', 'knas', 'proxy_evolution', 'random', 'reinforce', 'tenas')
+('best_by_proxy', 'bohb', 'evolution', 'knas', 'mf_nas', 'proxy_evolution', 'random', 'reinforce', 'robot', 'tenas')
 >>> search.get("knas")(samples=100, topk=5).settings
 {'samples': 100, 'topk': 5}
 """
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from jknas.search.problem import Problem
     from jknas.search.registry import get, names
     from jknas.search.result import as_record
-    from jknas.search.table import TableProblem, scored_pool
+    from jknas.search.scored import measured_in, scored_pool
+    from jknas.search.table import TableProblem
 
 __all__ = [
-    "Budget", "Event", "Problem", "SearchError", "SearchMethod", "SearchResult", "TableProblem", "as_record", "get", "names", "run",
-    "scored_pool",
+    "Budget", "Event", "Problem", "SearchError", "SearchMethod", "SearchResult", "TableProblem", "as_record", "get",
+    "measured_in", "names", "run", "scored_pool",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,7 +34,8 @@ _HOMES = {
     "problem": ("Problem",),
     "registry": ("get", "names"),
     "result": ("as_record",),
-    "table": ("TableProblem", "scored_pool"),
+    "scored": ("measured_in", "scored_pool"),
+    "table": ("TableProblem",),
 }
 
 

@@ -1,5 +1,6 @@
 """Answer a search step by computing: score networks, train them, test the winner."""
 
+import dataclasses
 import functools
 import shutil
 import time
@@ -9,9 +10,11 @@ from typing import Any
 
 import jax
 
-from jknas.scoring.scorer import Scorer, make_scorer, score_many
+from jknas.proxies import SizeProxy
+from jknas.scoring.scorer import Scorer, make_scorer, score_together
 from jknas.search.method import Evaluator, Scored
-from jknas.search.state import Tested, Trained
+from jknas.search.pooled import is_pooled, status_of
+from jknas.search.state import Part, Tested, Trained
 from jknas.training import EpochRecord, Training, evaluate, train
 
 
@@ -37,7 +40,7 @@ class TrainingEvaluator(Evaluator):
         super().__init__(problem)
         self._folder = folder
         self._on_compile, self._on_epoch = on_compile, on_epoch
-        self._scorer: Scorer | None = None
+        self._scorers: list[Scorer] = []
         self._trained = False
         self._variables: dict[Any, Any] = {}
 
@@ -46,54 +49,74 @@ class TrainingEvaluator(Evaluator):
             self._on_compile(program)
 
     def score(self, genotype: Any) -> Scored:
-        """Score a genotype with the problem's proxy; the first call compiles."""
+        """Score a genotype by all that ranks it; the first call compiles."""
+        self._scorers = self._scorers or self._made_scorers()
+        compiled = sum(scorer.compile_seconds for scorer in self._scorers)
+        found = list(score_together(self._scorers, (genotype,), store=self.problem.store))
+        # Scores that one computation gave hold its time each.
+        seconds = {scorer.measurement: record.seconds for scorer, (record, _) in zip(self._scorers, found, strict=True)}
+        compiling = sum(scorer.compile_seconds for scorer in self._scorers) - compiled
+        spent: dict[str, Any] = {"seconds": sum(seconds.values()), "fresh": any(fresh for _, fresh in found), "compile_seconds": compiling}
+        if not is_pooled(self.problem):
+            ((record, _),) = found
+            return Scored(record.score, record.status, **spent)
+        parts = tuple(
+            Part(record.key.proxy, record.key.seed, record.score if scorer.proxy.higher_is_better else -record.score, record.status)
+            for scorer, (record, _) in zip(self._scorers, found, strict=True)
+        )
+        return Scored(None, status_of(parts), **spent, parts=parts)
+
+    def _made_scorers(self) -> list[Scorer]:
         problem = self.problem
-        if self._scorer is None:
-            self._scorer = make_scorer(
-                problem.proxy,
+        return [
+            make_scorer(
+                proxy,
                 problem.dataset,
                 problem.space,
                 channels=problem.network.channels,
                 cells=problem.network.cells,
-                seed=problem.seed,
+                seed=problem.seed + more,
                 scheme=problem.scheme,
                 batch_size=problem.batch_size,
-                settings=problem.settings,
+                settings=problem.given_to(proxy),
                 on_compile=functools.partial(self.announce, "scoring"),
             )
-        compiled = self._scorer.compile_seconds
-        ((record, fresh),) = score_many(self._scorer, (genotype,), store=problem.store)
-        return Scored(record.score, record.status, record.seconds, fresh, self._scorer.compile_seconds - compiled)
+            for proxy in problem.members
+            for more in range(1 if isinstance(proxy, SizeProxy) else problem.score_seeds)
+        ]
 
-    def train(self, genotype: Any) -> Trained:
-        """Train a genotype by the problem's recipe. A training that was begun goes on.
+    def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:
+        """Train a genotype by the problem's recipe, or by that recipe with another number of epochs. A training that was begun goes on.
 
-        One program serves all genotypes, unless the recipe drops paths: then each genotype compiles its own.
+        One program serves all genotypes and numbers of epochs, unless the recipe drops paths: then each genotype compiles its own. Only the
+        variables of trainings by the recipe itself are kept.
         """
-        training = self._train(genotype)
+        training = self._train(genotype, epochs)
         final = training.final["validation"]
         curves = tuple(epoch.as_dict() for epoch in training.curves)
         return Trained(training.status, final.accuracy, final.loss, training.run_seconds, training.compile_seconds, curves)
 
-    def _train(self, genotype: Any) -> Training:
+    def _train(self, genotype: Any, epochs: int | None = None) -> Training:
         problem, on_epoch = self.problem, self._on_epoch
-        static = bool(problem.recipe.drop_path)
+        recipe = problem.recipe if epochs is None else dataclasses.replace(problem.recipe, epochs=epochs)
+        static = bool(recipe.drop_path)
         if static or not self._trained:
             self.announce("training")
         training = train(
             problem.network,
             genotype,
             problem.dataset,
-            recipe=problem.recipe,
+            recipe=recipe,
             seed=problem.seed,
             scheme=problem.scheme,
             wiring="static" if static else "code",
-            checkpoint=self._place(genotype),
+            checkpoint=self._place(genotype, recipe.epochs),
             resume=self._folder is not None,
             on_epoch=None if on_epoch is None else lambda record: on_epoch(genotype, record),
         )
         self._trained = True
-        self._variables[genotype] = jax.device_get(training.variables)
+        if recipe == problem.recipe:
+            self._variables[genotype] = jax.device_get(training.variables)
         return training
 
     def test(self, genotype: Any) -> Tested:
@@ -117,9 +140,13 @@ class TrainingEvaluator(Evaluator):
         kept_place = None if genotype is None else self._place(genotype)
         for place in self._folder.iterdir():
             # Only what is named like a code was made here, should someone search into a folder that holds other things.
-            named = place.name.isdecimal() and len(place.name) == self.problem.space.num_edges
+            code, _, epochs = place.name.partition("-")
+            named = code.isdecimal() and len(code) == self.problem.space.num_edges and (not epochs or epochs.isdecimal())
             if named and place.is_dir() and place != kept_place:
                 shutil.rmtree(place)
 
-    def _place(self, genotype: Any) -> Path | None:
-        return None if self._folder is None else self._folder / "".join(map(str, genotype.code))
+    def _place(self, genotype: Any, epochs: int | None = None) -> Path | None:
+        if self._folder is None:
+            return None
+        code = "".join(map(str, genotype.code))
+        return self._folder / (code if epochs in (None, self.problem.recipe.epochs) else f"{code}-{epochs}")

@@ -7,17 +7,19 @@ quick: a method that computes imports what it needs when it runs.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jknas import errors
 from jknas.errors import SearchError
-from jknas.search.state import State, Tested, Trained
+from jknas.search.measured import Measured
+from jknas.search.state import Part, State, Tested, Trained
 
 if TYPE_CHECKING:
     from jknas.data import Dataset
+    from jknas.ranking.aggregates import Aggregate
     from jknas.spaces.space import Space
 
 S = TypeVar("S", bound=State)
@@ -36,18 +38,20 @@ class Scored(NamedTuple):
     """A score as a step gets it.
 
     Attributes:
-        score: the number.
+        score: the number; None where the parts make it, once the sample is complete.
         status: what it means, one of :data:`jknas.scoring.record.STATUSES`.
         seconds: time of its computation.
         fresh: whether it was computed now, and not read from a store.
         compile_seconds: time of the compilation that it needed.
+        parts: the scores that are ranked together; none where there is one only.
     """
 
-    score: float
+    score: float | None
     status: str
     seconds: float
     fresh: bool = False
     compile_seconds: float = 0.0
+    parts: tuple[Part, ...] = ()
 
 
 @runtime_checkable
@@ -67,11 +71,33 @@ class SearchProblem(Protocol):
         """1 where a higher score is better, otherwise -1."""
 
     @property
+    def aggregate(self) -> "Aggregate | None":
+        """What ranks the architectures in place of a proxy."""
+
+    @property
+    def score_seeds(self) -> int:
+        """By how many seeds architectures are scored; their ranks are averaged."""
+
+    @property
     def images(self) -> "Dataset | None":
         """The images, for methods that measure or train networks themselves; None on a table."""
 
+    @property
+    def measured(self) -> Measured | None:
+        """The scores of several proxies for a pool, for methods that mix them; None where there are none."""
+
     def identity(self) -> dict[str, Any]:
         """Return plain data that differ whenever a result may."""
+
+    def rungs(self, published: Sequence[int]) -> tuple[int | None, ...]:
+        """Return for how many epochs an architecture is trained at every rung of a successive halving.
+
+        Args:
+            published: the epochs of the published rungs, rising.
+
+        Returns:
+            As many numbers, rising; None for a rung that cannot be had.
+        """
 
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
@@ -112,8 +138,13 @@ class Evaluator:
         """Score an architecture with the problem's proxy."""
         raise NotImplementedError
 
-    def train(self, genotype: Any) -> Trained:
-        """Train an architecture, or look its training up."""
+    def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:
+        """Train an architecture, or look its training up.
+
+        Args:
+            genotype: the architecture.
+            epochs: in place of the problem's own number, one that ``problem.rungs`` names.
+        """
         raise NotImplementedError
 
     def test(self, genotype: Any) -> Tested:
@@ -143,7 +174,8 @@ class SearchMethod(Generic[S]):
     Attributes:
         name: under which it is registered.
         state: the record of its states.
-        proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, or "" where it has no use.
+        proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, one of many that it "mixes", or "" where
+            it has no use.
     """
 
     name: ClassVar[str]

@@ -18,6 +18,8 @@ candidates                                    in the order drawn: genotype, cano
                                               trained ones validation_accuracy, curves, and training (status, seconds, compile_seconds)
 rounds, left                                  of a pruning search alone: what was left, ranked and removed in every round, and
                                               what is left
+mixture                                       of robot alone: its proxies, the weights that it tried, and the best of them
+rungs                                         of mf_nas alone: what every rung trained, for how many epochs, and how well
 ============================================  =======================================================================================
 
 Seconds of a score that was read from a store are those of its computation. Non-finite numbers stay floats here; write the record with

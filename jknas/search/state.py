@@ -45,17 +45,28 @@ class Trained:
         return self.status == "ok", self.validation_accuracy
 
 
+class Part(NamedTuple):
+    """One of several scores of an architecture: the proxy, the seed, the score with the larger the better, and its status."""
+
+    proxy: str
+    seed: int
+    value: float
+    status: str
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An architecture that a search has drawn.
 
     Attributes:
         genotype: the architecture.
-        score: of the problem's proxy; None where none was computed.
+        score: of the problem's proxy, or its value in the sample where that is ranked by several (:mod:`jknas.search.pooled`); None where
+            there is none.
         status: of the score, one of :data:`jknas.scoring.record.STATUSES`, or "unscored".
         seconds: time of the score's computation.
         rank: 1 for the best score; None before the whole sample is scored.
         training: None before the architecture is trained.
+        parts: the scores that are ranked together; none where there is one only.
     """
 
     genotype: Genotype
@@ -64,6 +75,7 @@ class Candidate:
     seconds: float | None = None
     rank: int | None = None
     training: Trained | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from jknas.search.method import Completion, Evaluator, SearchProblem, check_count
+from jknas.search.pooled import with_pool_values
 from jknas.search.state import UNSCORED, Candidate, State, Trained, best_trained, ranked
 
 S = TypeVar("S", bound=State)
@@ -38,12 +39,13 @@ def score_next(evaluator: Evaluator, state: S) -> S:
     scoring = compiling = 0.0
     for place in places[:at_once]:
         found = evaluator.score(listed[place].genotype)
-        listed[place] = replace(listed[place], score=found.score, status=found.status, seconds=found.seconds)
+        listed[place] = replace(listed[place], score=found.score, status=found.status, seconds=found.seconds, parts=found.parts)
         scoring += found.seconds if found.fresh else 0.0
         compiling += found.compile_seconds
+    problem = evaluator.problem
     return replace(
         state,
-        candidates=tuple(listed) if len(places) > at_once else ranked(listed, evaluator.problem.sign),
+        candidates=tuple(listed) if len(places) > at_once else ranked(with_pool_values(problem, listed), problem.sign),
         score_seconds=state.score_seconds + scoring,
         compile_seconds=state.compile_seconds + compiling,
     )

@@ -7,28 +7,29 @@ its training seconds, as the measured time of a real one is, and limits on it ar
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jknas import proxies, spaces, tabular
 from jknas.errors import SearchError, choose
 from jknas.proxies import Proxy
-from jknas.scoring.store import ScoreRecord, Store
+from jknas.ranking.aggregates import Aggregate
+from jknas.scoring.store import ScoreRecord
+from jknas.search.measured import Measured, check_measured, identity_of
 from jknas.search.method import Evaluator, Scored, check_seed
-from jknas.search.state import Tested, Trained
+from jknas.search.pooled import is_pooled, status_of
+from jknas.search.state import Part, Tested, Trained
 from jknas.spaces.pool import restricted
 from jknas.spaces.space import Space
 from jknas.tabular import PROTOCOLS, Table, Target
 from jknas.tabular.accounting import ACCOUNTINGS
 
 SEEDS = ("mean", "one")
-
-_SHOWN = 6
 
 _IMAGES = {
     ("cifar10", "test"): 10_000,
@@ -52,6 +53,10 @@ class TableProblem:
             published searches; for tables that hold single seeds.
         proxy: what ranked the architectures, for methods that rank.
         scores: its scores, see :func:`scored_pool`; the search is then confined to the architectures in it.
+        aggregate: what ranks them in place of the proxy: several proxies, which ``measured`` holds.
+        measured: the scores of several proxies for a pool (:mod:`jknas.search.measured`, :func:`jknas.search.scored.measured_in`), for an
+            aggregate, for methods that mix them, and for the proxy where there are no ``scores``; a search that ranks by them is confined
+            to these architectures.
 
     Raises:
         SearchError: an unknown choice, or a seed out of range.
@@ -64,6 +69,9 @@ class TableProblem:
     seeds: str = "mean"
     proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
     scores: Mapping[Any, ScoreRecord] | None = None
+    aggregate: Aggregate | None = None
+    measured: Measured | None = None
+    score_seeds: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         choose("data set of a search on a table", self.dataset, tuple(PROTOCOLS), error=SearchError)
@@ -72,12 +80,18 @@ class TableProblem:
         check_seed(self.seed)
         if self.scores is not None and not self.scores:
             raise SearchError("scores is empty: score architectures first (`jknas score --db`), or pass None.")
+        check_measured(self.measured)
+        if self.aggregate is not None:
+            lacking = [name for name in self.aggregate.members if name not in (self.measured or {})]
+            if lacking:
+                raise SearchError(f"{self.aggregate.name} ranks by {', '.join(lacking)}, which measured lacks: give their scores too.")
 
     @cached_property
     def space(self) -> Space[Any]:
         """Where the architectures come from: the table's space, or what of it is scored."""
         whole = spaces.get(self.table.space)
-        return whole if self.scores is None else restricted(whole, tuple(self.scores))
+        scored = next(iter((self.measured or {}).values())) if self.ranking else self.scores
+        return whole if scored is None else restricted(whole, tuple(scored))
 
     @property
     def protocol(self) -> tabular.SearchProtocol:
@@ -87,7 +101,14 @@ class TableProblem:
     @property
     def sign(self) -> int:
         """1 where a higher score is better, otherwise -1."""
-        return 1 if self.proxy.higher_is_better else -1
+        return 1 if self.ranking or self.proxy.higher_is_better else -1
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """The measured scores that rank; none where ``scores`` do, or nothing does."""
+        if self.aggregate is not None:
+            return self.aggregate.members
+        return (self.proxy.name,) if self.scores is None and self.proxy.name in (self.measured or {}) else ()
 
     @property
     def images(self) -> None:
@@ -105,6 +126,12 @@ class TableProblem:
         del folder, on_compile, on_epoch
         return TableEvaluator(self)
 
+    def rungs(self, published: Sequence[int]) -> tuple[int | None, ...]:
+        """Return the published rungs, with None for those whose accuracy the table does not hold."""
+        selects = self.protocol.selects
+        held = {target.epochs for target in self.table.targets() if target._replace(epochs=0) == selects._replace(epochs=0)}
+        return tuple(epochs if epochs in held else None for epochs in published)
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of the published network."""
         return self.table.parameters(genotype, dataset=self.protocol.reports.dataset)
@@ -118,8 +145,17 @@ class TableProblem:
         named = {"name": self.dataset, "source": self.table.name}
         protocol = {part: list(target) for part, target in self.protocol._asdict().items()}
         identity = {"space": self.space.name, "dataset": named, "protocol": protocol, "accounting": self.accounting, "seeds": self.seeds}
-        scored = None if self.scores is None else {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
-        return {**identity, "proxy": scored, "seed": self.seed}
+        scored: dict[str, Any] | None = None
+        if self.scores is not None:
+            scored = {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
+        if self.ranking:
+            named = self.proxy.name if self.aggregate is None else self.aggregate.name
+            scored = {"name": named, **({} if self.aggregate is None else {"combination": str(self.aggregate.combination)})}
+        return {**identity, "proxy": scored, "seed": self.seed, **self._measured_identity}
+
+    @cached_property
+    def _measured_identity(self) -> dict[str, Any]:
+        return identity_of(self.measured)
 
     @cached_property
     def _digest(self) -> str:
@@ -136,18 +172,32 @@ class TableEvaluator(Evaluator):
         Raises:
             SearchError: the problem has none.
         """
-        scores = self.problem.scores
+        measured, scores = self.problem.measured, self.problem.scores
+        if self.problem.ranking:
+            values = [(name, measured[name][genotype]) for name in self.problem.ranking]
+            parts = tuple(Part(name, 0, value, self._status(genotype, value)) for name, value in values)
+            if is_pooled(self.problem):
+                return Scored(None, status_of(parts), 0.0, parts=parts)
+            return Scored(parts[0].value, parts[0].status, 0.0)
         if scores is None:
             raise SearchError("this method ranks architectures by a proxy, and the table holds no scores: pass the problem scores.")
         if genotype not in scores:
             raise SearchError(f"{genotype} is not among the {len(scores)} scored architectures: score it first.")
         return Scored(scores[genotype].score, scores[genotype].status, scores[genotype].seconds)
 
-    def train(self, genotype: Any) -> Trained:
-        """Look up the accuracy by which a search chooses, and what it costs."""
-        problem = self.problem
-        seconds = ACCOUNTINGS[problem.accounting].seconds(problem.table, genotype, problem.dataset)
-        return Trained("ok", self._accuracy(genotype, problem.protocol.selects, single=problem.seeds == "one"), math.nan, seconds)
+    def _status(self, genotype: Any, value: float) -> str:
+        return "ok" if not math.isnan(value) else "dead" if self.problem.space.is_dead(genotype) else "non_finite"
+
+    def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:
+        """Look up the accuracy by which a search chooses, or that after another number of epochs, and what it costs."""
+        problem, selects = self.problem, self.problem.protocol.selects
+        accounting = ACCOUNTINGS[problem.accounting]
+        if epochs is None:
+            seconds = accounting.seconds(problem.table, genotype, problem.dataset)
+        else:
+            selects = selects._replace(epochs=epochs)
+            seconds = accounting.rung_seconds(problem.table, genotype, problem.dataset, epochs)
+        return Trained("ok", self._accuracy(genotype, selects, single=problem.seeds == "one"), math.nan, seconds)
 
     def test(self, genotype: Any) -> Tested:
         """Look up the accuracy that is reported, a mean over seeds; it costs nothing."""
@@ -159,42 +209,3 @@ class TableEvaluator(Evaluator):
         seeds: Any = np.random.default_rng((self.problem.seed, *genotype.code)) if single else "mean"
         found = self.problem.table.accuracy(genotype, dataset=target.dataset, split=target.split, epochs=target.epochs, seeds=seeds)
         return found.mean / 100
-
-
-def scored_pool(
-    store: Store,
-    *,
-    proxy: str,
-    space: Space[Any],
-    dataset: str | None = None,
-    seed: int | None = None,
-    settings: str | None = None,
-) -> dict[Any, ScoreRecord]:
-    """Return the scores of one proxy by genotype.
-
-    Args:
-        store: where `jknas score --db` or `jknas.scoring.scorer.score_many` has left them.
-        proxy: its name.
-        space: the search space, as :attr:`TableProblem.space`.
-        dataset: on which images, as :attr:`jknas.scoring.store.ScoreKey.dataset` or its part before the "@"; None where the store has one
-            only.
-        seed: of the weights and the batch; None likewise.
-        settings: the proxy's settings as :attr:`jknas.scoring.store.ScoreKey.settings`; None likewise.
-
-    Raises:
-        SearchError: no such score, or scores that were not measured in one and the same way; the message lists the ways.
-    """
-    found: dict[tuple[str, str, int, str], dict[Any, ScoreRecord]] = {}
-    for record in store.records(space=space.name, proxy=proxy, seed=seed, settings=settings):
-        key = record.key
-        if dataset is None or dataset in (key.dataset, key.dataset.partition("@")[0]):
-            way = (key.dataset, key.settings, key.seed, key.network)
-            found.setdefault(way, {})[space.parse(key.genotype)] = record
-    wanted = f"proxy {proxy!r} on " + ("any data set" if dataset is None else repr(dataset))
-    if not found:
-        raise SearchError(f"{store.path} holds no score of {wanted}: score architectures with `jknas score --db` first.")
-    if len(found) > 1:
-        ways = [f"{len(scores)} on {data}, seed {seed}, {settings}, {network}" for (data, settings, seed, network), scores in found.items()]
-        shown = "; ".join(ways[:_SHOWN]) + ("; ..." if len(ways) > _SHOWN else "")
-        raise SearchError(f"{store.path} holds scores of {wanted} that cannot be compared: {shown}. Name the data set, seed and settings.")
-    return next(iter(found.values()))

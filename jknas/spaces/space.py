@@ -1,7 +1,7 @@
 """What a search space is: a frozen record of pure functions over genotype values."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -125,6 +125,8 @@ class Space(Generic[G]):
             ``cells``, ``classes`` and ``input_channels``; see :mod:`jknas.networks.families`.
         index: the published numbers of the genotypes, or None.
         graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
+        convolutions: the operations that hold a convolution; None: the space does not say.
+        parts: named parts of the space, such as those on which papers compare scores: whether a genotype belongs to one.
     """
 
     name: str
@@ -150,6 +152,8 @@ class Space(Generic[G]):
     networks: Any = None
     index: Index[G] | None = None
     graph: Callable[[G], tuple[CellGraph, ...]] | None = None
+    convolutions: tuple[str, ...] | None = None
+    parts: Mapping[str, Callable[[G], bool]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size})"

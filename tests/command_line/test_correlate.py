@@ -2,6 +2,7 @@ import csv
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +10,7 @@ from scipy import stats
 
 from jknas import cli, data, proxies, spaces, tabular
 from jknas.command_line import options
-from jknas.proxies import SizeProxy
+from jknas.proxies import NetworkProxy, SizeProxy
 from jknas.ranking import aggregates
 from jknas.report import correlation_drawing
 from jknas.scoring.store import Store
@@ -76,7 +77,7 @@ def test_a_proxy_beside_the_null_models(run, tmp_path):
     assert "digits against cifar10" in out
     found = result(tmp_path)
     rows = rows_of(found)
-    assert {name for _, _, name in rows} == {"mgm", "params", "macs", "random"}
+    assert {name for _, _, name in rows} == {"mgm", "params", "macs", "conv_count", "random"}
     table = tabular.load()
     accuracies = [table.accuracy(genotype_at(i), dataset="cifar10", split="test", epochs=200, seeds="mean").mean for i in CELLS]
     with Store(tmp_path / "out" / "scores.sqlite") as store:
@@ -91,7 +92,7 @@ def test_a_proxy_beside_the_null_models(run, tmp_path):
     assert {"versions", "device", "table", "datasets"} <= found.keys()
     assert found["parts"][0]["spearman"] == {}  # half of 30 architectures is no part worth having
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {
-        f"{name}.{suffix}" for name in ("mgm", "params", "macs", "random") for suffix in ("png", "svg")
+        f"{name}.{suffix}" for name in ("mgm", "params", "macs", "conv_count", "random") for suffix in ("png", "svg")
     }
 
 
@@ -101,7 +102,8 @@ class TestMadeUpScores:
     def test_signs_and_aggregates(self, run, tmp_path):
         assert run("--proxy", "quick,tenas_rank_sum")[0] == 0
         rows = rows_of(result(tmp_path))
-        assert {name for _, _, name in rows} == {"quick", "tenas_rank_sum", "tenas_condition", "linear_regions", "params", "macs", "random"}
+        expected = {"quick", "tenas_rank_sum", "tenas_condition", "linear_regions", "params", "macs", "conv_count", "random"}
+        assert {name for _, _, name in rows} == expected
         of = {name: row for (_, _, name), row in rows.items()}
         assert of["quick"]["spearman"] == of["linear_regions"]["spearman"]
         assert of["quick"]["spearman"] != of["tenas_condition"]["spearman"]
@@ -286,6 +288,113 @@ class TestOwnTable:
             code, err = call("--all", table=path)
             assert (code, err.count("\n")) == (2, 1)
             assert words in err
+
+
+@pytest.mark.usefixtures("undrawn")
+class TestTableOfScores:
+    @pytest.fixture
+    def call(self, tmp_path, capfd, monkeypatch):
+        monkeypatch.delenv("JKNAS_DATA", raising=False)
+
+        def call(*arguments):
+            capfd.readouterr()
+            code = cli.run([*map(str, arguments), "--out", str(tmp_path / "out")])
+            return code, capfd.readouterr().err
+
+        return call
+
+    @pytest.fixture
+    def scores(self, call, tmp_path, monkeypatch):
+        """A table that `jknas score --scores` wrote: two made-up proxies of two seeds, of 60 architectures."""
+        self.made_up(monkeypatch)
+        path = tmp_path / "scores.csv.gz"
+        space = spaces.get("nasbench201")
+        cells = dict.fromkeys(space.canonical(genotype_at(index)) for index in range(60))
+        (tmp_path / "archs").write_text("".join(f"{genotype}\n" for genotype in cells))
+        command = ["score", "--dedup", "--proxy", "one,two", "--seeds", 2, "--archs", tmp_path / "archs", "--scores", path]
+        assert cli.run([*map(str, command), *TINY, "--batch", "4"]) == 0
+        return path
+
+    @staticmethod
+    def made_up(monkeypatch):
+        def measure(network, params, wiring, batch, key):
+            code, kind = jax.numpy.asarray(wiring), batch.x.dtype
+            return code.astype(kind) @ jax.numpy.arange(1, 7).astype(kind) + 0.3 * batch.x.sum() * code[0].astype(kind)
+
+        for name, better in (("one", True), ("two", False)):
+            proxy = NetworkProxy(name=name, measure=measure, summary="s", reference="r", cost="c", higher_is_better=better)
+            monkeypatch.setitem(proxies.REGISTRY, name, proxy)
+
+    def rank(self, call, scores, tmp_path, *arguments):
+        code, err = call("correlate", "--scores", scores, "--archs", tmp_path / "archs", "--resamples", 5, *arguments)
+        assert code == 0, err
+        return result(tmp_path)
+
+    def test_it_ranks_all_that_the_table_holds(self, call, scores, tmp_path):
+        found = self.rank(call, scores, tmp_path)
+        rows = {row["name"]: row for row in found["rows"]}
+        assert set(rows) == {"one", "two", "params", "macs", "conv_count", "random"}
+        assert rows["one"]["spearman"] * rows["two"]["spearman"] < 0  # of one more is better, of the other less
+        assert rows["one"]["reliability"] == "nan"
+        assert rows["params"]["kind"] == "null model"
+        assert found["settings"]["scores"]["file"] == "scores.csv.gz"
+        assert found["settings"]["among"] == "all"
+
+    def test_it_is_what_computing_gives(self, call, scores, tmp_path):
+        looked_up = {row["name"]: row["spearman"] for row in self.rank(call, scores, tmp_path)["rows"]}
+        computed = [
+            "correlate",
+            "--proxy",
+            "one,two",
+            "--data",
+            "digits",
+            "--archs",
+            tmp_path / "archs",
+            "--resamples",
+            5,
+            *TINY,
+            "--batch",
+            4,
+        ]
+        assert call(*computed)[0] == 0
+        for row in result(tmp_path)["rows"]:
+            assert row["spearman"] == pytest.approx(looked_up[row["name"]], abs=1e-12), row["name"]
+
+    def test_expressions_and_seeds(self, call, scores, tmp_path):
+        name = "log_rank(one,params)"
+        found = self.rank(call, scores, tmp_path, "--proxy", f"{name},one", "--seeds", 2)
+        rows = {row["name"]: row for row in found["rows"]}
+        assert rows[name]["kind"] == "aggregate"
+        assert 0 < rows[name]["reliability"] <= 1
+        assert 0 < rows["one"]["reliability"] < 1
+        assert found["settings"]["aggregates"] == {name: "log_rank(one, params)"}
+
+    def test_a_named_part_of_the_space(self, call, scores, tmp_path):
+        space = spaces.get("nasbench201")
+        cells = [space.parse(line) for line in (tmp_path / "archs").read_text().splitlines()]
+        kept = [genotype for genotype in cells if space.parts["reachable"](genotype)]
+        (tmp_path / "archs").write_text("".join(f"{genotype}\n" for genotype in kept))
+        found = self.rank(call, scores, tmp_path, "--among", "reachable")
+        assert found["settings"]["among"] == "reachable"
+        assert found["rows"][0]["n"] == len(kept) < len(cells)
+
+    def test_refusals(self, call, scores, tmp_path):
+        few = ("--archs", tmp_path / "archs")
+        for arguments, words in (
+            ((*few, "--data", "digits"), "--data does not apply with --scores"),
+            ((*few, "--seeds", 3), "has one by 2; ask for at most as many"),
+            ((*few, "--proxy", "zen"), "has no scores of zen; it has one, two"),
+            ((*few, "--proxy", "log_rank(one"), "a bracket or a comma is missing"),
+            ((), "has no score of |"),  # all of the space
+            ((*few, "--among", "living"), "Unknown part of nasbench201 'living'; expected one of reachable"),
+            (("--space", "darts", "--accuracies", tmp_path / "archs", *few), ""),
+        ):
+            code, err = call("correlate", "--scores", scores, *arguments)
+            assert code == 2, (arguments, err)
+            assert words in err
+        code, err = call("correlate", "--scores", tmp_path / "archs")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "its first line does not say so" in err
 
 
 def test_the_help_names_every_aggregate():

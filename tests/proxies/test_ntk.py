@@ -298,6 +298,6 @@ def test_patches_that_cannot_be_cut_into_batches(regions):
 
 def test_a_search_may_ask_for_more_patches_than_images():
     problem = stubs.problem(proxy=proxies.get("linear_regions"), batch_size=None)
-    assert problem.examples == 3000 > len(problem.dataset.y_train)
+    assert problem.examples_of(problem.proxy) == 3000 > len(problem.dataset.y_train)
     with pytest.raises(ValueError, match="the proxy's batch has 0 examples"):
         dataclasses.replace(problem, batch_size=0)

@@ -18,7 +18,10 @@ from jknas.proxies import NetworkProxy, SizeProxy
 from jknas.scoring.scorer import make_scorer, sharing
 
 CAPABLE = {
-    **dict.fromkeys(("az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "swap", "zen"), "observable"),
+    **dict.fromkeys(
+        ("apd", "az_expressivity", "az_progressivity", "az_trainability", "fisher", "meco", "naswot", "near", "swap", "vkdnw", "zen"),
+        "observable",
+    ),
     **dict.fromkeys(("mgm_released", "mgm_released_aliased"), "torch_order"),
     "synflow": "normalisation_free",
     "tenas_condition": "tenas",
@@ -130,4 +133,4 @@ def test_proxies_that_share_a_measurement():
         {"grad_norm", "l2_norm", "nasi", "plain", "snip"},
         {"label_gradient_alignment", "ntk_condition", "ntk_effective_rank", "ntk_frobenius", "ntk_lambda_min", "ntk_trace"},
     ]
-    assert sum(isinstance(proxies.get(name), NetworkProxy) for name in proxies.names()) == 33
+    assert sum(isinstance(proxies.get(name), NetworkProxy) for name in proxies.names()) == 36

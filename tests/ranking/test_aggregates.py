@@ -1,14 +1,20 @@
 import itertools
+import re
 import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jknas.errors import ProxyError
-from jknas.ranking import aggregates
+from jknas.ranking import aggregates, combinations
 from jknas.ranking.aggregates import AGGREGATES, combine
 
 nan = np.nan
+
+
+def expression(text, **members):
+    return combine(aggregates.get(text), {name: np.array(values) for name, values in members.items()})
 
 
 def rank_sum(condition, regions):
@@ -119,3 +125,105 @@ def test_az_nas_sums_logarithms_of_ranks():
     third, two_thirds = np.log(1 / 3), np.log(2 / 3)
     expected = [3 * third + np.log(2.5 / 3), third, 3 * two_thirds + np.log(2.5 / 3)]
     np.testing.assert_allclose(combine(AGGREGATES["az_nas"], scores), expected)
+
+
+class TestTwoStage:
+    def test_a_hand_worked_pool(self):
+        # the best two of four by params are ordered by macs; the others keep their places
+        found = expression("two_stage(params,macs,0.5)", params=[1.0, 2.0, 3.0, 4.0], macs=[50.0, 60.0, 9.0, 7.0])
+        assert found.tolist() == [1.0, 2.0, 4.0, 3.0]
+
+    def test_ties_at_the_cut_belong_to_the_best(self):
+        found = expression("two_stage(params,macs,0.25)", params=[1.0, 4.0, 4.0, 2.0], macs=[9.0, 1.0, 2.0, 8.0])
+        assert found.tolist() == [1.0, 3.0, 4.0, 2.0]
+
+    def test_a_share_of_one_is_the_second_score(self, rng):
+        params, macs = rng.normal(size=(2, 30))
+        assert expression("two_stage(params,macs,1)", params=params, macs=macs).tolist() == combinations.ranks(macs).tolist()
+
+    def test_what_the_second_lacks_is_last_among_the_best(self):
+        found = expression("two_stage(params,macs,0.5)", params=[1.0, 2.0, 3.0, 4.0], macs=[9.0, 8.0, 1.0, nan])
+        assert found.tolist() == [1.0, 2.0, 4.0, 3.0]
+
+    def test_any_order_of_the_first_that_leaves_the_cut_keeps_the_set(self, rng):
+        first, second = rng.normal(size=(2, 40))
+        found = expression("two_stage(params,macs,0.3)", params=first, macs=second)
+        assert set(np.argsort(found)[-12:]) == set(np.argsort(first)[-12:])
+        assert np.array_equal(np.sort(found), np.arange(1.0, 41.0))
+
+
+class TestExpressions:
+    def test_a_name_in_an_expression_is_what_it_stands_for(self, rng):
+        scores = {name: rng.normal(size=20) for name in (*AGGREGATES["vote"].members, "params")}
+        found = expression("log_rank(params,vote)", **scores)
+        expected = sum(np.log(stats.rankdata(values) / 20) for values in (scores["params"], combine(AGGREGATES["vote"], scores)))
+        np.testing.assert_allclose(found, expected)
+
+    def test_a_member_twice_counts_twice(self, rng):
+        params, macs = rng.normal(size=(2, 20))
+        found = expression("log_rank(params,params,macs)", params=params, macs=macs)
+        np.testing.assert_allclose(found, 2 * np.log(stats.rankdata(params) / 20) + np.log(stats.rankdata(macs) / 20))
+
+    def test_a_minus_turns_a_proxy_around_and_leaves_what_has_no_score_last(self):
+        found = expression("rank_sum(-params,macs)", params=[5.0, nan, 1.0, 3.0], macs=[1.0, 2.0, 3.0, nan])
+        assert found.tolist() == [2.0 + 2.0, 1.0 + 3.0, 4.0 + 4.0, 3.0 + 1.0]
+        assert aggregates.get("rank_sum(-params,macs)").members == ("params", "macs")
+
+    def test_its_text_reads_back(self):
+        for text in (*(str(one.combination) for one in AGGREGATES.values()), "two_stage(-params, log_rank(macs, -zen), 0.25)"):
+            assert str(aggregates.parse(text)) == text
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("log_rank(", "a name is missing"),
+            ("log_rank()", "a name is missing"),
+            ("log_rank(params macs)", "a bracket or a comma is missing"),
+            ("log_rank(params))", "write it like log_rank"),
+            ("log_rank(params,$)", "'$)' cannot be read"),
+            ("log_rank(parms)", "Did you mean 'params'"),
+            ("mean(params,macs)", "Unknown combination 'mean'"),
+            ("log_rank(-vote,macs)", "Unknown proxy behind a minus 'vote'"),
+            ("log_rank(--params)", "cannot be read"),
+            ("log_rank(params,0.3)", "only two_stage takes a number"),
+            ("two_stage(params)", "has 1 members; expected two"),
+            ("two_stage(params,macs,1.5)", "the share is 1.5"),
+            ("two_stage(params,macs,0)", "the share is 0"),
+        ],
+    )
+    def test_refusals(self, text, words):
+        with pytest.raises(ProxyError, match=re.escape(words)):
+            aggregates.get(text)
+
+
+class TestMeanRank:
+    def test_one_draw_stays_as_it_is(self):
+        assert combinations.mean_rank([np.array([3.0, nan])])[0] == 3.0
+
+    def test_draws_of_other_scales_count_alike(self, rng):
+        draws = rng.normal(size=(3, 25))
+        found = combinations.mean_rank([draws[0], np.exp(5 * draws[1]), 1e6 * draws[2]])
+        np.testing.assert_allclose(found, np.mean([stats.rankdata(draw) for draw in draws], axis=0))
+
+    def test_what_one_draw_lacks_is_last_there(self):
+        found = combinations.mean_rank([np.array([1.0, 2.0, nan]), np.array([5.0, nan, nan])])
+        assert found[:2].tolist() == [2.5, 2.25]
+        assert np.isnan(found[2])
+
+
+class TestAgainstAReference:
+    def test_the_members_of_a_sample_have_the_values_of_one_more_such(self, rng):
+        reference = {name: rng.normal(size=30) for name in ("params", "macs")}
+        new = {name: rng.normal(size=4) for name in ("params", "macs")}
+        one = aggregates.get("log_rank(params,macs)")
+        found = aggregates.against(one, new, reference)
+        for place in range(4):
+            ranks = [stats.rankdata(np.append(reference[name], new[name][place]))[-1] for name in reference]
+            assert found[place] == pytest.approx(sum(np.log(rank / 31) for rank in ranks))
+
+    def test_they_do_not_depend_on_each_other(self, rng):
+        reference = {name: rng.normal(size=30) for name in AGGREGATES["consensus"].members}
+        new = {name: rng.normal(size=5) for name in reference}
+        whole = aggregates.against(AGGREGATES["consensus"], new, reference)
+        half = aggregates.against(AGGREGATES["consensus"], {name: values[:2] for name, values in new.items()}, reference)
+        assert whole[:2].tolist() == half.tolist()

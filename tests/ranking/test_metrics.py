@@ -1,4 +1,5 @@
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jknas.errors import MetricError
-from jknas.ranking.metrics import Metric, bootstrap_interval, kendall_tau_b, regret, spearman, top_decile_spearman
+from jknas.ranking.metrics import (
+    Metric,
+    bootstrap_interval,
+    kendall_tau_b,
+    ndcg,
+    regret,
+    spearman,
+    top_decile_spearman,
+    within_groups,
+)
 
 CORRELATIONS = [spearman, kendall_tau_b, top_decile_spearman]
 ALL = [*CORRELATIONS, functools.partial(regret, k=1)]
@@ -60,11 +70,83 @@ class TestByHand:
         scores, accuracies = array(5, 4, 3, 2, 1), array(70, 90, 80, 94, 10)
         assert [regret(scores, accuracies, k).value for k in range(1, 6)] == [24, 4, 4, 0, 0]
 
-    def test_regret_breaks_ties_against_the_score(self):
+    def test_regret_expects_over_ties(self):
         scores, accuracies = array(1, 1, 1, 0), array(90, 70, 80, 60)
         for order in ([0, 1, 2, 3], [2, 1, 0, 3], [3, 2, 1, 0]):
-            assert [regret(scores[order], accuracies[order], k).value for k in (1, 2, 3)] == [20, 10, 0]
-        assert regret(scores, accuracies, 1) == Metric(20.0, "ok", 4, 2, 0, 0)
+            found = [regret(scores[order], accuracies[order], k).value for k in (1, 2, 3, 4)]
+            assert found == pytest.approx([10, 10 / 3, 0, 0])  # of two of the three, 80 is the best in one case
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_regret_is_the_mean_over_all_orders_of_the_ties(self, seed):
+        rng = np.random.default_rng(seed)
+        scores, accuracies = rng.integers(0, 3, 7).astype(float), rng.permutation(7).astype(float)
+        orders = [order for order in itertools.permutations(range(7)) if (np.diff(scores[list(order)]) <= 0).all()]
+        for k in range(1, 8):
+            expected = np.mean([accuracies.max() - accuracies[list(order[:k])].max() for order in orders])
+            assert regret(scores, accuracies, k).value == pytest.approx(expected, abs=1e-12)
+
+
+class TestGain:
+    """nDCG, against its definition written out."""
+
+    def test_the_ideal_order_is_one_and_the_others_are_less(self):
+        accuracies = array(94, 93, 91, 80)
+        assert ndcg(array(4, 3, 2, 1), accuracies).value == 1
+        gains = [2.0**a - 1 for a in (93, 94, 91, 80)]
+        ideal = [2.0**a - 1 for a in (94, 93, 91, 80)]
+        expected = [sum(g / math.log2(2 + j) for j, g in enumerate(listed)) for listed in (gains, ideal)]
+        assert ndcg(array(3, 4, 2, 1), accuracies).value == pytest.approx(expected[0] / expected[1], rel=1e-12)
+
+    def test_only_the_first_k_places_count(self):
+        accuracies = array(94, 93, 91, 80)
+        gains, ideal = [2.0**93 - 1, 2.0**94 - 1], [2.0**94 - 1, 2.0**93 - 1]
+        expected = (gains[0] + gains[1] / math.log2(3)) / (ideal[0] + ideal[1] / math.log2(3))
+        assert ndcg(array(3, 4, 1, 2), accuracies, 2).value == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("k", [1, 3, 10, 40])
+    def test_ties_get_the_mean_as_in_scikit_learn(self, k, rng):
+        scores, accuracies = rng.integers(0, 6, 30).astype(float), rng.normal(60, 2, 30)
+        orders = [np.lexsort((rng.random(30), -scores)) for _ in range(4000)]
+        relevance = 2.0**accuracies - 1
+        discount = 1 / np.log2(2 + np.arange(min(k, 30)))
+        expected = np.mean([relevance[order][:k] @ discount for order in orders]) / (np.sort(relevance)[::-1][:k] @ discount)
+        assert ndcg(scores, accuracies, k).value == pytest.approx(expected, rel=0.05)
+
+    def test_a_constant_score_is_worth_a_random_order(self):
+        accuracies = np.linspace(10, 94, 500)
+        relevance, discount = 2.0**accuracies - 1, 1 / np.log2(2.0 + np.arange(100))
+        expected = relevance.mean() * discount.sum() / (np.sort(relevance)[::-1][:100] @ discount)
+        assert ndcg(np.zeros(500), accuracies, 100).value == pytest.approx(expected, rel=1e-12)
+
+    def test_what_has_no_score_is_last(self):
+        assert ndcg(array(2, 1, np.nan), array(94, 93, 10)).value == 1
+
+    def test_refusals(self):
+        with pytest.raises(MetricError, match="ndcg: k must be a whole number of at least 1, got 0"):
+            ndcg(array(1, 2), array(1, 2), 0)
+        assert ndcg(array(), array()).status == "too_few"
+
+
+class TestWithinGroups:
+    def test_the_mean_over_groups_by_size(self):
+        groups = np.repeat([0, 1], [10, 20])
+        accuracies = np.concatenate([np.arange(10.0), 100 + np.arange(20.0)])
+        scores = np.concatenate([np.arange(10.0), -np.arange(20.0)])
+        found = within_groups(scores, accuracies, groups)
+        assert (found.value, found.status, found.n) == (pytest.approx((10 - 20) / 30), "ok", 30)
+
+    def test_what_makes_the_groups_knows_nothing_beyond_them(self, rng):
+        groups = rng.integers(0, 4, 200)
+        assert within_groups(groups.astype(float), groups + rng.random(200), groups).value == 0
+
+    def test_small_groups_do_not_count(self, rng):
+        groups = np.array([0] * 9 + [1] * 12)
+        assert within_groups(rng.random(21), rng.random(21), groups).n == 12
+        assert within_groups(rng.random(9), rng.random(9), groups[:9]).status == "too_few"
+
+    def test_refusals(self):
+        with pytest.raises(MetricError, match="3 groups for 2 scores"):
+            within_groups(array(1, 2), array(1, 2), np.arange(3))
 
 
 class TestAgainstScipy:
@@ -102,7 +184,7 @@ class TestNonFinite:
     def test_last_ranks_all_of_them_below_and_tied(self):
         assert spearman(self.scores, self.accuracies) == spearman_of(array(0, 3, 0, 2, 0, 1), self.accuracies, non_finite=3)
         assert regret(self.scores, self.accuracies, 1).value == 1  # +inf is not chosen first
-        assert regret(self.scores, self.accuracies, 4).value == 1  # nor does NaN come before -inf
+        assert regret(self.scores, self.accuracies, 4).value == pytest.approx(2 / 3)  # NaN is one of the three that tie
         assert regret(self.scores, self.accuracies, 6).value == 0
 
     def test_omit_leaves_them_out_and_counts_them(self):

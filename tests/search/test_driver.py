@@ -15,9 +15,11 @@ from jknas.search.methods.best_by_proxy import BestByProxy
 from jknas.search.methods.bohb import Bohb
 from jknas.search.methods.evolution import Evolution
 from jknas.search.methods.knas import Knas
+from jknas.search.methods.mf_nas import MfNas
 from jknas.search.methods.proxy_evolution import ProxyEvolution
 from jknas.search.methods.random import RandomSearch
 from jknas.search.methods.reinforce import Reinforce
+from jknas.search.methods.robot import Robot
 from jknas.search.state import Candidate, best_trained, order_by_score
 from jknas.training import Recipe
 
@@ -29,6 +31,9 @@ METHODS = {
     "reinforce": Reinforce(learning_rate=0.5, evaluations=4),
     "bohb": Bohb(evaluations=13),  # repeats nine, and proposes after eight
     "best_by_proxy": BestByProxy(samples=5, train=True),
+    "robot": Robot(queries=3),
+    "mf_nas": MfNas(samples=6, topk=3),  # three, then one for both epochs of the recipe
+    "mf_nas, local": MfNas(samples=8, topk=3, explore="local"),
 }
 
 
@@ -142,7 +147,7 @@ class TestEveryMethod:
         assert result.complete
         assert record["validation_accuracy"] == 0.1
         assert record["counts"]["dead"] + record["counts"]["unscored"] == record["counts"]["sampled"]
-        if method.name not in ("knas", "proxy_evolution", "best_by_proxy"):  # which rank by score
+        if method.proxy != "ranks":
             assert result.state.winner == 0  # of equals the first
 
     def test_a_diverged_training_never_wins_over_another(self, method, evaluator):
@@ -316,8 +321,9 @@ class TestProblem:
 
 
 def test_registry():
-    assert search.names() == ("best_by_proxy", "bohb", "evolution", "knas", "proxy_evolution", "random", "reinforce", "tenas")
-    assert set(METHODS) | {"tenas"} == set(search.names())  # that one has its own file
+    names = ("best_by_proxy", "bohb", "evolution", "knas", "mf_nas", "proxy_evolution", "random", "reinforce", "robot", "tenas")
+    assert search.names() == names
+    assert {method.name for method in METHODS.values()} | {"tenas"} == set(names)  # that one has its own file
     assert search.get("knas")(samples=7, topk=2).settings == {"samples": 7, "topk": 2}
     with pytest.raises(SearchError, match=r"Unknown search method 'kans'.*Did you mean 'knas'"):
         search.get("kans")

@@ -1,5 +1,6 @@
 import search_stubs as stubs
 
+from jknas.search import evaluator
 from jknas.search.evaluator import TrainingEvaluator
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
@@ -7,9 +8,35 @@ from jknas.spaces.nasbench201.genotype import CellGenotype
 def test_only_folders_of_other_genotypes_are_removed(tmp_path):
     kept = CellGenotype.parse(stubs.RESNET)
     mine = {"".join(map(str, genotype.code)) for genotype in (kept, CellGenotype.parse(stubs.DEAD))}
-    for name in (*mine, "notes", "2026"):
+    for name in (*mine, *(f"{name}-12" for name in mine), "notes", "2026", "2026-12", "111111-old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("")
     (tmp_path / "111111").write_text("a file")
     TrainingEvaluator(stubs.problem(), folder=tmp_path).keep_only(kept)
-    assert {place.name for place in tmp_path.iterdir()} == {"".join(map(str, kept.code)), "notes", "2026", "111111"}
+    assert {place.name for place in tmp_path.iterdir()} == {
+        "".join(map(str, kept.code)),
+        "notes",
+        "2026",
+        "2026-12",
+        "111111-old",
+        "111111",
+    }
+
+
+def test_a_shorter_training_has_a_folder_of_its_own_and_leaves_no_variables(tmp_path, monkeypatch):
+    asked = []
+
+    def train(network, genotype, dataset, *, recipe, seed, checkpoint, **options):
+        asked.append((recipe.epochs, checkpoint.name))
+        return stubs.training(genotype, recipe, seed)
+
+    monkeypatch.setattr(evaluator, "train", train)
+    genotype, problem = CellGenotype.parse(stubs.RESNET), stubs.problem()
+    answers = TrainingEvaluator(problem, folder=tmp_path)
+    answers.train(genotype, epochs=1)
+    assert answers._variables == {}
+    answers.train(genotype, epochs=problem.recipe.epochs)
+    assert answers.variables(genotype) is answers._variables[genotype]
+    answers.train(genotype)
+    code = "".join(map(str, genotype.code))
+    assert asked == [(1, f"{code}-1"), (2, code), (2, code)]

@@ -18,9 +18,11 @@ from jknas.search.methods.best_by_proxy import BestByProxy
 from jknas.search.methods.bohb import Bohb
 from jknas.search.methods.evolution import Evolution
 from jknas.search.methods.knas import Knas
+from jknas.search.methods.mf_nas import MfNas
 from jknas.search.methods.proxy_evolution import ProxyEvolution
 from jknas.search.methods.random import RandomSearch
 from jknas.search.methods.reinforce import Reinforce
+from jknas.search.methods.robot import Robot
 from jknas.spaces.pool import restricted
 
 POOL = tables.scores(stubs.SPACE.sample(np.random.default_rng(1), 40, unique=True))
@@ -33,6 +35,8 @@ METHODS = {
     "knas": Knas(samples=20, topk=5),
     "best_by_proxy": BestByProxy(samples=20, train=True),
     "proxy_evolution": ProxyEvolution(samples=20, population=3, **LIMITS),
+    "robot": Robot(queries=4, seconds=100.0),
+    "mf_nas": MfNas(samples=20, topk=16),
 }
 
 
@@ -41,7 +45,7 @@ def text_of(result):
 
 
 def problem(method, **changes):
-    scored = {"scores": POOL} if method.name in ("knas", "best_by_proxy", "proxy_evolution") else {}
+    scored = {"scores": POOL} if method.proxy == "ranks" else {"measured": stubs.measured()} if method.name == "robot" else {}
     return tables.problem(**scored, **changes)
 
 
@@ -51,7 +55,8 @@ class TestEveryMethod:
         asked = problem(method)
         run(method, asked)
         *selecting, reported = asked.table.asked
-        assert {one[1:4] for one in selecting} == {("cifar10-valid", "validation", 12)}
+        epochs = {12, 200} if method.name == "mf_nas" else {12}  # its rungs
+        assert {one[1:4] for one in selecting} == {("cifar10-valid", "validation", number) for number in epochs}
         assert reported[1:4] == ("cifar10", "test", 200)
 
     def test_a_checkpoint_changes_nothing(self, method, tmp_path):

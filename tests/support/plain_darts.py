@@ -15,11 +15,12 @@ class Kept:
         convolutions: outputs of all convolutions and of the classifier.
         fans: the number of weights behind one of their channels.
         variances: mean over channels of the unbiased batch variance in front of every normalisation.
+        normalised: outputs of all normalisations.
         blocks: outputs of the stem and of the cells.
     """
 
     def __init__(self):
-        self.relus, self.convolutions, self.fans, self.variances, self.blocks = [], [], [], [], []
+        self.relus, self.convolutions, self.fans, self.variances, self.normalised, self.blocks = [], [], [], [], [], []
 
     def arrays(self):
         return {name: value for name, value in vars(self).items() if name != "fans"}
@@ -51,7 +52,8 @@ def plain_darts(network, genotype, params, x, *, added=(), bumps=()):
         count = math.prod(x.shape[:3])
         kept.variances.append((variance * count / (count - 1)).mean())
         scale, shift = (weights[name].reshape(1, 1, 1, -1) for name in ("scale", "bias"))
-        return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + shift
+        kept.normalised.append((x - mean) / jnp.sqrt(variance + 1e-5) * scale + shift)
+        return kept.normalised[-1]
 
     def halve(x, weights):
         x = relu(x)

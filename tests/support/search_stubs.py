@@ -4,6 +4,8 @@ import functools
 import hashlib
 from typing import Any, ClassVar
 
+import numpy as np
+
 from jknas import spaces
 from jknas.data import Dataset, load
 from jknas.networks.nasbench201.network import CellNetwork
@@ -26,7 +28,16 @@ def tiny_digits() -> Dataset:
 def problem(**changes: Any) -> Problem:
     recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
     fields = {"space": SPACE, "dataset": tiny_digits(), "network": CellNetwork(4, 1), "recipe": recipe, "seed": 0, "batch_size": 4}
-    return Problem(**(fields | changes))
+    return Problem(**(fields | {"measured": measured()} | changes))
+
+
+@functools.cache
+def measured() -> dict[str, dict[CellGenotype, float]]:
+    """Made-up scores of two proxies, one of them with a gap."""
+    pool = SPACE.sample(np.random.default_rng(2), 12, unique=True)
+    scores = {name: {genotype: number(name + str(genotype)) for genotype in pool} for name in ("one", "two")}
+    scores["two"][pool[0]] = float("nan")
+    return scores
 
 
 def number(text: str) -> float:
@@ -60,8 +71,8 @@ class Evaluator(method.Evaluator):
         score, status = Evaluator.scores.get(text, plain)
         return Scored(score, status, 0.5, True, 0.25)
 
-    def train(self, genotype: CellGenotype) -> Trained:
-        self._ask("train", genotype)
+    def train(self, genotype: CellGenotype, *, epochs: int | None = None) -> Trained:
+        self._ask("train" if epochs is None else f"train {epochs}", genotype)
         made = training(genotype, self.problem.recipe, self.problem.seed)
         final = made.final["validation"]
         curves = tuple(epoch.as_dict() for epoch in made.curves)

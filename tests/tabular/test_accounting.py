@@ -18,6 +18,7 @@ def test_twelve_epochs_are_those_of_the_table(table):
     assert count.seconds(table, cell, "cifar10") == pytest.approx(12 * 7.22109 + 25_000 * per_image)  # of networks trained on 25,000 images
     assert count.seconds(table, cell, "imagenet16-120") == pytest.approx(12 * 43.8176 + 3_000 * per_image)
     assert count.candidate_seconds(table, cell, "cifar10") == pytest.approx(20 * 7.22109 + 25_000 * per_image)
+    assert count.rung_seconds(table, cell, "cifar10", 200) == pytest.approx(200 * 7.22109 + 25_000 * per_image)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,7 @@ def test_full_training_gives_the_times_of_the_paper(table, dataset, all_hundred,
     cells = [genotype_at(index) for index in range(40)]
     assert 100 / 40 * sum(count.seconds(table, cell, dataset) for cell in cells) == pytest.approx(all_hundred)
     assert sum(count.candidate_seconds(table, cell, dataset) for cell in cells[:20]) == pytest.approx(twenty)
+    assert 2 * sum(count.rung_seconds(table, cell, dataset, 20) for cell in cells[:10]) == pytest.approx(twenty)
 
 
 def test_every_data_set_of_a_search_has_a_time():

@@ -17,14 +17,14 @@ from jaxtyping import Array, PyTree
 
 from jknas.networks.darts.cell import Records, run_cell
 from jknas.networks.darts.operations import fan_ins, slot_channels
-from jknas.networks.darts.parameters import GROUPS, INPUTS, CellPlan, CellRun, chosen_edges, edge_name, stride_of
+from jknas.networks.darts.parameters import GROUPS, INPUTS, OUTER, CellPlan, CellRun, chosen_edges, edge_name, stride_of
 from jknas.networks.darts.stem import stem_blocks
 from jknas.networks.observation import Layer, Observation, ObservedBlock, ObservedLayer, Seen, Visit, classifier, single
 from jknas.networks.parameters import WeightTree
 from jknas.spaces.darts.cost import Stem
 from jknas.spaces.darts.genotype import EDGES, OPERATIONS, DartsGenotype
 
-_SLOTS = ("pool", "first", "first_depthwise", "first_even", "first_odd", "second", "second_depthwise")
+_SLOTS = ("pool", "first_depthwise", "first_even", "first_odd", "first", "second_depthwise", "second")
 
 RunCell = Callable[..., Seen]
 """``cell(plan, weights, before_last, wiring, layer, last, given)``, as :func:`jknas.networks.darts.cell.run_cell`."""
@@ -128,10 +128,11 @@ def _flat(records: Mapping[str, PyTree], wiring: Any, plan: CellPlan) -> Records
         for node, source, name in chosen_edges(wiring, reduction=plan.reduction):
             found |= {layer_name(node, source, slot): record for slot, record in records[edge_name(node, source, name)].items()}
         return found
-    for group, edges in GROUPS.items():
-        for place, edge in enumerate(edges):
-            one = jax.tree.map(lambda leaf, place=place: leaf[place], records[group])
-            found |= {layer_name(*edge, slot): record for slot, record in one.items()}
+    for edge in EDGES:
+        group = "outer" if edge in OUTER else "inner"
+        place = GROUPS[group].index(edge)
+        one = jax.tree.map(lambda leaf, place=place: leaf[place], records[group])
+        found |= {layer_name(*edge, slot): one[slot] for slot in _SLOTS if slot in one}
     return found
 
 

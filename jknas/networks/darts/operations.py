@@ -98,11 +98,11 @@ def factorized_reduce(  # noqa: PLR0917
     kind: str, x: jax.Array, weights: WeightTree, layer: Layer, given: Mapping[str, PyTree], slot: str
 ) -> tuple[jax.Array, dict[str, PyTree]]:
     """Halve the resolution: one half of the channels sees the even pixels, the other half the odd ones."""
-    x = jax.nn.relu(x)
-    shifted = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))[:, 1:, 1:]
+    shifted = jnp.pad(jax.nn.relu(x), ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))[:, 1:, 1:]
     halves, records = [], {}
-    for part, value in (("even", x), ("odd", shifted)):
-        own, key = LayerWeights(weights[part]["kernel"], convolve=functools.partial(pointwise, stride=2)), f"{slot}_{part}"
+    for part, value in (("even", x), ("odd", shifted)):  # one ReLU, which the first half's layer has for both
+        convolve, key = functools.partial(pointwise, stride=2), f"{slot}_{part}"
+        own = LayerWeights(weights[part]["kernel"], relu=part == "even", convolve=convolve)
         half, records[key] = layer(kind, value, own, given.get(key))
         halves.append(half)
     y, records[slot] = layer(kind, jnp.concatenate(halves, -1), LayerWeights(norm=weights["norm"]), given.get(slot))

@@ -29,7 +29,8 @@ def stem_shapes(stem: Stem, inputs: int, channels: int) -> Shapes:
 
 def stem_blocks(stem: Stem, weights: WeightTree) -> dict[str, tuple[str, RunBlock]]:
     """Return the blocks of a stem by name: the kind and the function of each."""
-    own = {name: LayerWeights(part["kernel"], part["norm"], stride=1 if stem == "cifar" else 2) for name, part in weights.items()}
+    step = 1 if stem == "cifar" else 2
+    own = {name: LayerWeights(part["kernel"], part["norm"], relu=name != "first", stride=step) for name, part in weights.items()}
     if stem == "cifar":
         return {"stem": ("stem", functools.partial(single, "first", own["first"]))}
     return {"stem0": ("stem", functools.partial(_to_quarter, own)), "stem1": ("reduction", functools.partial(_to_eighth, own))}
@@ -46,10 +47,10 @@ def observed_stem(stem: Stem, inputs: int, channels: int) -> dict[str, ObservedB
 
 def _to_quarter(own: Mapping[str, LayerWeights], layer: Layer, x: jax.Array, given: Mapping[str, PyTree]) -> Seen:
     half, first = layer("first", x, own["first"], given.get("first"))
-    quarter, second = layer("second", jax.nn.relu(half), own["second"], given.get("second"))
+    quarter, second = layer("second", half, own["second"], given.get("second"))
     return Seen(quarter, (Source(half, 1, 0),), {"first": first, "second": second})
 
 
 def _to_eighth(own: Mapping[str, LayerWeights], layer: Layer, x: jax.Array, given: Mapping[str, PyTree]) -> Seen:
-    eighth, third = layer("third", jax.nn.relu(x), own["third"], given.get("third"))
+    eighth, third = layer("third", x, own["third"], given.get("third"))
     return Seen(eighth, (Source(x, 1, 0),), {"third": third})

@@ -211,4 +211,5 @@ DARTS: Space[DartsGenotype] = Space(
     pruning=_pruning(),
     networks="jknas.networks.darts.network:DartsNetwork",
     graph=cell_graphs,
+    convolutions=("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
 )

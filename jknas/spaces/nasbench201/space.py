@@ -20,6 +20,7 @@ from jknas.spaces.nasbench201.cost import macs, parameters
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 from jknas.spaces.nasbench201.graph import cell_graphs
 from jknas.spaces.nasbench201.index import genotype_at, index_of
+from jknas.spaces.nasbench201.reachable import reachable
 from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.sampling import check_generator
 from jknas.spaces.space import Index, Space
@@ -109,4 +110,6 @@ NASBENCH201: Space[CellGenotype] = edge_space(
     networks="jknas.networks.nasbench201.network:CellNetwork",
     index=Index(genotype_at, index_of),
     graph=cell_graphs,
+    convolutions=("nor_conv_1x1", "nor_conv_3x3"),
+    parts={"reachable": reachable},
 )

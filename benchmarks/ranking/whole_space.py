@@ -1,0 +1,173 @@
+r"""Which ranking wins on the whole space, at the published size, and is it more than counting parameters?
+
+Question: Spearman, Kendall, nDCG@1000 and Spearman in the top tenth of every score and of `consensus` on all cells of NAS-Bench-201, by
+200-epoch test accuracy on three data sets, with bootstrap intervals, seed by seed and with the ranks of the seeds averaged, beside the null
+models: parameters, multiply-accumulates, number of convolutions, a random score. Two cell sets, never mixed: ALL (15,625) and U (9,445, no
+edge that cannot matter). Networks of 16 channels and 5 cells a stage, published batches, real CIFAR-10 images; cells that compute the same
+function share one score (5,234 classes).
+
+Selection: the form of `consensus` was chosen by CIFAR-10 accuracies of cells with an even index alone (`--select` repeats it), among the
+forms in FORMS. "odd" are the cells that this has not seen; the other two data sets it has not seen at all.
+
+Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.csv.gz] [--resamples 100] [--select]
+Reads the committed scores (ten minutes on two cores, most of it Kendall's intervals). They were computed, in about an hour a seed, by
+    jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen --seeds 3 --data FILE.npz --db S.sqlite --scores whole_space_scores.csv.gz
+Writes whole_space.json; `--select` prints the selection and writes whole_space_selection.json.
+"""
+
+import argparse
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure
+from jknas import spaces, tabular
+from jknas.ranking import aggregates, metrics
+from jknas.ranking.combinations import mean_rank
+from jknas.ranking.correlation import reliability
+from jknas.scoring.score_table import ScoreTable, read_scores
+from jknas.search.scored import measured_in
+from jknas.spaces.nasbench201.index import index_of
+
+TARGETS = ("cifar10", "cifar100", "imagenet16-120")
+PARTS = ("jacob_cov", "synflow", "meco", "zen", "mgm")
+SIZES = ("params", "macs", "conv_count")
+RIVALS = ("log_rank(jacob_cov,synflow,meco)", "log_rank(params,jacob_cov)", "log_rank(synflow,jacob_cov,zen)")
+BASES = ("log_rank(jacob_cov,synflow,meco)", "log_rank(jacob_cov,meco)", "log_rank(jacob_cov,params,meco)", "log_rank(synflow,meco)")
+HEADS = (
+    "log_rank(synflow,zen)", "log_rank(synflow,zen,jacob_cov)", "log_rank(synflow,zen,zen)", "log_rank(synflow,zen,jacob_cov,meco)", "zen",
+    "log_rank(zen,params)", "log_rank(synflow,zen,meco)", "log_rank(synflow,zen,-mgm)", "log_rank(jacob_cov,synflow,meco,-mgm)",
+    "log_rank(synflow,zen,meco,-mgm)", "log_rank(jacob_cov,synflow,meco,zen,-mgm)", "log_rank(jacob_cov,synflow,meco,-mgm,-mgm)",
+    "log_rank(synflow,zen,jacob_cov,-mgm)",
+)  # fmt: skip
+SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+FORMS = (*BASES, *(f"two_stage({base},{head},{share})" for base in BASES for head in HEADS for share in SHARES))
+"""Everything that was compared when the form was chosen."""
+
+MEASURES: Mapping[str, Any] = {
+    "spearman": metrics.spearman,
+    "kendall_tau_b": metrics.kendall_tau_b,
+    "ndcg_at_1000": metrics.ndcg,
+    "top_decile_spearman": metrics.top_decile_spearman,
+}
+
+
+class Cells:
+    """The cells of one set with their scores.
+
+    Attributes:
+        scores: by seed, or "mean" for the ranks of all seeds averaged, what the aggregates are made of.
+        accuracies: by target.
+        groups: convolutions of every cell.
+    """
+
+    def __init__(self, table: ScoreTable, kept: Any, seeds: tuple[int, ...]) -> None:
+        space, benchmark = spaces.get("nasbench201"), tabular.load()
+        genotypes = [genotype for genotype in space.enumerate() if kept(genotype)]
+        sizes = measured_in(table, space=space, names=SIZES)
+        counted = {name: np.array([sizes[name][genotype] for genotype in genotypes]) for name in SIZES}
+        lines = table.lines(space, genotypes)
+        by_seed = {seed: {name: table.column(name, seed)[lines] for name in PARTS} for seed in seeds}
+        mean = {name: mean_rank([by_seed[seed][name] for seed in seeds]) for name in PARTS}
+        self.scores: dict[Any, dict[str, np.ndarray]] = {seed: counted | found for seed, found in [*by_seed.items(), ("mean", mean)]}
+        reported = {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS}
+        self.accuracies = {
+            target: np.array([benchmark.accuracy(one, **meant, seeds="mean").mean for one in genotypes])
+            for target, meant in reported.items()
+        }
+        self.groups = np.array([sum(space.operations[digit] in (space.convolutions or ()) for digit in one.code) for one in genotypes])
+
+    def ranked(self, name: str, draw: Any) -> np.ndarray:
+        """Return a score or an aggregate of one draw."""
+        scores = self.scores[draw]
+        if name == "random":
+            return np.random.default_rng(0).random(len(self.groups))
+        return scores[name] if name in scores else aggregates.combine(aggregates.get(name), scores)
+
+
+def numbers(values: np.ndarray, cells: Cells, target: str) -> dict[str, float]:
+    """Return every measure of one ranking on one target."""
+    found = {name: measure_of(values, cells.accuracies[target]).value for name, measure_of in MEASURES.items()}
+    found["within_equal_convolutions"] = metrics.within_groups(values, cells.accuracies[target], cells.groups).value
+    return found | {f"regret@{k}": metrics.regret(values, cells.accuracies[target], k).value for k in (1, 5, 10)}
+
+
+def described(name: str, cells: Cells, target: str, seeds: tuple[int, ...], resamples: int) -> dict[str, Any]:
+    """Return a row: the averaged ranks with intervals, and what single seeds give."""
+    values = cells.ranked(name, "mean")
+    interval = functools.partial(
+        metrics.bootstrap_interval, scores=values, accuracies=cells.accuracies[target], resamples=resamples, seed=0
+    )
+    row: dict[str, Any] = {"name": name, "mean_of_seeds": numbers(values, cells, target)}
+    if resamples:
+        row["interval_95"] = {one: [found.low, found.high] for one, found in ((one, interval(MEASURES[one])) for one in MEASURES)}
+    if name not in (*SIZES, "random"):
+        row["single_seeds"] = {str(seed): numbers(cells.ranked(name, seed), cells, target) for seed in seeds}
+    return row
+
+
+def selection(table: ScoreTable, seeds: tuple[int, ...]) -> None:
+    """Compare all forms on CIFAR-10 and the even half alone."""
+    cells, found = Cells(table, lambda genotype: index_of(genotype) % 2 == 0, seeds), []
+    for form in FORMS:
+        values = numbers(cells.ranked(form, "mean"), cells, "cifar10")
+        found.append({"form": form, **values, "sum": sum(values[name] for name in MEASURES)})
+    found.sort(key=lambda row: -row["sum"])
+    for row in found[:15]:
+        print(f"{row['sum']:.4f}", row["form"], *(f"{row[name]:.3f}" for name in MEASURES))
+    rule = "largest sum of Spearman, Kendall, nDCG@1000 and Spearman in the top tenth; CIFAR-10 test accuracy, cells of even index"
+    measure.record("ranking/whole_space_selection", {"rule": rule, "forms": len(FORMS), "seeds": list(seeds), "rows": found[:40]})
+
+
+def main() -> None:
+    """Compare and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scores", type=pathlib.Path, default=measure.RESULTS / "ranking/whole_space_scores.csv.gz")
+    parser.add_argument("--resamples", type=int, default=100)
+    parser.add_argument("--select", action="store_true")
+    options = parser.parse_args()
+    table = read_scores(options.scores)
+    seeds = tuple(sorted(set.intersection(*(set(table.seeds(name)) for name in PARTS))))
+    if options.select:
+        selection(table, seeds)
+        return
+    space = spaces.get("nasbench201")
+    sets: dict[str, Any] = {"ALL": lambda genotype: True, "U": space.parts["reachable"]}
+    sets |= {f"ALL, {half} index": lambda genotype, odd=odd: index_of(genotype) % 2 == odd for odd, half in enumerate(("even", "odd"))}
+    rows: dict[str, Any] = {}
+    for name, kept in sets.items():
+        cells = Cells(table, kept, seeds)
+        listed = ("consensus", *RIVALS, *PARTS, *SIZES, "random")
+        resamples = options.resamples if name == "ALL" else 0
+        rows[name] = {
+            "cells": len(cells.groups),
+            **{target: [described(one, cells, target, seeds, resamples) for one in listed] for target in TARGETS},
+        }
+        for target in TARGETS:
+            shown = rows[name][target][0]["mean_of_seeds"]
+            print(f"{name}, {target}: consensus", *(f"{one} {shown[one]:.3f}" for one in MEASURES), flush=True)
+    agree = {one: reliable(Cells(table, lambda genotype: True, seeds), one, seeds) for one in ("consensus", *PARTS)}
+    measure.record(
+        "ranking/whole_space",
+        {
+            "question": "how rankings order all cells of NAS-Bench-201 at the published size",
+            "consensus": str(aggregates.get("consensus").combination),
+            "seeds": list(seeds),
+            "scores": {"file": options.scores.name, **{name: value for name, value in table.facts.items() if name != "versions"}},
+            "reliability": agree,
+            "resamples": options.resamples,
+            "rows": rows,
+        },
+    )
+
+
+def reliable(cells: Cells, name: str, seeds: tuple[int, ...]) -> float:
+    """Return how well a ranking agrees with itself by other seeds."""
+    return reliability([cells.ranked(name, seed) for seed in seeds])
+
+
+if __name__ == "__main__":
+    main()

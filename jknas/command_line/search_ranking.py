@@ -1,0 +1,58 @@
+"""What ranks the architectures of ``jknas search``: a proxy, or an aggregate of several."""
+
+from typing import TYPE_CHECKING, Any
+
+from jknas.command_line import options
+from jknas.errors import CommandError
+
+if TYPE_CHECKING:
+    from jknas.proxies import Proxy
+    from jknas.ranking.aggregates import Aggregate
+    from jknas.spaces import Space
+
+RECOMMENDED = "consensus"
+_ANYWHERE = "mgm"  # needs no capability
+
+
+def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy | Aggregate":
+    """Return the proxy or aggregate of a name or expression.
+
+    Without a name it is the recommended aggregate where a method ranks by it and the space's network has what its members need; otherwise
+    the score that every network has.
+    """
+    from jknas import proxies
+    from jknas.errors import choose
+    from jknas.networks.families import macro_of
+    from jknas.ranking import aggregates
+
+    if name is None:
+        found = aggregates.get(RECOMMENDED)
+        if method.proxy != "ranks":
+            return proxies.get(_ANYWHERE)
+        return found if all(_applies(proxies.get(member), macro_of(space)) for member in found.members) else proxies.get(_ANYWHERE)
+    named = options.split([name])
+    if len(named) != 1:
+        raise CommandError(f"--proxy names {len(named)} proxies; a search ranks by one, or by a combination such as log_rank({name}).")
+    if "(" in named[0] or named[0] in aggregates.names():
+        return aggregates.get(named[0])
+    return proxies.get(choose("proxy or aggregate", named[0], (*proxies.names(), *aggregates.names()), error=proxies.ProxyError))
+
+
+def ranked_by(ranking: "Proxy | Aggregate", settings: list[str] | None) -> dict[str, Any]:
+    """Return the fields of a :class:`jknas.search.Problem` that say what ranks, with the settings of ``--set``."""
+    from jknas import proxies
+    from jknas.ranking.aggregates import Aggregate
+
+    members = [proxies.get(name) for name in ranking.members] if isinstance(ranking, Aggregate) else [ranking]
+    given = {name: value for one in options.settings_for(members, settings) for name, value in one.items()}
+    return {"aggregate" if isinstance(ranking, Aggregate) else "proxy": ranking, "settings": given}
+
+
+def _applies(proxy: "Proxy", network: Any) -> bool:
+    from jknas.errors import JknasError
+
+    try:
+        proxy.check(network, proxy.with_settings({}, network))
+    except JknasError:
+        return False
+    return True
