@@ -2,9 +2,8 @@ r"""The derivatives of every example's logits with respect to the first element 
 
 The network is in evaluation mode with its initial running averages, mean zero and variance one, so that a normalisation is a division by
 :math:`\sqrt{1 + 10^{-5}}` and examples do not interact. Tensors are in the network's order of layers, and within a layer weights, scale
-and shift, or weights and bias of the classifier. It is PyTorch's order of registration; the two edges into a
-node of a DARTS cell are in the order of their sources. The first element of a convolution is that of
-output channel 0, input channel 0 and the upper left corner.
+and shift, or weights and bias of the classifier. It is PyTorch's order of registration; the edges into a node of a DARTS cell are in the
+order of their sources. The first element of a convolution is that of output channel 0, input channel 0 and the upper left corner.
 
 One derivative per tensor and example needs no gradient of all weights. With *x* what a convolution reads and :math:`c_0` the cotangent of
 channel 0 of the normalised output, the derivatives by the filter :math:`w_0` of that channel are correlations
