@@ -20,7 +20,7 @@ from jknas.proxies.near import effective_rank
 from jknas.spaces.darts.genotype import DartsGenotype
 
 TWO = DartsNetwork(channels=4, cells=2, classes=3)  # two reduction cells, of which the second reads inputs of two resolutions
-GENOTYPE = DartsGenotype.from_code([0] * 14 + [4, 3, 7, 0, 5, 0, 1, 0, 6, 0, 2, 0, 3, 0])
+GENOTYPE = DartsGenotype.from_code([4, 6, 3, 0, 1, 0, 7, 0, 5, 0, 2, 0, 0, 4, 3, 7, 0, 5, 4, 1, 0, 0, 6, 2, 0, 0, 3, 0])
 CODE = np.asarray(GENOTYPE.code, np.int32)
 KEY = jax.random.key(5)
 
@@ -83,21 +83,27 @@ def test_apd_multiplies_the_sums_over_normalisations_and_convolutions():
     assert [outcome.score for outcome in outcomes("apd")] == pytest.approx([rank * ratio] * 2, rel=1e-9)
 
 
-def test_vkdnw_differentiates_by_the_first_element_of_every_tensor():
-    x = jnp.asarray(images()[:2])
+@functools.cache
+def first_derivatives():
+    """The derivatives of the logits of two images by the first element of every tensor ``[2, 3, p]``, in PyTorch's order and layout."""
 
     def logits(params):
-        return TWO.apply(params, x, GENOTYPE, statistics="running", batch_stats=unit_averages(params))
+        return TWO.apply(params, jnp.asarray(images()[:2]), GENOTYPE, statistics="running", batch_stats=unit_averages(params))
 
     derivatives, columns = quick_jit(jax.jacrev(logits))(own()), []
     for tensor in tensors(TWO, GENOTYPE):
         if tensor.collection == "params":
             read = jax.vmap(jax.vmap(lambda one, tensor=tensor: tensor.read_torch({"params": one}).reshape(-1)[0]))
             columns.append(read(derivatives))
-    expected = np.stack(columns, -1)
+    return np.stack(columns, -1)
+
+
+@pytest.mark.parametrize("wiring", ["genotype", "code"])
+def test_vkdnw_differentiates_by_the_first_element_of_every_tensor(wiring):
+    chosen, weights = (GENOTYPE, own()) if wiring == "genotype" else (jnp.asarray(CODE), params())
+    found = quick_jit(lambda params: first_elements(TWO, params, jnp.asarray(images()[:2]), chosen, tensors=128))(weights)
+    expected = first_derivatives()
     count = expected.shape[2]
-    for wiring, weights in ((GENOTYPE, own()), (jnp.asarray(CODE), params())):
-        found = quick_jit(lambda params, wiring=wiring: first_elements(TWO, params, x, wiring, tensors=128))(weights)
-        assert int(found.tensors) == count
-        assert relative_error(found.jacobian[:, :, :count], expected[:, :, :128]) <= 1e-9
-        assert not np.any(found.jacobian[:, :, count:])
+    assert int(found.tensors) == count
+    assert relative_error(found.jacobian[:, :, :count], expected[:, :, :128]) <= 1e-9
+    assert not np.any(found.jacobian[:, :, count:])
