@@ -228,9 +228,9 @@ for _name, _expression, _summary, _reference in (
     ),
     (
         "consensus",
-        "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.2)",
-        "the recommended ranking: what Jacobian, flow and feature correlation agree on, its best part ordered by flow and zen score",
-        "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063 and MeCo (NeurIPS 2023).",
+        "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,meco,-mgm),0.2)",
+        "the recommended ranking: what Jacobian, flow and feature correlation agree on; the best fifth by flow, correlation and small MGM",
+        "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2111.13293 and MeCo (NeurIPS 2023).",
     ),
 ):
     AGGREGATES[_name] = Aggregate(_name, parse(_expression), _summary, _reference)

@@ -149,8 +149,8 @@ class TableProblem:
         if self.scores is not None:
             scored = {"name": self.proxy.name, "scored": len(self.scores), "digest": self._digest}
         if self.ranking:
-            named = self.proxy.name if self.aggregate is None else self.aggregate.name
-            scored = {"name": named, **({} if self.aggregate is None else {"combination": str(self.aggregate.combination)})}
+            ranked_by = self.proxy.name if self.aggregate is None else self.aggregate.name
+            scored = {"name": ranked_by, **({} if self.aggregate is None else {"combination": str(self.aggregate.combination)})}
         return {**identity, "proxy": scored, "seed": self.seed, **self._measured_identity}
 
     @cached_property
