@@ -5,13 +5,17 @@ accuracy of the 214 randomly drawn DARTS genotypes that were really trained (col
 and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better
 architecture higher. The accuracies, 96.2 to 97.6 percent, leave little to rank: the null model to beat is a
 Spearman correlation of 0.21 [0.07, 0.34] for the number of parameters, and the same for multiply-accumulates.
+darts_correlation_observed.json has scores that look inside the network, at --channels 8 --cells 3: there swap has 0.30 [0.17, 0.42],
+meco 0.20 [0.07, 0.34], zen 0.12 [-0.02, 0.25], and the null models of that size 0.06 (parameters) and 0.12 (multiply-accumulates); none of
+the three intervals excludes the 0.21 of the full size.
 Scores are kept in darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
 Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
-[--channels 16] [--cells 8]. FILE.csv has the columns genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the
-original archive in the folder JKNAS_DATA. On two CPU cores one program compiles for three minutes and one score of
-mgm takes up to 16 seconds on a busy machine: an hour per proxy at 16 channels and 8 cells, several for the kernel; --channels 8
---cells 5 gives a quick look. linear_regions and tenas_condition have networks of their own size: a minute or two each.
+[--channels 16] [--cells 8] [--out NAME]; --proxy observed stands for the scores that look inside the network. FILE.csv has the columns
+genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the original archive in the folder JKNAS_DATA. On two CPU
+cores one program compiles for three minutes and one score of mgm takes up to 16 seconds on a busy machine: an hour per proxy at 16 channels
+and 8 cells, several for the kernel; --channels 8 --cells 5 gives a quick look. linear_regions and tenas_condition have networks of their
+own size: a minute or two each.
 """
 
 import argparse
@@ -32,6 +36,12 @@ from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces import Space
 
 NULL_MODELS = ("params", "macs")
+
+RANDOM = "random"
+"""A null model of another kind: one draw of scores that know nothing of the architecture."""
+
+OBSERVED = "swap,zen,meco,fisher,az_expressivity,az_progressivity,az_trainability,naswot,synflow"
+"""What ``--proxy observed`` stands for: scores that look inside the network, or at its flow."""
 
 KERNEL = "label_gradient_alignment"
 """Computes the kernel whose spectrum the others read: one program and one run serve them all."""
@@ -59,10 +69,11 @@ def defined(space: Space[Any]) -> list[str]:
     return found
 
 
-def correlations(proxy: Proxy, scores: list[float], accuracy: np.ndarray, seed: int) -> dict[str, Any]:
-    """Return how well scores rank, with the sign of the proxy; those that are no finite number rank last."""
-    found: dict[str, Any] = {"higher_is_better": proxy.higher_is_better}
-    signed = np.array(scores) * (1 if proxy.higher_is_better else -1)
+def correlations(proxy: Proxy | None, scores: list[float], accuracy: np.ndarray, seed: int) -> dict[str, Any]:
+    """Return how well scores rank, with the sign of the proxy (None: a larger one is better); those that are no finite number rank last."""
+    higher = proxy is None or proxy.higher_is_better
+    found: dict[str, Any] = {"higher_is_better": higher}
+    signed = np.array(scores) * (1 if higher else -1)
     for name, statistic in (("spearman", metrics.spearman), ("kendall_tau_b", metrics.kendall_tau_b)):
         interval = metrics.bootstrap_interval(statistic, signed, accuracy, seed=seed)
         found[name] = {
@@ -101,7 +112,7 @@ def main() -> None:
     space = spaces.get("darts")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--proxy", default=",".join(defined(space)), help="comma-separated names; all that are defined for DARTS by default"
+        "--proxy", default=",".join(defined(space)), help="comma-separated names, or `observed`; by default all that are defined for DARTS"
     )
     parser.add_argument("--accuracies", type=pathlib.Path, required=True, help="CSV file with the columns genotype and reported_acc")
     parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
@@ -119,9 +130,9 @@ def main() -> None:
     order = np.random.default_rng(options.seed).permutation(len(genotypes))[: options.sample]
     genotypes, accuracy = [genotypes[place] for place in order], accuracy[order]
     dataset = data.load(options.data, limit=(1000, 200))
-    wanted = dict.fromkeys([*NULL_MODELS, *options.proxy.split(",")])
-    table: dict[str, Any] = {}
-    scores: dict[str, list[float]] = {}
+    wanted = dict.fromkeys([*NULL_MODELS, *options.proxy.replace("observed", OBSERVED).split(",")])
+    scores: dict[str, list[float]] = {RANDOM: np.random.default_rng(options.seed + 1).random(len(genotypes)).tolist()}
+    table: dict[str, Any] = {RANDOM: {**correlations(None, scores[RANDOM], accuracy, options.seed), "program": None}}
     programs: dict[str, Any] = {}
     with Store(measure.RESULTS / "ranking/darts_correlation.sqlite") as store:
         for name in dict.fromkeys(KERNEL if name in OF_SPECTRUM else name for name in wanted):

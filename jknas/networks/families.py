@@ -18,6 +18,10 @@ from jknas.spaces.space import Space
 CAPABILITIES: Mapping[str, tuple[str, str]] = {
     "layers": ("kernel_layers", "kernel_layers(wiring), which cuts a gradient into its convolutions and the classifier"),
     "observable": ("walk", "walk(params, x, wiring, visit, extras=None), which runs it block by block, and observed_layers(wiring)"),
+    "modules": (
+        "module_outputs",
+        "module_outputs(kind, x, seen), what the modules of the reference network return that are no layers, and times_hooked(kind)",
+    ),
     "normalisation_free": (
         "apply_without_normalisation",
         "apply_without_normalisation(params, x, wiring), its logits without normalisation",

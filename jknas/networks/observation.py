@@ -30,12 +30,14 @@ class LayerWeights(NamedTuple):
     """What one layer computes with: ``before``, ReLU, convolution or matrix product, normalisation; each part may be absent.
 
     Attributes:
-        kernel: weights ``[k, k, c_in, c_out]``, or a classifier's matrix ``[c_in, c_out]``.
+        kernel: weights ``[k, k, c_in, c_out]`` (``[k, k, 1, c]`` of a depthwise convolution), or a classifier's matrix ``[c_in, c_out]``.
         norm: batch normalisation that follows, ``[c_out]``.
         bias: a classifier's, ``[c_out]``.
         relu: whether a ReLU precedes the convolution.
         stride: of the convolution, which is padded to keep the size at stride 1.
         before: pooling that precedes everything else, or is the whole layer.
+        convolve: applies the kernel where that is no ordinary convolution, ``convolve(x, kernel)``; the stride is then its business.
+        inside: whether the ReLU reads a value inside an operation, which nothing else reads and which is not among a block's sources.
     """
 
     kernel: Array | None = None
@@ -44,6 +46,8 @@ class LayerWeights(NamedTuple):
     relu: bool = False
     stride: int = 1
     before: Callable[[Array], Array] | None = None
+    convolve: Callable[[Array, Array], Array] | None = None
+    inside: bool = False
 
 
 Layer = Callable[[str, Array, LayerWeights, PyTree], tuple[Array, PyTree]]
@@ -51,7 +55,7 @@ Layer = Callable[[str, Array, LayerWeights, PyTree], tuple[Array, PyTree]]
 
 Kinds are names of the network's own, such as ``stem``, ``nor_conv_3x3`` or ``avg_pool_3x3``; skip connections and ``none`` are no layers.
 ``given`` is what the caller handed to the block for this layer: floating-point arrays, for gradients to flow to, or None. Records of the
-operations on an edge must have one shape. The record of an edge on which no layer runs is zero.
+layers that may run at one place of an edge must have one shape. With a code, the record of a place at which no layer runs is zero.
 """
 
 
@@ -60,7 +64,7 @@ class Source(NamedTuple):
 
     Attributes:
         value: ``[n, h, w, c]``.
-        convolutions: convolutions that read it, each through a ReLU of its own; an integer, traced with a code.
+        convolutions: convolutional operations that read it, each through a ReLU of its own; an integer, traced with a code.
         skips: skip connections that read it, likewise.
     """
 
@@ -75,7 +79,8 @@ class Seen(NamedTuple):
     Attributes:
         output: what the next block reads.
         sources: what ReLUs read, such as the nodes of a cell.
-        records: of the block's layers; by edge in a cell (``edge_3_2``), by kind in other blocks.
+        records: of the block's layers; by edge in a cell (``edge_3_2``, or ``edge_3_2_first`` where an operation has several layers), by
+            kind in other blocks.
     """
 
     output: Array
@@ -84,7 +89,10 @@ class Seen(NamedTuple):
 
 
 RunBlock = Callable[[Layer, Array, Mapping[str, PyTree]], Seen]
-"""``run(layer, x, given)``: a block as a function of its input; ``given`` is keyed like the records."""
+"""``run(layer, x, given)``: a block as a function of the output of the block before it; ``given`` is keyed like the records.
+
+Where a block also reads an older output, that is a constant of the function, unless it is the same value.
+"""
 
 Visit = Callable[[str, RunBlock, Array, PyTree], tuple[Array, PyTree]]
 """``visit(kind, run, x, extra) -> (output, summary)``; ``kind`` is the block's :attr:`ObservedBlock.kind`."""
@@ -102,21 +110,30 @@ class Observation(NamedTuple):
     summaries: Mapping[str, PyTree]
 
 
+class ObservedLayer(NamedTuple):
+    """What a layer that may hold a convolution or a matrix product is before it runs.
+
+    Attributes:
+        channels: of its output.
+        fan_in: weights behind one output channel (inputs times kernel size); on an edge, traced with a code, and zero without a kernel.
+    """
+
+    channels: int
+    fan_in: Float[Array, ""] | float
+
+
 class ObservedBlock(NamedTuple):
     """What a block is before it runs.
 
     Attributes:
         kind: ``stem``, ``cell``, ``reduction``, ``last_norm`` or ``classifier``.
         cells: number of equal cells whose summaries are stacked; None for a single block.
-        channels: output channels of each of its layers.
-        fan_in: weights behind one output channel (inputs times kernel size), for each layer that may hold a convolution or a matrix
-            product; zero, or traced with a code, on an edge.
+        layers: by the names of their records, those that may hold a convolution or a matrix product.
     """
 
     kind: str
     cells: int | None
-    channels: int
-    fan_in: Mapping[str, Float[Array, ""] | float]
+    layers: Mapping[str, ObservedLayer]
 
 
 @runtime_checkable
@@ -148,12 +165,18 @@ def look(
     summarise: Callable[[str, Seen], PyTree],
     *,
     statistics: Statistics = "batch",
+    record: Callable[[Array, LayerWeights], PyTree] | None = None,
 ) -> Observation:
-    """Run the network unchanged and summarise every block by ``summarise(kind, seen)``; :func:`normalised` makes the records.
+    """Run the network unchanged and summarise every block by ``summarise(kind, seen)``.
 
-    The other arguments and the errors are those of :meth:`ObservableNetwork.walk`.
+    The records are ``record(x, weights)`` of each layer and what it reads, or None; by default the variances of :func:`normalised`. The
+    other arguments and the errors are those of :meth:`ObservableNetwork.walk`.
     """
-    layer = normalised(statistics)
+    plain = normalised(statistics)
+
+    def layer(kind: str, x: Array, weights: LayerWeights, given: PyTree) -> tuple[Array, PyTree]:
+        y, variances = plain(kind, x, weights, given)
+        return y, variances if record is None else record(x, weights)
 
     def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
         seen = run(layer, x, {})
@@ -171,6 +194,8 @@ def convolved(x: Array, weights: LayerWeights) -> Array:
     if weights.kernel is None:
         return x
     kernel = weights.kernel.astype(x.dtype)
+    if weights.convolve is not None:
+        return weights.convolve(x, kernel)
     if weights.bias is not None:
         return x @ kernel + lax.broadcast_to_rank(weights.bias.astype(x.dtype), 2)
     return convolution(x, kernel, weights.stride, kernel.shape[0] // 2)
@@ -201,6 +226,17 @@ def normalise_layer(y: Array, weights: LayerWeights, statistics: Statistics) -> 
         return y, jnp.zeros(y.shape[-1:], y.dtype)
     out, moments = batch_norm(y, weights.norm, statistics)
     return out, lax.stop_gradient(moments.variance).astype(y.dtype)
+
+
+def single(kind: str, weights: LayerWeights, layer: Layer, x: Array, given: Mapping[str, PyTree]) -> Seen:
+    """Run a block that is one layer without a ReLU, such as a stem or a classifier."""
+    y, record = layer(kind, x, weights, given.get(kind))
+    return Seen(y, (), {kind: record})
+
+
+def classifier(params: Mapping[str, PyTree]) -> LayerWeights:
+    """Return the layer that averages over the image and classifies linearly."""
+    return LayerWeights(params["classifier"], bias=params["classifier_bias"], before=lambda x: x.mean((1, 2)))
 
 
 def frozen(layer: Layer) -> Layer:

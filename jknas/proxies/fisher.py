@@ -48,10 +48,10 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
 
     gates = {}
     for name, block in blocks.items():
-        shape = (*(() if block.cells is None else (block.cells,)), len(batch.x), block.channels)
-        gates[name] = {layer: jnp.ones(shape, batch.x.dtype) for layer in block.fan_in}
+        shape = (*(() if block.cells is None else (block.cells,)), len(batch.x))
+        gates[name] = {layer: jnp.ones((*shape, found.channels), batch.x.dtype) for layer, found in block.layers.items()}
     slopes = jax.grad(loss)(gates)
-    layers = [(fan, slopes[name][layer]) for name, block in blocks.items() for layer, fan in block.fan_in.items()]
+    layers = [(found.fan_in, slopes[name][layer]) for name, block in blocks.items() for layer, found in block.layers.items()]
     terms = [fan * jnp.square(slope).mean(-2).sum() for fan, slope in layers]
     return 0.5 * sum(terms, start=jnp.zeros((), batch.x.dtype))
 

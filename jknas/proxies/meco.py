@@ -11,10 +11,11 @@ up to rounding: on 32x32 pixels the published network's third stage (64 channels
 The setting ``layers`` says what a layer is:
 
 ``convolutions`` (default)
-    every convolution's output; the normalisation behind it does not change correlations.
+    every convolution's output; the normalisation behind it does not change correlations. Depthwise convolutions count, and each half of a
+    factorised reduction.
 ``modules``
-    every output of a module that the released code hooks, containers included: a convolution with its ReLU, normalisation and wrappers
-    counts four times and its ReLU once, a pooling twice, a skip connection, a cell and a reduction once each, the stem three times.
+    every output of a module that the released code hooks, containers included, see :mod:`jknas.networks.nasbench201.modules`; only
+    for networks that say which these are.
 
 Reference:
     Jiang, Wang and Bie, "MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum Eigenvalue of Correlation", NeurIPS 2023,
@@ -30,21 +31,17 @@ Deviations:
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import ProxyError, choose
-from jknas.networks.layers.pooling import average_pool_2x2
+from jknas.networks.families import require
 from jknas.networks.network import Network
-from jknas.networks.observation import LayerWeights, RunBlock, Seen, convolved, normalise_layer
+from jknas.networks.observation import LayerWeights, RunBlock, convolved, normalise_layer
 from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy, Outcome, read_scalar
 from jknas.proxies.setup import Batch
-
-_HOOKED = {"stem": 3, "downsample": 2, "avg_pool_3x3": 2, "last_norm": 1}
-_HOOKED_CONVOLUTION = 4
 
 
 class Correlation(NamedTuple):
@@ -82,36 +79,28 @@ def measure(
         layers: ``"convolutions"`` or ``"modules"``.
 
     Raises:
-        ProxyError: for unknown layers.
+        ProxyError: for unknown layers, or modules of a network that does not say which it has.
 
     Cost: a forward pass, and for each layer a product over one image's pixels and, on the host, an eigenvalue problem.
     """
     choose("layers", layers, ("convolutions", "modules"), error=ProxyError)
+    if layers == "modules":
+        require(network, "modules", "meco with layers=modules", error=ProxyError)
+    observed: Any = observable(network, "meco")
 
     def layer(kind: str, x: Array, weights: LayerWeights, _given: PyTree) -> tuple[Array, Correlation | None]:
         y = convolved(x, weights)
-        times = int(weights.kernel is not None) if layers == "convolutions" else _HOOKED.get(kind, _HOOKED_CONVOLUTION)
+        times = int(weights.kernel is not None) if layers == "convolutions" else observed.times_hooked(kind)
         record = None if y.ndim == 2 else Correlation(correlation(y[0]), jnp.asarray(times, x.dtype))
         return normalise_layer(y, weights, "batch")[0], record
 
     def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, list[Correlation]]:
         seen = run(layer, x, {})
         found = [record for record in seen.records.values() if record is not None]
-        values = [] if layers == "convolutions" else _without_weights(kind, x, seen)
+        values = [] if layers == "convolutions" else observed.module_outputs(kind, x, seen)
         return seen.output, found + [Correlation(correlation(value[0]), jnp.asarray(times, x.dtype)) for value, times in values]
 
-    return observable(network, "meco").walk(params, batch.x, wiring, visit).summaries
-
-
-def _without_weights(kind: str, x: Array, seen: Seen) -> list[tuple[Array, Any]]:
-    """Return the outputs of a block's other modules, and how often each counts: ReLUs, skip connections, containers, a pooling."""
-    if kind in {"stem", "classifier"}:
-        return []
-    relus = [(jax.nn.relu(source.value), source.convolutions) for source in seen.sources]
-    if kind == "last_norm":  # the ReLU, and the container of normalisation and ReLU
-        return [(seen.output, 2)]
-    inner = [(source.value, source.skips) for source in seen.sources] if kind == "cell" else [(average_pool_2x2(x), 1)]
-    return [*relus, *inner, (seen.output, 1)]
+    return observed.walk(params, batch.x, wiring, visit).summaries
 
 
 def smallest_eigenvalues(found: Mapping[str, list[Any]]) -> Outcome:
@@ -144,4 +133,5 @@ PROXY = NetworkProxy(
     settings={"layers": "convolutions"},
     read=smallest_eigenvalues,
     requires=("observable",),
+    requires_for={"layers": {"modules": "modules"}},
 )

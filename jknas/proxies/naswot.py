@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jknas.errors import ProxyError
 from jknas.kernels.spectrum import spectrum
 from jknas.networks.network import Network
-from jknas.networks.observation import Seen, look
+from jknas.networks.observation import LayerWeights, Seen, look
 from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy, Outcome
 from jknas.proxies.setup import Batch
@@ -56,7 +56,7 @@ def agreement(values: Float[Array, "n ..."]) -> Int[Array, "n n"]:
 def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array, "b h w c"]) -> dict[str, Int[Array, "n n"]]:
     """Return the share of each block in the kernel; a stage counts as the sum of its cells.
 
-    Cost: a forward pass and, for every node that a convolution reads, a product ``[N, units] x [units, N]``.
+    Cost: a forward pass and, for every value that a ReLU reads, a product ``[N, units] x [units, N]``.
     """
     n = len(x)
 
@@ -66,9 +66,12 @@ def block_kernels(network: Network, params: PyTree, wiring: Any, x: Float[Array,
             readers = jnp.asarray(source.convolutions, jnp.int32)
             # A node that no convolution reads would cost as much as one that many do.
             total = total + jax.lax.cond(readers > 0, agreement, lambda value: jnp.zeros((n, n), jnp.int32), source.value) * readers
-        return total
+        return total + sum((record for record in seen.records.values() if record is not None), start=jnp.zeros((n, n), jnp.int32))
 
-    found = look(observable(network, "naswot"), params, x, wiring, count).summaries
+    def inside(x: Array, weights: LayerWeights) -> Int[Array, "n n"] | None:
+        return agreement(x) if weights.inside else None
+
+    found = look(observable(network, "naswot"), params, x, wiring, count, record=inside).summaries
     return {name: kernels.reshape(-1, n, n).sum(0, dtype=jnp.int32) for name, kernels in found.items()}
 
 

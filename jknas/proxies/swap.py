@@ -16,7 +16,7 @@ Reference:
 
 Deviations:
     The released code exists for the DARTS space, on a network of a single layer without a stem, which is a reduction cell, so that the
-    normal cell plays no part; here it is the whole network of NAS-Bench-201. It averages 32 draws of the weights; average over seeds for
+    normal cell plays no part; here it is the whole network. It averages 32 draws of the weights; average over seeds for
     that. The regularised score, times a bell curve of the parameter count whose two constants the user chooses, is not there.
 """
 
@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, UInt32
 
 from jknas.kernels.linear_regions import pack_words
 from jknas.networks.network import Network
-from jknas.networks.observation import Seen, look
+from jknas.networks.observation import LayerWeights, Seen, look
 from jknas.proxies.measurements.forward import observable
 from jknas.proxies.proxy import NetworkProxy, Outcome
 from jknas.proxies.setup import Batch, Setup, drawn_with
@@ -40,7 +40,7 @@ class Patterns(NamedTuple):
 
     Attributes:
         words: ``[units, w]``, the bits of a pattern packed.
-        used: whether a convolution reads them.
+        used: whether a ReLU reads them.
         finite: whether all their values are finite.
     """
 
@@ -69,17 +69,18 @@ def measure(network: Network, params: PyTree, wiring: Any, batch: Batch, key: PR
     Cost: a forward pass, and on the host a sort of as many words as there are units.
     """
 
-    def pack(_kind: str, seen: Seen) -> list[Patterns]:
-        return [
-            Patterns(
-                pack_words((source.value.reshape(len(source.value), -1) > 0).T),
-                jnp.asarray(source.convolutions) > 0,
-                jnp.isfinite(source.value).all(),
-            )
-            for source in seen.sources
-        ]
+    def packed(value: Array, readers: Any) -> Patterns:
+        words = pack_words((value.reshape(len(value), -1) > 0).T)
+        return Patterns(words, jnp.asarray(readers) > 0, jnp.isfinite(value).all())
 
-    found = look(observable(network, "swap"), params, batch.x, wiring, pack).summaries
+    def pack(_kind: str, seen: Seen) -> list[Patterns]:
+        inner = [record for record in seen.records.values() if record is not None]
+        return [*inner, *(packed(source.value, source.convolutions) for source in seen.sources)]
+
+    def inside(x: Array, weights: LayerWeights) -> Patterns | None:
+        return packed(x, 1) if weights.inside else None
+
+    found = look(observable(network, "swap"), params, batch.x, wiring, pack, record=inside).summaries
     # The last ReLU has no convolution behind it, and counts.
     return SampleWise([patterns for block in found.values() for patterns in block], len(batch.x))
 

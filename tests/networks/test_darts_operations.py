@@ -10,7 +10,7 @@ from compiling import quick_jit
 from tolerances import FLOAT64, assert_close
 
 from jknas.networks.darts.depthwise import _grouped, depthwise
-from jknas.networks.darts.operations import BLOCKS, operate
+from jknas.networks.darts.operations import BLOCKS, operate, plain_layer
 from jknas.networks.darts.pooling import average_pool_3x3, max_pool_3x3
 from jknas.networks.layers.conv_norm import NormWeights
 
@@ -137,7 +137,7 @@ def test_operations_and_their_gradients_are_those_of_pytorch(name, stride, exten
     weights = operation_weights(name, channels, stride)
 
     def ours(x, weights):
-        return operate(name, x, weights, "batch", stride=stride).value
+        return operate(name, x, weights, plain_layer("batch"), stride=stride).value
 
     value, (dx, dweights) = quick_jit(lambda x, w: value_and_pulled(ours, 9, x, w))(jnp.asarray(x), as_ours(weights))
     images = images_to_torch(torch, x)

@@ -5,6 +5,7 @@ Parameters are random throughout (see :mod:`random_variables`), in networks of t
 
 import collections
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from random_variables import random_variables
 from tolerances import assert_close, tolerances
 
 from jknas.kernels.gram import gram
-from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork, restrict
+from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork, blocks, restrict
 from jknas.networks.darts import network as network_module
 from jknas.spaces.darts.genotype import NAMED, OPERATIONS, DartsGenotype
 
@@ -143,16 +144,14 @@ def test_running_averages_are_used_and_stacked_cells_run_in_their_order(float64,
 
     stacked = quick_jit(compute)(variables, images())
 
-    def one_by_one(run, operands, inputs, *rest):
+    def one_by_one(block, outputs, items):
         found = []
-        for at in range(run.length):
-            single = jax.tree.map(lambda leaf, at=at: leaf[at : at + 1], operands)
-            inputs, averages = run_cells(run._replace(last=run.first), single, inputs, *rest)
-            found.append(averages)
-        return inputs, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
+        for at in range(len(jax.tree.leaves(items)[0])):
+            outputs, summary = block(outputs, jax.tree.map(lambda leaf, at=at: leaf[at], items))
+            found.append(summary)
+        return outputs, jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
-    run_cells = network_module._run_cells
-    monkeypatch.setattr(network_module, "_run_cells", one_by_one)
+    monkeypatch.setattr(blocks, "lax", types.SimpleNamespace(scan=one_by_one))
     assert_close(quick_jit(functools.partial(compute))(variables, images()), stacked, tolerances().wiring)
 
 

@@ -12,7 +12,7 @@ from random_variables import completed
 from recordings import SMALL, WIDE, recording
 
 from jknas.errors import ProxyError
-from jknas.networks.darts import DartsNetwork
+from jknas.networks.darts import TenasDartsNetwork
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.proxies import Batch, NetworkProxy, get
 from jknas.proxies.naswot import agreement, block_kernels, log_determinant, measure
@@ -94,8 +94,8 @@ def test_the_proxy():
 
 
 def test_another_network_is_refused_with_what_to_write():
-    words = r"naswot'? needs the capability 'observable', which DartsNetwork lacks: give the class the method walk\("
+    words = r"naswot'? needs the capability 'observable', which TenasDartsNetwork lacks: give the class the method walk\("
     with pytest.raises(ProxyError, match=words):
-        get("naswot").check(DartsNetwork(1, 1), {})
+        get("naswot").check(TenasDartsNetwork(), {})
     with pytest.raises(ProxyError, match=words):
-        measure(DartsNetwork(1, 1), {}, None, Batch(np.zeros((1, 8, 8, 3)), np.zeros(1, int)), KEY)
+        measure(TenasDartsNetwork(), {}, None, Batch(np.zeros((1, 8, 8, 3)), np.zeros(1, int)), KEY)

@@ -30,8 +30,10 @@ from jknas.errors import NetworkError
 from jknas.kernels.mgm import Layers
 from jknas.networks.darts import torch_names
 from jknas.networks.darts.auxiliary import auxiliary_shapes, check_extents, run_auxiliary
-from jknas.networks.darts.cell import Drop, cell
+from jknas.networks.darts.blocks import observed_cell, observed_run, walk_blocks
+from jknas.networks.darts.cell import Drop, moved_averages, run_cell
 from jknas.networks.darts.layers import kernel_layers
+from jknas.networks.darts.operations import plain_layer
 from jknas.networks.darts.parameters import (
     CellPlan,
     CellRun,
@@ -42,14 +44,15 @@ from jknas.networks.darts.parameters import (
     run_shapes,
     used_operations,
 )
-from jknas.networks.darts.stem import run_stem, stem_shapes
+from jknas.networks.darts.stem import observed_stem, stem_shapes
 from jknas.networks.darts.tenas import TenasDartsNetwork
 from jknas.networks.darts.tenas_thin import TenasDartsThinNetwork
 from jknas.networks.darts.wiring import live_mixture, resolve_wiring
 from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
-from jknas.networks.parameters import Averages, Shapes, classified, classifier_shapes, joined
+from jknas.networks.observation import Layer, Observation, ObservedBlock, ObservedLayer, RunBlock, Seen, Visit, frozen
+from jknas.networks.parameters import Averages, Shapes, WeightTree, classifier_shapes, joined, moved, unit_averages
 from jknas.networks.wiring import Wiring
 from jknas.spaces.darts.cost import Stem
 from jknas.spaces.darts.genotype import DartsGenotype
@@ -212,26 +215,71 @@ class DartsNetwork(MacroNetwork):
             traced = live_mixture(traced)
         own = genotype if genotype is not None else traced
         assert own is not None
-        outside = {name: value for name, value in params.items() if name != "cells"}
-        weights = joined(outside, batch_stats)
-        averages: Averages = {"cells": {}}
-        (before_last, last), averages["stem"] = run_stem(self.stem, weights["stem"], x, statistics)
+        weights = joined({name: value for name, value in params.items() if name != "cells"}, batch_stats)
+        weights["cells"] = {}
+        for run in self.runs():
+            cells, stats = (tree["cells"][run.name] for tree in (params, batch_stats))
+            if genotype is not None:
+                cells, stats = (restrict_cell(tree, genotype, reduction=run.plan.reduction) for tree in (cells, stats))
+            own_keys = {} if drop is None else {"drop": jax.vmap(functools.partial(jax.random.fold_in, drop[0]))(_indices(run))}
+            weights["cells"][run.name] = joined(cells, stats) | own_keys
+
+        def visit(kind: str, block: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
+            seen = block(plain_layer(statistics), x, {})
+            return seen.output, (seen.records, seen.output if auxiliary and kind == "reduction" else None)
+
+        cell = functools.partial(_plain_cell, None if drop is None else drop[1])
+        logits, found = walk_blocks(self.stem, self.runs(), weights, x, own, visit, {}, cell)
+        averages: Averages = {"cells": {}, "stem": {}}
+        for name in observed_stem(self.stem, self.input_channels, self.channels):
+            for part, moments in found[name][0].items():
+                averages["stem"][part] = {"norm": moved(weights["stem"][part]["norm"], moments)}
         side = None
         for run in self.runs():
-            cells, stats = params["cells"][run.name], batch_stats["cells"][run.name]
+            new, output = found[run.name]
+            new = new if run.length > 1 else jax.tree.map(lambda leaf: leaf[None], new)
             if genotype is not None:
-                cells, kept = (restrict_cell(tree, genotype, reduction=run.plan.reduction) for tree in (cells, stats))
-            else:
-                kept = stats
-            keys = None if drop is None else jax.vmap(functools.partial(jax.random.fold_in, drop[0]))(jnp.arange(run.first, run.last + 1))
-            operands = joined(cells, kept), keys
-            (before_last, last), found = _run_cells(run, operands, (before_last, last), own, statistics, None if drop is None else drop[1])
-            if genotype is not None:
-                found = replaced_in_cell(stats, found, genotype, reduction=run.plan.reduction)
-            averages["cells"][run.name] = found
+                new = replaced_in_cell(batch_stats["cells"][run.name], new, genotype, reduction=run.plan.reduction)
+            averages["cells"][run.name] = new
             if auxiliary and run.last == self.reductions[-1]:
-                side, averages["auxiliary"] = run_auxiliary(self.stem, weights["auxiliary"], last)
-        return classified(params, last.mean((1, 2))), side, {**batch_stats, **averages}
+                side, averages["auxiliary"] = run_auxiliary(self.stem, weights["auxiliary"], output)
+        return logits, side, {**batch_stats, **averages}
+
+    # ---- observation
+
+    def walk(
+        self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring, visit: Visit, extras: Mapping[str, PyTree] | None = None
+    ) -> Observation:
+        """Run the network block by block, see :meth:`jknas.networks.observation.ObservableNetwork.walk`.
+
+        The blocks are ``stem`` (``stem0`` and ``stem1`` of the ImageNet network), the runs of cells by name, and ``classifier``. In a cell,
+        records are by layer: ``preprocess1``, ``edge_3_2_first_depthwise`` (see :mod:`jknas.networks.darts.operations`).
+
+        Raises:
+            NetworkError: mixture weights (an edge that is several operations at once has no one thing to look at), and as :meth:`apply`.
+            TypeError: the wiring is a string.
+        """
+        genotype, code = _resolve_observed(wiring)
+        self._check_images(x, "batch")
+        self._check_operations("params", params, genotype)
+        own = params if genotype is None else restrict(params, genotype)
+
+        def without_gradients(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
+            return visit(kind, lambda layer, x, given: run(frozen(layer), x, given), x, extra)
+
+        weights, chosen = joined(own, unit_averages(own)), code if genotype is None else genotype
+        return walk_blocks(self.stem, self.runs(), weights, x, chosen, without_gradients, extras or {}, observed_cell)
+
+    def observed_layers(self, wiring: Wiring) -> dict[str, ObservedBlock]:
+        """Return the blocks in their order, with the fan-in of each layer; with a code, zero where an edge has no such layer."""
+        genotype, code = _resolve_observed(wiring)
+        runs = {run.name: observed_run(run, code if genotype is None else genotype) for run in self.runs()}
+        last = ObservedLayer(self.classes, float(4 * self.plans()[-1].features))
+        return {
+            **observed_stem(self.stem, self.input_channels, self.channels),
+            **runs,
+            "classifier": ObservedBlock("classifier", None, {"classifier": last}),
+        }
 
     # ---- checks
 
@@ -267,26 +315,31 @@ class DartsNetwork(MacroNetwork):
                 )
 
 
-def _run_cells(  # noqa: PLR0917
-    run: CellRun,
-    operands: tuple[Any, Any],
-    inputs: tuple[jax.Array, jax.Array],
-    wiring: DartsGenotype | jax.Array,
-    statistics: Statistics,
+def _indices(run: CellRun) -> jax.Array:
+    return jnp.arange(run.first, run.last + 1)
+
+
+def _resolve_observed(wiring: Wiring) -> tuple[DartsGenotype | None, Any]:
+    genotype, code = resolve_wiring(wiring)
+    if code is not None and code.ndim == 2:
+        raise NetworkError("mixture weights have no activations to observe: give a genotype or a code")
+    return genotype, code
+
+
+def _plain_cell(  # noqa: PLR0917
     drop_path: Any,
-) -> tuple[tuple[jax.Array, jax.Array], Averages]:
-    """Run equal cells; return the last two outputs, and the running averages stacked as the parameters are."""
-
-    def one(inputs: tuple[jax.Array, jax.Array], operands: tuple[Any, Any]) -> tuple[tuple[jax.Array, jax.Array], Averages]:
-        weights, key = operands
-        drop = None if key is None else _drop(key, drop_path)
-        y, averages = cell(weights, *inputs, wiring, run.plan, statistics, drop)
-        return (inputs[1], y), averages
-
-    if run.length > 1:
-        return jax.lax.scan(one, inputs, operands)
-    outputs, averages = one(inputs, jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), operands))
-    return outputs, jax.tree.map(lambda leaf: leaf[None], averages)
+    plan: CellPlan,
+    weights: WeightTree,
+    before_last: Array,
+    wiring: Any,
+    layer: Layer,
+    last: Array,
+    given: Mapping[str, Any],
+) -> Seen:
+    """Run a cell; its records are its moved running averages."""
+    drop = _drop(weights["drop"], drop_path) if "drop" in weights else None
+    seen = run_cell(plan, weights, before_last, wiring, layer, last, given, drop)
+    return Seen(seen.output, (), moved_averages(weights, seen.records, wiring, plan))
 
 
 def _drop(key: jax.Array, probability: Any) -> Drop:

@@ -8,6 +8,10 @@
 ``dil_conv_k``      once: ReLU, depthwise kxk convolution with dilation 2, 1x1 convolution, BN
 ==================  =============================================================================================================
 
+What a layer does is an argument (:data:`jknas.networks.observation.Layer`): :func:`plain_layer` for logits, anything else for observation.
+A layer has a *slot* in its operation, the key of its record: ``first`` and ``second`` are the blocks' normalised 1x1 convolutions (or the
+normalisation of a factorized reduction), ``first_depthwise``, ``first_even``, ``first_odd`` what is in front of them, ``pool`` a pooling.
+
 A *weights* tree holds kernels as arrays and each batch normalisation as :class:`~jknas.networks.layers.conv_norm.NormWeights`
 (see :func:`jknas.networks.parameters.joined`).
 
@@ -18,15 +22,19 @@ Deviations: the released factorized reduction crops the shifted branch, which ne
 zero at the far end, as in TE-NAS's code. For even extents both are the same.
 """
 
+import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from jknas.networks.darts.depthwise import depthwise
 from jknas.networks.darts.pooling import average_pool_3x3, max_pool_3x3
-from jknas.networks.layers.conv_norm import Moments, batch_norm
+from jknas.networks.layers.conv_norm import Moments, batch_norm, relu_conv_norm
 from jknas.networks.layers.normalisation import Statistics
+from jknas.networks.observation import Layer, LayerWeights, convolved
 from jknas.networks.parameters import WeightTree
 
 
@@ -59,12 +67,12 @@ class Result(NamedTuple):
 
     Attributes:
         value: the image.
-        moments: the batch's moments by the name of the block.
+        records: of its layers, by slot.
         hidden: what the second block's ReLU reads, or None.
     """
 
     value: jax.Array
-    moments: dict[str, Moments]
+    records: dict[str, PyTree]
     hidden: jax.Array | None = None
 
 
@@ -73,45 +81,84 @@ def pointwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     return x[:, ::stride, ::stride] @ kernel[0, 0].astype(x.dtype)
 
 
-def separable(x: jax.Array, weights: WeightTree, block: Block, statistics: Statistics, *, stride: int = 1) -> tuple[jax.Array, Moments]:
-    """Run one block of a separable or dilated convolution."""
-    y = depthwise(jax.nn.relu(x), weights["depthwise"]["kernel"].astype(x.dtype), stride, block.dilation)
-    return batch_norm(pointwise(y, weights["pointwise"]["kernel"]), weights["norm"], statistics)
+def plain_layer(statistics: Statistics) -> Layer:
+    """Return the layer that computes the network's own value, and records the batch's moments; None without a normalisation."""
+
+    def layer(_kind: str, x: jax.Array, weights: LayerWeights, _given: PyTree) -> tuple[jax.Array, Moments | None]:
+        if weights.norm is None:
+            return convolved(x, weights), None
+        if weights.relu and weights.kernel is not None:
+            return relu_conv_norm(x, weights.kernel, weights.norm, statistics, stride=weights.stride)
+        return batch_norm(convolved(x, weights), weights.norm, statistics)
+
+    return layer
 
 
-def factorized_reduce(x: jax.Array, weights: WeightTree, statistics: Statistics) -> tuple[jax.Array, Moments]:
+def factorized_reduce(  # noqa: PLR0917
+    kind: str, x: jax.Array, weights: WeightTree, layer: Layer, given: Mapping[str, PyTree], slot: str
+) -> tuple[jax.Array, dict[str, PyTree]]:
     """Halve the resolution: one half of the channels sees the even pixels, the other half the odd ones."""
-    x = jax.nn.relu(x)
-    shifted = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))[:, 1:, 1:]
-    halves = [pointwise(x, weights["even"]["kernel"], stride=2), pointwise(shifted, weights["odd"]["kernel"], stride=2)]
-    return batch_norm(jnp.concatenate(halves, -1), weights["norm"], statistics)
+    shifted = jnp.pad(jax.nn.relu(x), ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))[:, 1:, 1:]
+    halves, records = [], {}
+    for part, value in (("even", x), ("odd", shifted)):  # one ReLU, which the first half's layer has for both
+        convolve, key = functools.partial(pointwise, stride=2), f"{slot}_{part}"
+        own = LayerWeights(weights[part]["kernel"], relu=part == "even", convolve=convolve)
+        half, records[key] = layer(kind, value, own, given.get(key))
+        halves.append(half)
+    y, records[slot] = layer(kind, jnp.concatenate(halves, -1), LayerWeights(norm=weights["norm"]), given.get(slot))
+    return y, records
 
 
-def operate(name: str, x: jax.Array, weights: WeightTree | None, statistics: Statistics, *, stride: int) -> Result:
+def operate(
+    name: str, x: jax.Array, weights: WeightTree | None, layer: Layer, given: Mapping[str, PyTree] | None = None, *, stride: int
+) -> Result:
     """Run the operation called ``name``, any but ``none``.
 
     Args:
         name: the operation.
         x: images ``[n, h, w, c]``.
         weights: its weights; poolings and the identity look at none.
-        statistics: what batch normalisation normalises over.
+        layer: computes one convolution, pooling or normalisation.
+        given: what ``layer`` gets, by slot.
         stride: 1 or 2; the result's height is ``ceil(h / stride)``.
     """
-    if name == "max_pool_3x3":
-        return Result(max_pool_3x3(x, stride=stride), {})
-    if name == "avg_pool_3x3":
-        return Result(average_pool_3x3(x, stride=stride), {})
+    given = given or {}
+    if name in _POOLINGS:
+        y, record = layer(name, x, LayerWeights(before=functools.partial(_POOLINGS[name], stride=stride)), given.get("pool"))
+        return Result(y, {"pool": record})
     if name == "skip_connect" and stride == 1:
         return Result(x, {})
     assert weights is not None
     if name == "skip_connect":
-        y, moments = factorized_reduce(x, weights["first"], statistics)
-        return Result(y, {"first": moments})
-    found, hidden = {}, None
+        return Result(*factorized_reduce(name, x, weights["first"], layer, given, "first"))
+    records, hidden = {}, None
     for place, block in zip(PLACES, BLOCKS[name], strict=False):
-        hidden = x if place == "second" else None
-        x, found[place] = separable(x, weights[place], block, statistics, stride=stride if place == "first" else 1)
-    return Result(x, found, hidden)
+        inside, parts, step = place == "second", weights[place], stride if place == "first" else 1
+        hidden = x if inside else None
+        convolve = functools.partial(depthwise, stride=step, dilation=block.dilation)
+        own, key = LayerWeights(parts["depthwise"]["kernel"], relu=True, convolve=convolve, inside=inside), f"{place}_depthwise"
+        x, records[key] = layer(name, x, own, given.get(key))
+        own = LayerWeights(parts["pointwise"]["kernel"], parts["norm"], convolve=pointwise)
+        x, records[place] = layer(name, x, own, given.get(place))
+    return Result(x, records, hidden)
+
+
+def fan_ins(name: str, features: int, stride: int) -> dict[str, float]:
+    """Return the weights behind one output channel of each convolution of an operation, by slot."""
+    if name == "skip_connect" and stride == 2:
+        return {"first_even": float(features), "first_odd": float(features)}
+    found: dict[str, float] = {}
+    for place, block in zip(PLACES, BLOCKS.get(name, ()), strict=False):
+        found |= {f"{place}_depthwise": float(block.size**2), place: float(features)}
+    return found
+
+
+def slot_channels(slot: str, features: int) -> int:
+    """Return the output channels of the layer at a slot, which are halves in a factorized reduction."""
+    return {"even": features // 2, "odd": features - features // 2}.get(slot.rpartition("_")[2], features)
+
+
+_POOLINGS = {"max_pool_3x3": max_pool_3x3, "avg_pool_3x3": average_pool_3x3}
 
 
 def has_weights(name: str, stride: int) -> bool:

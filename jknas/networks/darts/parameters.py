@@ -35,6 +35,10 @@ ROWS = {name: [EDGES.index(edge) for edge in group] for name, group in GROUPS.it
 """Where a group's edges are in a cell's code or mixture weights."""
 
 
+INPUTS = ("preprocess0", "preprocess1")
+"""The names of what brings a cell's inputs to its resolution and channels."""
+
+
 class CellPlan(NamedTuple):
     """What distinguishes one cell of a network from another.
 
@@ -117,6 +121,11 @@ def cell_shapes(plan: CellPlan) -> Shapes:
 def run_shapes(run: CellRun) -> Shapes:
     """Return the shapes of all arrays of a run."""
     return stacked(cell_shapes(run.plan), run.length)
+
+
+def stride_of(plan: CellPlan, source: int) -> int:
+    """Return the stride of the operations that read a node."""
+    return 2 if plan.reduction and source < NODES[0] else 1
 
 
 def chosen_edges(genotype: DartsGenotype, *, reduction: bool) -> list[tuple[int, int, str]]:

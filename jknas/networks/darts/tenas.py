@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
 from jknas.networks.darts.cell import concatenated, mixed_nodes, preprocess
+from jknas.networks.darts.operations import plain_layer
 from jknas.networks.darts.parameters import CellPlan, cell_shapes
 from jknas.networks.darts.wiring import live_mixture
 from jknas.networks.layers.conv_norm import batch_norm
@@ -75,10 +76,10 @@ def network_shapes(classes: int) -> Shapes:
 
 def run_cells(weights: Mapping[str, Any], x: jax.Array, mixture: jax.Array, statistics: Statistics) -> Inside:
     """Run both cells on ``x`` ``[n, h, w, 1]`` and normalise; dead operations are at zero in ``mixture``."""
-    run, before_last, last = Inside({}, {}, {}, x), x, x
+    run, before_last, last, layer = Inside({}, {}, {}, x), x, x, plain_layer(statistics)
     for (name, plan), rows in zip(PLANS.items(), mixture.reshape(2, -1, mixture.shape[-1]), strict=True):
-        run.inputs[name], _ = preprocess(weights["cells"][name], before_last, last, plan, statistics)
-        run.nodes[name], _, run.hidden[name] = mixed_nodes(weights["cells"][name], run.inputs[name], rows, plan, statistics)
+        run.inputs[name], _ = preprocess(weights["cells"][name], before_last, last, plan, layer)
+        run.nodes[name], _, run.hidden[name] = mixed_nodes(weights["cells"][name], run.inputs[name], rows, plan, layer)
         before_last, last = last, concatenated(run.nodes[name])
     return run._replace(last=batch_norm(last, weights["last_norm"], statistics)[0])
 

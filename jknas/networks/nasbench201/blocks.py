@@ -15,7 +15,7 @@ from jaxtyping import Array, PyTree
 
 from jknas.networks.layers.pooling import average_pool_2x2
 from jknas.networks.nasbench201.cell import run_cell
-from jknas.networks.observation import Layer, LayerWeights, Observation, RunBlock, Seen, Source, Visit
+from jknas.networks.observation import Layer, LayerWeights, Observation, RunBlock, Seen, Source, Visit, classifier, single
 from jknas.networks.parameters import WeightTree
 
 BLOCKS = ("stem", "stage1", "reduction1", "stage2", "reduction2", "stage3", "last_norm", "classifier")
@@ -60,16 +60,8 @@ def _block(name: str, weights: WeightTree) -> RunBlock:
         return functools.partial(reduction, weights[name])
     if name == "last_norm":
         return functools.partial(_last, weights["last_norm"])
-    if name == "classifier":
-        own = LayerWeights(weights["classifier"], bias=weights["classifier_bias"], before=lambda x: x.mean((1, 2)))
-    else:
-        own = LayerWeights(weights["stem"], weights["stem_norm"])
-    return functools.partial(_single, name, own)
-
-
-def _single(kind: str, weights: LayerWeights, layer: Layer, x: Array, given: Mapping[str, PyTree]) -> Seen:
-    y, record = layer(kind, x, weights, given.get(kind))
-    return Seen(y, (), {kind: record})
+    own = classifier(weights) if name == "classifier" else LayerWeights(weights["stem"], weights["stem_norm"])
+    return functools.partial(single, name, own)
 
 
 def _last(norm: Any, layer: Layer, x: Array, given: Mapping[str, PyTree]) -> Seen:

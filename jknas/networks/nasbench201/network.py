@@ -23,12 +23,12 @@ from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import Moments
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
-from jknas.networks.nasbench201 import torch_order
+from jknas.networks.nasbench201 import modules, torch_order
 from jknas.networks.nasbench201.blocks import BLOCKS, kind_of, walk_blocks
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.nasbench201.wiring import resolve_wiring
-from jknas.networks.observation import Layer, Observation, ObservedBlock, RunBlock, Seen, Visit, frozen
+from jknas.networks.observation import Layer, Observation, ObservedBlock, ObservedLayer, RunBlock, Seen, Visit, frozen
 from jknas.networks.parameters import (
     Averages,
     Shapes,
@@ -126,6 +126,9 @@ class CellNetwork(MacroNetwork):
 
     # ---- observation
 
+    module_outputs = staticmethod(modules.module_outputs)
+    times_hooked = staticmethod(modules.times_hooked)
+
     def walk(
         self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring, visit: Visit, extras: Mapping[str, PyTree] | None = None
     ) -> Observation:
@@ -170,9 +173,9 @@ class CellNetwork(MacroNetwork):
                 fan_in = {edge_name(edge): taps[edge] * width for edge in range(len(EDGES))}
             elif name == "classifier":
                 fan_in = {"classifier": float(width)}
-            found[name] = ObservedBlock(
-                kind_of(name), self.cells if name in _STAGES else None, self.classes if name == "classifier" else width, fan_in
-            )
+            channels = self.classes if name == "classifier" else width
+            layers = {layer: ObservedLayer(channels, fan) for layer, fan in fan_in.items()}
+            found[name] = ObservedBlock(kind_of(name), self.cells if name in _STAGES else None, layers)
         return found
 
     # ---- the forward pass

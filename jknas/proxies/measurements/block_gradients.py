@@ -3,7 +3,8 @@ r"""What AZ-NAS reads from every block of a network: az_expressivity, az_progres
 With :math:`F_0` the output of the stem and :math:`F_1 \dots F_L` those of the cells and reductions (L = 17 in the published network), the
 device computes the covariance of the channels of every :math:`F_l` over all pixels of all images, and the product :math:`(g J)^T g` of a
 Rademacher cotangent *g* at the output of a block with its pull-back :math:`g J` to the block's input, averaged over images and pixels. The
-input gradient of a reduction has its 2x2 pixels folded into channels. One forward and one backward pass per block.
+input gradient of a reduction has its 2x2 pixels folded into channels. A DARTS cell reads two outputs; its input here is that of the block
+before it, and the older one is a constant. One forward and one backward pass per block.
 
 The fourth component of AZ-NAS, complexity, is the proxy ``macs``; the aggregate ``az_nas`` ranks by all four. All are defined with
 He-normal weights (fan in), standard normal images and training-mode normalisation: the initialisation that the user asks for plays no part,
@@ -98,11 +99,13 @@ def covariance(features: Float[Array, "n h w c"]) -> Float[Array, "c c"]:
 def gradient_product(below: Float[Array, "n hi wi ci"], above: Float[Array, "n h w c"]) -> tuple[Float[Array, "cf c"], Float[Array, ""]]:
     """Return the mean over images and pixels of the product of two gradients, and 1.0 where they are the same.
 
-    Where the first has twice the height and width of the second, its 2x2 pixels become channels.
+    Where the first has twice the height and width of the second, its 2x2 pixels become channels; odd extents end in a zero.
     """
     n, height, width, channels = above.shape
     same = jnp.all(below == above).astype(above.dtype) if below.shape == above.shape else jnp.zeros((), above.dtype)
-    ratio = below.shape[1] // height
+    ratio = -(-below.shape[1] // height)
+    if below.shape[1:3] != (ratio * height, ratio * width):
+        below = jnp.pad(below, ((0, 0), (0, ratio * height - below.shape[1]), (0, ratio * width - below.shape[2]), (0, 0)))
     folded = below.reshape(n, height, ratio, width, ratio, -1).swapaxes(2, 3).reshape(n * height * width, -1)
     product = jnp.matmul(folded.T, above.reshape(-1, channels), precision="highest") / len(folded)
     return product, same

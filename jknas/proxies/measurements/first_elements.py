@@ -2,8 +2,8 @@ r"""The derivatives of every example's logits with respect to the first element 
 
 The network is in evaluation mode with its initial running averages, mean zero and variance one, so that a normalisation is a division by
 :math:`\sqrt{1 + 10^{-5}}` and examples do not interact. Tensors are in the network's order of layers, and within a layer weights, scale
-and shift, or weights and bias of the classifier. It is PyTorch's order of registration. The first element of a convolution is that of
-output channel 0, input channel 0 and the upper left corner.
+and shift, or weights and bias of the classifier. It is PyTorch's order of registration; the edges into a node of a DARTS cell are in the
+order of their sources. The first element of a convolution is that of output channel 0, input channel 0 and the upper left corner.
 
 One derivative per tensor and example needs no gradient of all weights. With *x* what a convolution reads and :math:`c_0` the cotangent of
 channel 0 of the normalised output, the derivatives by the filter :math:`w_0` of that channel are correlations
@@ -11,11 +11,13 @@ channel 0 of the normalised output, the derivatives by the filter :math:`w_0` of
 .. math:: g_{abi} = \sum_{h, w} c_{0hw} \, x_{s h + a - p, \, s w + b - p, \, i}
 
 with stride *s* and padding *p*: its first element is the convolution's derivative, up to the normalisation's gain, and
-:math:`\langle g, w_0 \rangle` is the scale's. So K backward passes to the activations give the derivatives of all examples, tensors and
-logits, where the published code takes one forward-mode pass for each of 128 tensors.
+:math:`\langle g, w_0 \rangle` is the scale's. Depthwise convolutions, and others that a network computes in its own way, are
+differentiated by that filter alone. So K backward passes to the activations give the derivatives of all examples, tensors and logits, where
+the published code takes one forward-mode pass for each of 128 tensors.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +32,9 @@ from jknas.proxies.measurements.layers import LayerNames, for_every_layer, in_or
 from jknas.xla.soundness import require_sound_backend
 
 _WEIGHTS, _SCALE, _SHIFT, _BIAS = range(4)
+
+_Slopes = Callable[[Array, Array, Array], Array]
+"""``slopes(x, cotangent, kernel)``, as :func:`_special_slopes`."""
 
 
 class FirstElements(NamedTuple):
@@ -112,25 +117,28 @@ def _stepping(_kind: str, x: Array, weights: LayerWeights, given: Array) -> tupl
         return y + jnp.pad(step[:, None], ((0, 0), (0, y.shape[1] - 1))), present
     if norm is not None:
         y = normalise_running(y, *norm)
-    return _stepped(weights.stride, y, given, (read, weights.kernel, norm)), present
+    slopes = functools.partial(_filter_slopes, stride=weights.stride)
+    if weights.convolve is not None:
+        slopes = functools.partial(_special_slopes, convolve=weights.convolve)
+    return _stepped(slopes, y, given, (read, weights.kernel, norm)), present
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _stepped(stride: int, y: Array, given: Array, layer: tuple[Array, Array | None, NormWeights | None]) -> Array:
+def _stepped(filter_slopes: _Slopes, y: Array, given: Array, layer: tuple[Array, Array | None, NormWeights | None]) -> Array:
     """Return a layer's output as it is; in reverse mode the steps ``given`` get their derivatives.
 
     Without a rule of their own, backward passes would compute the layer's output again.
     """
-    del stride, given, layer
+    del filter_slopes, given, layer
     return y
 
 
-def _stepped_fwd(stride: int, y: Array, given: Array, layer: Any) -> tuple[Array, Any]:
-    del stride, given
+def _stepped_fwd(filter_slopes: _Slopes, y: Array, given: Array, layer: Any) -> tuple[Array, Any]:
+    del filter_slopes, given
     return y, layer
 
 
-def _stepped_bwd(stride: int, layer: Any, cotangent: Array) -> tuple[Array, Array, None]:
+def _stepped_bwd(filter_slopes: _Slopes, layer: Any, cotangent: Array) -> tuple[Array, Array, None]:
     read, kernel, norm = layer
     first = cotangent[..., 0]
     total = first.sum((1, 2))
@@ -138,7 +146,7 @@ def _stepped_bwd(stride: int, layer: Any, cotangent: Array) -> tuple[Array, Arra
     if kernel is None:
         met = (first * read[..., 0]).sum((1, 2))
     else:
-        slopes = _filter_slopes(read, first, kernel.shape[0], stride)
+        slopes = filter_slopes(read, first, kernel)
         weights, met = slopes[:, 0, 0], jnp.einsum("ntc,tc->n", slopes, kernel[..., 0].reshape(slopes.shape[1:]), precision="highest")
     if norm is not None:
         inverse = lax.rsqrt(norm.running_variance[0] + EPSILON)
@@ -149,9 +157,11 @@ def _stepped_bwd(stride: int, layer: Any, cotangent: Array) -> tuple[Array, Arra
 _stepped.defvjp(_stepped_fwd, _stepped_bwd)
 
 
-def _filter_slopes(x: Float[Array, "n h w c"], cotangent: Float[Array, "n ho wo"], size: int, stride: int) -> Float[Array, "n t c"]:
-    """Return every example's derivatives by the filter of one output channel, its places in rows: ``[n, size^2, c]``."""
-    n, height, width, channels = x.shape
+def _filter_slopes(
+    x: Float[Array, "n h w c"], cotangent: Float[Array, "n ho wo"], kernel: Float[Array, "k k c co"], *, stride: int
+) -> Float[Array, "n t c"]:
+    """Return every example's derivatives by the filter of channel 0, its places in rows: ``[n, k^2, c]``."""
+    size, (n, height, width, channels) = len(kernel), x.shape
     low = size - 1 - size // 2
     pads = [
         (low, extent + size - 1 - low - ((out - 1) * stride + 1), stride - 1)
@@ -162,3 +172,20 @@ def _filter_slopes(x: Float[Array, "n h w c"], cotangent: Float[Array, "n ho wo"
     shifted = jnp.stack([spread[:, row : row + height, column : column + width] for row, column in places], 1)
     pixels = height * width
     return jnp.einsum("ntp,npc->ntc", shifted.reshape(n, -1, pixels), x.reshape(n, pixels, channels), precision="highest")
+
+
+def _special_slopes(
+    x: Float[Array, "n h w c"],
+    cotangent: Float[Array, "n ho wo"],
+    kernel: Float[Array, "k k ci co"],
+    *,
+    convolve: Callable[[Array, Array], Array],
+) -> Float[Array, "n t ci"]:
+    """Return the same for a convolution that ``convolve`` computes; ``ci`` is 1 where it is depthwise, and reads channel 0 alone."""
+    own = kernel[..., :1]
+
+    def one(x: Array, cotangent: Array) -> Array:
+        return jax.vjp(lambda kernel: convolve(x[None], kernel), own)[1](cotangent[None, ..., None])[0]
+
+    slopes = jax.vmap(one)(x[..., : kernel.shape[2]], cotangent)
+    return slopes.reshape(len(x), -1, kernel.shape[2])

@@ -1,6 +1,7 @@
 """The names of an observed network's layers in their order, for measurements that give each layer something of its own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,17 +14,23 @@ LayerNames = dict[str, tuple[int | None, tuple[str, ...]]]
 """By block, in the network's order: its number of stacked cells, None for a single block, and the names of its layers, in their order."""
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Names:
+    """Names as a summary: those of a dictionary would lose their order."""
+
+    names: tuple[str, ...]
+
+
 def layer_names(network: ObservableNetwork, params: PyTree, x: Float[Array, "n h w c"], wiring: Any) -> LayerNames:
     """Return the layers of a network. Nothing is computed: the network is traced."""
-    names: dict[str, tuple[str, ...]] = {}
 
-    def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, None]:
+    def visit(_kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, _Names]:
         seen = run(normalised("batch"), x, {})
-        names[kind] = tuple(seen.records)  # the order of a dictionary gets lost in a summary
-        return seen.output, None
+        return seen.output, _Names(tuple(seen.records))
 
-    jax.eval_shape(lambda params, x: network.walk(params, x, wiring, visit).logits, params, x)
-    return {name: (block.cells, names[block.kind]) for name, block in network.observed_layers(wiring).items()}
+    found = jax.eval_shape(lambda params, x: network.walk(params, x, wiring, visit).summaries, params, x)
+    return {name: (block.cells, found[name].names) for name, block in network.observed_layers(wiring).items()}
 
 
 def for_every_layer(layers: LayerNames, make: Callable[[tuple[int, ...]], Array]) -> dict[str, dict[str, Array]]:
