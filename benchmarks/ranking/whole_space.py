@@ -178,7 +178,7 @@ def main() -> None:
         for target in TARGETS:
             shown = rows[name][target][0]["mean_of_seeds"]
             print(f"{name}, {target}: consensus", *(f"{one} {shown[one]:.3f}" for one in MEASURES), flush=True)
-    agree = {one: reliable(Cells(table, lambda genotype: True, seeds), one, seeds) for one in ("consensus", *PARTS)}
+    agree = {one: reliable(Cells(table, lambda genotype: True, seeds), one, seeds) for one in ("consensus", *DRAWN)}
     measure.record(
         "ranking/whole_space",
         {

@@ -231,8 +231,8 @@ for _name, _expression, _summary, _reference in (
         "two_stage("
         "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,synflow,zen,meco,meco,-mgm),0.15),"
         "log_rank(synflow,zen),0.02)",
-        "the recommended ranking: what Jacobian, flow and feature correlation agree on; in its best part, where size counts, flow, zen score "
-        "and small MGM decide",
+        "the recommended ranking: what Jacobian, flow and feature correlation agree on; in its best part, where size counts, flow, zen "
+        "score and small MGM decide",
         "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063, arXiv:2111.13293; MeCo, NeurIPS 2023.",
     ),
 ):
