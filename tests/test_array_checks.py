@@ -10,12 +10,12 @@ from jaxtyping import TypeCheckError
 
 from jknas.errors import MetricError
 from jknas.kernels.gram import gram
-from jknas.ranking import aggregates, metrics
+from jknas.ranking import combinations, metrics
 
 
 def test_a_result_of_the_wrong_dtype_is_an_error():
-    with pytest.raises(TypeCheckError, match=r"return value of jknas.ranking.aggregates"):
-        aggregates._with_nan_below(np.arange(3))
+    with pytest.raises(TypeCheckError, match=r"return value of jknas.ranking.combinations"):
+        combinations._with_nan_below(np.arange(3))
 
 
 def test_a_function_may_refuse_a_wrong_array_itself():

@@ -147,7 +147,14 @@ def selection(table: ScoreTable, seeds: tuple[int, ...]) -> None:
         print(f"{row['merit']:.4f}", row["form"], *(f"{row[name]:.3f}" for name in (*MEASURES, "regret@10")))
     rule = "largest sum of Spearman, Kendall, nDCG@1000 and Spearman in the top tenth, less the regret of the ten best in percent"
     seen = "CIFAR-10 test accuracy of the cells of even index, scores of one seed"
-    facts = {"rule": rule, "seen": seen, "forms": len(FORMS), "seeds": list(seeds[:1]), "rows": found[:40]}
+    facts = {
+        "question": "which form ranks best where it may be chosen",
+        "rule": rule,
+        "seen": seen,
+        "forms": len(FORMS),
+        "seeds": list(seeds[:1]),
+        "rows": found[:40],
+    }
     measure.record("ranking/whole_space_selection", facts)
 
 

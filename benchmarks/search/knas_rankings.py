@@ -27,7 +27,7 @@ from jknas.search.scored import measured_in
 from jknas.tabular.accounting import ACCOUNTINGS
 
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
-KS = (5, 10, 20, 40)
+KS = (1, 5, 10, 20, 40)
 POOLS = (100, 1000)
 CHECKED = 3
 

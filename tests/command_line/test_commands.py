@@ -499,7 +499,10 @@ class TestSearch:
             (["--table", "cifar10-valid"], "Unknown data set of a search on a table 'cifar10-valid'"),
             (["--table", "cifar10", "--epochs", 3], "--epochs does not apply with --table, where nothing is trained"),
             (["--table", "cifar10", "--method", "tenas"], "tenas measures supernets on images, and a table has none"),
-            (["--table", "cifar10", "--method", "robot", "--queries", 5], "robot mixes the scores of several proxies, and the problem has"),
+            (
+                ["--table", "cifar10", "--method", "robot", "--queries", 5],
+                "--method robot ranks by scores, and a table has none: name a table of scores",
+            ),
             (["--table", "cifar10", "--method", "evolution", "--accounting", "hours"], "Unknown accounting 'hours'"),
             (["--method", "evolution", "--proxy", "mgm"], "--proxy does not apply to --method evolution, which takes --population"),
             (["--method", "knas", "--max-evaluations", 3], "--max-evaluations does not apply to --method knas"),
