@@ -1,54 +1,52 @@
-"""Draw how well scores rank architectures, compared with the number of parameters: figure.png, from proxy_study.json.
+"""Draw what rankings of the whole space are worth, compared with size and with chance: figure.png, from whole_space_scores.csv.gz.
 
+Left: Spearman's correlation with 200-epoch test accuracy on CIFAR-100, which the choice of `consensus` has not seen. Right: the accuracy
+that is lost when the best k cells of a ranking are trained, instead of all 15,625.
 Command: python -m benchmarks.ranking.figure
 """
 
-import json
 import pathlib
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import pyplot as plt
+
+from benchmarks.ranking.whole_space import Cells
+from jknas.ranking import metrics
+from jknas.scoring.score_table import read_scores
 
 HERE = pathlib.Path(__file__).parent
 NULL = "params"
-SHOWN = (
-    "az_nas",
-    "meco",
-    "tenas_rank_sum",
-    "swap",
-    "zico",
-    "naswot",
-    NULL,
-    "ntk_condition",
-    "synflow",
-    "jacob_cov",
-    "mgm",
-    "snip",
-    "random",
-)
+COLOURS = {"consensus": "tab:green", NULL: "0.35", "random": "0.6"}
+LABELS = {NULL: "number of parameters", "conv_count": "number of convolutions", "mgm": "mgm (KNAS)"}
+SHOWN = ("consensus", "meco", "synflow", NULL, "conv_count", "jacob_cov", "mgm", "zen", "random")
+KS = np.unique(np.round(np.geomspace(1, 1000, 40)).astype(int))
 
 
 def main() -> None:
-    """Draw one row per score, and the null model as a line through all."""
+    """Draw both panels."""
     mpl.use("Agg")
-    rows = {row["name"]: row["spearman"] for row in json.loads((HERE / "proxy_study.json").read_text())["rows"]["cifar10"]}
-    best_first = sorted(SHOWN, key=lambda name: rows[name]["value"])
-    figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
-    null = rows[NULL]
-    axes.axvspan(*null["interval_95"], color="0.92", lw=0)
-    axes.axvline(null["value"], color="0.45", lw=1, ls="--")
-    for at, name in enumerate(best_first):
-        value, (low, high) = rows[name]["value"], rows[name]["interval_95"]
-        colour = "0.45" if name in (NULL, "random") else "tab:green" if low > null["value"] else "tab:blue"
-        axes.plot([low, high], [at, at], color=colour, lw=2.2, solid_capstyle="butt")
-        axes.plot(value, at, "o", color=colour, ms=6)
-    labels = {NULL: "number of parameters", "mgm": "mgm (KNAS)", "tenas_rank_sum": "tenas_rank_sum (TE-NAS)"}
-    axes.set_yticks(range(len(best_first)), [labels.get(name, name) for name in best_first])
-    axes.set_xlim(-0.1, 1)
-    axes.set_xlabel("rank correlation with trained CIFAR-10 accuracy, with 95 % interval")
-    axes.set_title("Which training-free scores beat counting parameters? 1,000 cells of NAS-Bench-201", loc="left", fontsize=10, x=-0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    table = read_scores(HERE / "whole_space_scores.csv.gz")
+    cells = Cells(table, lambda genotype: True, table.seeds("jacob_cov"))
+    accuracies = cells.accuracies["cifar100"]
+    rho = {name: metrics.spearman(cells.ranked(name, "mean"), accuracies).value for name in SHOWN}
+    best_last = sorted(SHOWN, key=lambda name: rho[name])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4), layout="constrained", width_ratios=(1, 1.15))
+    colours = [COLOURS.get(name, "tab:blue") for name in best_last]
+    left.barh(range(len(best_last)), [rho[name] for name in best_last], color=colours, height=0.62)
+    left.axvline(rho[NULL], color="0.35", lw=1, ls="--")
+    left.set_yticks(range(len(best_last)), [LABELS.get(name, name) for name in best_last])
+    left.set_xlabel("rank correlation with trained accuracy, CIFAR-100")
+    for name in ("consensus", NULL, "meco", "jacob_cov", "random"):
+        values = np.zeros(len(accuracies)) if name == "random" else cells.ranked(name, "mean")  # all tie: the mean over random orders
+        lost = [metrics.regret(values, accuracies, int(k)).value for k in KS]
+        style = {"ls": "--"} if name in (NULL, "random") else {}
+        right.plot(KS, lost, color=COLOURS.get(name), label=LABELS.get(name, name), lw=2.2 if name == "consensus" else 1.4, **style)
+    right.set(xscale="log", xlabel="cells trained, of 15,625", ylabel="accuracy lost, percent", ylim=(-0.25, 8))
+    right.legend(frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("All cells of NAS-Bench-201 at the published size, ranked without training", fontsize=10)
     figure.savefig(HERE / "figure.png", dpi=130, metadata={"Software": None})
 
 
