@@ -3,10 +3,11 @@
 Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293, Algorithm 1.
 
 Deviations from the paper: the sample is drawn without replacement, and ties of the score are ordered
-(:func:`jknas.search.state.order_by_score`). The proxy is a choice; "mgm" is Eq. (15) with the gradient of the loss, as in the released
-code. From the released scripts: candidates are chosen by validation accuracy on every data set, where the scripts take the training loss on
-CIFAR-100 and ImageNet16-120; and the curves are those of a schedule of ``recipe.epochs`` epochs, where the scripts look up the 21st epoch
-of a 200-epoch run, whose learning rate is still near its maximum.
+(:func:`jknas.search.state.order_by_score`). What ranks is a choice: "mgm" is Eq. (15) with the gradient of the loss, as in the released
+code; ``jknas search`` ranks by the aggregate "consensus" unless another is named. From the released scripts: candidates are chosen by
+validation accuracy on every data set, where the scripts take the training loss on CIFAR-100 and ImageNet16-120; and the curves are those of
+a schedule of ``recipe.epochs`` epochs, where the scripts look up the 21st epoch of a 200-epoch run, whose learning rate is still near its
+maximum.
 """
 
 from dataclasses import dataclass, replace
