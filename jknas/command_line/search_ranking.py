@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 RECOMMENDED = "consensus"
 _ANYWHERE = "mgm"  # needs no capability
+_FREE = "params"  # needs no images either, for methods that rank by nothing
 
 
 def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy | Aggregate":
     """Return the proxy or aggregate of a name or expression.
 
     Without a name it is the recommended aggregate where a method ranks by it and the space's network has what its members need; otherwise
-    the score that every network has.
+    a score that every network has, or one that costs nothing where the method has no use for it.
     """
     from jknas import proxies
     from jknas.errors import choose
@@ -28,7 +29,7 @@ def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy 
     if name is None:
         found = aggregates.get(RECOMMENDED)
         if method.proxy != "ranks":
-            return proxies.get(_ANYWHERE)
+            return proxies.get(_ANYWHERE if method.proxy else _FREE)
         return found if all(_applies(proxies.get(member), macro_of(space)) for member in found.members) else proxies.get(_ANYWHERE)
     named = options.split([name])
     if len(named) != 1:

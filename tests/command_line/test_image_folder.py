@@ -63,7 +63,7 @@ def test_search_by_a_proxy(run, folder, tmp_path):
 
 @pytest.mark.slow
 def test_te_nas(run, folder, tmp_path):
-    arguments = ["--method", "tenas", "--batch", "4", "--repeats", "1", "--samples", "9", "--max-steps", "3", "--data", folder]
+    arguments = ["--method", "tenas", "--batch", "4", "--statistics", "example", "--max-steps", "1", "--data", folder]
     code, _, err = run("search", *SMALL, *arguments, "--out", tmp_path, "--json")
     assert code == 0, err
     assert (tmp_path / "result.json").exists()
