@@ -66,19 +66,14 @@ class Measured:
 def scores_named(texts: list[str], space: "Space[Any]") -> "tuple[list[Proxy], list[Aggregate]]":
     """Return every proxy that has to be scored, members and null models included, each once, and the aggregates."""
     from jknas import proxies
-    from jknas.errors import choose
     from jknas.ranking import aggregates
 
     names = options.split(texts)
-    known = (*proxies.names(), *aggregates.names())
     if not names:
-        raise CommandError(f"no proxy is named; choose among {', '.join(known)}.")
-    pooled, single = [], []
-    for name in names:
-        if "(" in name or name in aggregates.names():
-            pooled.append(aggregates.get(name))
-        else:
-            single.append(choose("proxy or aggregate", name, known, error=proxies.ProxyError))
+        raise CommandError(f"no proxy is named; choose among {', '.join((*proxies.names(), *aggregates.names()))}.")
+    found = [aggregates.ranking(name) for name in names]
+    pooled = [one for one in found if isinstance(one, aggregates.Aggregate)]
+    single = [one.name for one in found if not isinstance(one, aggregates.Aggregate)]
     single += [member for one in pooled for member in one.members]
     null = [name for name in NULL_MODELS if name != "conv_count" or space.convolutions is not None]
     return [proxies.get(name) for name in dict.fromkeys([*single, *null])], pooled
@@ -121,8 +116,8 @@ def looked_up(table: "ScoreTable", space: "Space[Any]", genotypes: Sequence[Any]
 
     import numpy as np
 
-    from jknas.networks.families import network_of_size
     from jknas.proxies import SizeProxy
+    from jknas.search.scored import counts
 
     lines, measured = table.lines(space, genotypes), Measured()
     counted = [proxy for proxy in wanted if isinstance(proxy, SizeProxy)]
@@ -137,9 +132,8 @@ def looked_up(table: "ScoreTable", space: "Space[Any]", genotypes: Sequence[Any]
         status = table.statuses[proxy.name, known[0]]
         measured.statuses[proxy.name] = dict(sorted(Counter(status[line] for line in lines if status[line] != "ok").items()))
     dead = np.array([space.is_dead(genotype) for genotype in genotypes])
-    network = network_of_size(space, table.facts["network"])
     for proxy in counted:
-        values = np.array([proxy.count(space, genotype, network, table.facts["network"]["resolution"]) for genotype in genotypes], float)
+        values = counts(proxy, table, space, genotypes)
         if proxy.name == "conv_count":
             measured.groups = values.astype(int)
         measured.draws[proxy.name] = [np.where(dead, np.nan, values if proxy.higher_is_better else -values)]

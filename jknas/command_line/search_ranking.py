@@ -22,7 +22,6 @@ def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy 
     a score that every network has, or one that costs nothing where the method has no use for it.
     """
     from jknas import proxies
-    from jknas.errors import choose
     from jknas.networks.families import macro_of
     from jknas.ranking import aggregates
 
@@ -34,9 +33,7 @@ def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy 
     named = options.split([name])
     if len(named) != 1:
         raise CommandError(f"--proxy names {len(named)} proxies; a search ranks by one, or by a combination such as log_rank({name}).")
-    if "(" in named[0] or named[0] in aggregates.names():
-        return aggregates.get(named[0])
-    return proxies.get(choose("proxy or aggregate", named[0], (*proxies.names(), *aggregates.names()), error=proxies.ProxyError))
+    return aggregates.ranking(named[0])
 
 
 def ranked_by(ranking: "Proxy | Aggregate", settings: list[str] | None) -> dict[str, Any]:

@@ -244,6 +244,17 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(AGGREGATES))
 
 
+def ranking(name: str) -> proxies.Proxy | Aggregate:
+    """Return the proxy or the aggregate of a name, or the aggregate of an expression.
+
+    Raises:
+        ProxyError: neither a proxy nor an aggregate has that name, or an expression that cannot be read.
+    """
+    if "(" in name or name in AGGREGATES:
+        return get(name)
+    return proxies.get(choose("proxy or aggregate", name, _known(), error=ProxyError))
+
+
 def get(name: str) -> Aggregate:
     """Return an aggregate by its name or expression.
 

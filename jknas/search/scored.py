@@ -1,10 +1,10 @@
 """The scores that searches on a table rank by: of a store, or of a table of scores."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jknas import proxies
 from jknas.errors import SearchError
@@ -58,6 +58,12 @@ def scored_pool(
     return next(iter(found.values()))
 
 
+def counts(proxy: SizeProxy, table: ScoreTable, space: Space[Any], genotypes: Sequence[Any]) -> Float[np.ndarray, " n"]:
+    """Return what a size proxy says of architectures, in networks of the size that a table of scores is about."""
+    network, resolution = network_of_size(space, table.facts["network"]), table.facts["network"]["resolution"]
+    return np.array([proxy.count(space, genotype, network, resolution) for genotype in genotypes], np.float64)
+
+
 def measured_in(table: ScoreTable, *, space: Space[Any], names: Sequence[str], seeds: Sequence[int] | None = None) -> Measured:
     """Return the scores that a table of scores holds, of every architecture of a space that can be enumerated.
 
@@ -76,9 +82,8 @@ def measured_in(table: ScoreTable, *, space: Space[Any], names: Sequence[str], s
     for name in names:
         proxy = proxies.get(name)
         if isinstance(proxy, SizeProxy):
-            network, resolution = network_of_size(space, table.facts["network"]), table.facts["network"]["resolution"]
-            counted = (proxy.count(space, genotype, network, resolution) for genotype in genotypes)
-            values = np.array([math.nan if space.is_dead(one) else value for one, value in zip(genotypes, counted, strict=True)])
+            dead = [space.is_dead(genotype) for genotype in genotypes]
+            values = np.where(dead, np.nan, counts(proxy, table, space, genotypes))
         else:
             chosen = table.seeds(name)[:1] if seeds is None else seeds
             values = mean_rank([table.column(name, seed) for seed in chosen])[lines]
