@@ -19,9 +19,7 @@ import numpy as np
 
 from jknas.search.method import Evaluator, SearchProblem
 from jknas.search.state import Candidate, State, ranked
-
-_STEPS = 200
-"""At most about this many steps score: each may write the whole state."""
+from jknas.search.steps import SCORING_STEPS
 
 _START, _ORDER, _ESCAPE = range(3)  # streams of random numbers
 
@@ -57,7 +55,7 @@ def climb(evaluator: Evaluator, state: S, *, visits: int, least: int) -> S:
     """
     problem = evaluator.problem
     places = {candidate.genotype: place for place, candidate in enumerate(state.candidates)}
-    for _ in range(math.ceil(visits / _STEPS)):
+    for _ in range(math.ceil(visits / SCORING_STEPS)):
         genotype = _next(problem, state)
         found = evaluator.score(genotype)
         places[genotype] = len(state.candidates)

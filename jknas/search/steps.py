@@ -11,7 +11,7 @@ from jknas.search.state import UNSCORED, Candidate, State, Trained, best_trained
 
 S = TypeVar("S", bound=State)
 
-_SCORING_STEPS = 200
+SCORING_STEPS = 200
 """At most about this many steps score, however large the sample: each step may write the whole state."""
 
 
@@ -35,7 +35,7 @@ def score_next(evaluator: Evaluator, state: S) -> S:
     """Score the next candidates of the sample; when none is left, rank them all."""
     listed = list(state.candidates)
     places = [place for place, candidate in enumerate(listed) if candidate.status == UNSCORED]
-    at_once = -(-len(listed) // _SCORING_STEPS)
+    at_once = -(-len(listed) // SCORING_STEPS)
     scoring = compiling = 0.0
     for place in places[:at_once]:
         found = evaluator.score(listed[place].genotype)

@@ -21,6 +21,7 @@ from jknas.search import Budget, as_record, measured_in, run
 from jknas.search.checkpoint import to_plain
 from jknas.search.methods.best_by_proxy import BestByProxy
 from jknas.search.methods.knas import Knas
+from jknas.search.methods.mf_nas import MfNas
 from jknas.search.methods.proxy_evolution import ProxyEvolution
 
 AGGREGATE = aggregates.get("log_rank(params,macs,conv_count)")
@@ -102,6 +103,11 @@ class TestOfSizes:
             run(method, stubs.problem(aggregate=AGGREGATE), checkpoint=tmp_path, resume=True, budget=Budget(steps=steps))
         again = run(method, stubs.problem(aggregate=AGGREGATE), checkpoint=tmp_path, resume=True)
         assert timeless(again) == timeless(whole)
+
+    def test_a_climb_needs_a_score_of_its_own(self):
+        for changes in ({"aggregate": AGGREGATE}, {"proxy": proxies.get("params"), "score_seeds": 2}):
+            with pytest.raises(SearchError, match="explore=local climbs by a score of one architecture"):
+                MfNas(samples=8, topk=4, explore="local").init(stubs.problem(**changes))
 
     def test_refusals(self):
         with pytest.raises(SearchError, match="score_seeds is 0; expected a whole number"):

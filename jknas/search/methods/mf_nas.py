@@ -30,6 +30,7 @@ from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
 from jknas.search.local import LocalState, climb
 from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProblem, check_count, option
+from jknas.search.pooled import is_pooled
 from jknas.search.state import State, Trained
 from jknas.search.steps import best_places, draw_sample, is_ranked, score_next, scoring_progress, test_winner, with_training
 
@@ -80,6 +81,11 @@ class MfNas(SearchMethod[MfNasState]):
         check_choice("way to explore", self.explore, EXPLORE, error=SearchError)
 
     def init(self, problem: SearchProblem) -> MfNasState:  # noqa: D102
+        if self.explore == "local" and is_pooled(problem):
+            raise SearchError(
+                "explore=local climbs by a score of one architecture, and several scores only rank a whole sample: name one proxy and one "
+                "seed (--proxy synflow), or explore=random."
+            )
         candidates = draw_sample(problem, self.samples)
         check_count("topk", self.topk, most=self.samples, of=f"only {self.samples} architectures are sampled")
         plan: dict[int, int] = {}
