@@ -34,13 +34,16 @@ class _Cell(nn.Module):
         return nodes[3]
 
 
-class _Reduction(nn.Module):
+class Reduction(nn.Module):
+    """The residual block that halves the resolution."""
+
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.a, self.b = _relu_conv_norm(c_in, c_out, 3, 2), _relu_conv_norm(c_out, c_out, 3)
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of both paths."""
         return self.shortcut(x) + self.b(self.a(x))
 
 
@@ -49,7 +52,7 @@ def network(genotype: CellGenotype, *, channels: int = 16, cells: int = 5, class
     c = channels
     layers: list[nn.Module] = [nn.Conv2d(3, c, 3, 1, 1, bias=False), nn.BatchNorm2d(c)]
     for stage in range(3):
-        layers += [_Reduction(c // 2, c)] if stage else []
+        layers += [Reduction(c // 2, c)] if stage else []
         layers += [_Cell(genotype, c) for _ in range(cells)]
         c *= 2
     layers += [nn.BatchNorm2d(c // 2), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c // 2, classes)]

@@ -12,9 +12,10 @@ from jknas.command_line.output import Bars, print_json, show, table, write_json_
 from jknas.command_line.runs import TrainingRun, expanded
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_ranking import ranked_by, ranking_named
-from jknas.command_line.search_table import draw_course, table_problem
+from jknas.command_line.search_table import draw_course, looked_up, table_problem
 from jknas.errors import CommandError, DrawingError
 
+_DIGITS_BATCH = 25  # of a supernet: 1,000 digits would give 16 steps per epoch instead of 40
 _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
 
 
@@ -49,8 +50,12 @@ def command(
         typer.Option(
             "--epochs",
             help="epochs of training (20; knas on digits 12, with --topk 5, if neither is given; tenas and best_by_proxy train only if "
-            "it is given)",
+            "it is given); of weight sharing, epochs of the supernet",
         ),
+    ] = None,
+    train_epochs: Annotated[
+        int | None,
+        typer.Option("--train-epochs", help="of weight sharing: epochs of training of the found cell (it is not trained)"),
     ] = None,
     data: options.Data = "digits",
     batch: options.Batch = None,
@@ -70,8 +75,7 @@ def command(
     if (method, data, epochs, given["topk"], table_of) == ("knas", "digits", None, None, None):
         given["topk"], epochs = _QUICK
     named_options = {f"--{name.replace('_', '-')}": value for name, value in given.items()} | {"--proxy": proxy}
-    if takes(method, "--batch"):
-        named_options["--batch"], batch = batch, None
+    batch, epochs = _own(method, named_options, data=data, batch=batch, epochs=epochs, train_epochs=train_epochs)
     made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
     ranking = ranking_named(proxy, space, made)
     if table_of_scores is not None and table_of is None:
@@ -125,6 +129,22 @@ def command(
         _report(record, place, "" if result.complete else f"the budget was spent before the search was complete; {advice}")
 
 
+def _own(
+    method: str, named_options: dict[str, Any], *, data: str, batch: int | None, epochs: int | None, train_epochs: int | None
+) -> tuple[int | None, int | None]:
+    """Give a method the options that mean something else to it; return the batch of the scores and the epochs of training."""
+    if takes(method, "--batch"):
+        named_options["--batch"], batch = batch, None
+    if not takes(method, "--epochs"):
+        if train_epochs is not None:
+            raise CommandError(f"--train-epochs is for methods that share weights; --method {method} trains for --epochs.")
+        return batch, epochs
+    named_options["--epochs"] = epochs
+    if data == "digits":
+        named_options["--supernet-batch"] = named_options["--supernet-batch"] or _DIGITS_BATCH
+    return batch, train_epochs
+
+
 def _save_weights(result: Any, problem: Any, place: Path) -> None:
     """Write the weights of a trained winner beside the result."""
     winner = result.winner
@@ -136,7 +156,7 @@ def _save_weights(result: Any, problem: Any, place: Path) -> None:
 
 
 def _draw(record: dict[str, Any], place: Path, space: Any) -> None:
-    """Draw the winner, and the rounds of a pruning search."""
+    """Draw the winner, the rounds of a pruning search, and the epochs of a supernet."""
     if record["genotype"] is not None:
         from jknas.report.cell_drawing import draw_cell
 
@@ -147,6 +167,12 @@ def _draw(record: dict[str, Any], place: Path, space: Any) -> None:
 
         for suffix in ("svg", "png"):
             draw_pruning(record["rounds"], record["left"], place / f"search.{suffix}", space=space, title=_title(record))
+    if record.get("supernet"):
+        from jknas.report.supernet_drawing import draw_supernet
+
+        known = looked_up(record, space)
+        for suffix in ("svg", "png"):
+            draw_supernet(record["supernet"], place / f"search.{suffix}", space=space, title=_title(record), **known)
 
 
 def _store(path: Path | None) -> Any:
@@ -164,8 +190,10 @@ def _watcher(bars: Bars, epochs: int) -> Any:
         nonlocal trained
         if event.kind == "compile":
             bars.note(f"compiling the {event.detail['program']} program")
-        elif event.phase in ("score", "prune", "simulate"):
+        elif event.phase in ("score", "prune", "supernet", "simulate"):
             bars.update(event.phase, event.completed, event.total)
+            if remark := event.detail.get("remark"):
+                bars.note(remark)
         else:
             if event.kind == "begin":
                 bars.note(f"going on with {event.completed} of {event.total} candidates trained")
@@ -192,6 +220,8 @@ def _report(record: dict[str, Any], place: Path, note: str) -> None:
     rows: dict[str, Any] = {"sampled": f"{counts['sampled']}" + (f" ({last}: ranked last)" if last else "")}
     if "rounds" in record:
         rows = {"pruned": f"{sum(len(entry['removed']) for entry in record['rounds'])} in {len(record['rounds'])} rounds"}
+    if "supernet" in record:
+        rows = {"epochs of the supernet": f"{len(record['supernet'])} of {record['settings']['epochs']}"}
     rows["trained"] = f"{counts['trained']}" + (f" ({counts['diverged']} diverged: ranked last)" if counts["diverged"] else "")
     if record["genotype"] is not None:
         place_by_size = null["winner_rank_by_parameters"]
@@ -201,7 +231,7 @@ def _report(record: dict[str, Any], place: Path, note: str) -> None:
             "test accuracy": _share(record["test_accuracy"]),
             "parameters, MACs": f"{record['parameters']:,}, {record['macs']:,}",
         }
-        if "rounds" not in record:
+        if "rounds" not in record and "supernet" not in record:
             rows["null model"] = f"by number of parameters alone the winner ranks {place_by_size} of {counts['sampled']}"
     if null["spearman_status"] == "ok":
         rows["score and parameters"] = f"Spearman {null['spearman_score_parameters']:.2f}"

@@ -96,3 +96,20 @@ def draw_course(result: Any, place: Path, *, title: str) -> None:
     course = {result.method.name: band([curve], np.linspace(0.0, curve.seconds[-1], _TIMES))}
     for suffix in ("svg", "png"):
         draw_anytime(course, place / f"search.{suffix}", title=title)
+
+
+def looked_up(record: Mapping[str, Any], space: Any) -> dict[str, Any]:
+    """Return what the embedded table says of the cells of a supernet's epochs, as arguments of the drawing; nothing for other spaces.
+
+    The accuracies are those on the data set that was searched, and on CIFAR-10 where the table does not know it.
+    """
+    from jknas import tabular
+
+    table = tabular.load()
+    if table.space != space.name:
+        return {}
+    name = record["dataset"]["name"]
+    protocol = tabular.PROTOCOLS[name if name in tabular.PROTOCOLS else "cifar10"]
+    cells = [space.parse(one["cell"]) for one in record["supernet"]]
+    found = [table.accuracy(cell, **protocol.reports._asdict(), seeds="mean").mean / 100 for cell in cells]
+    return {"accuracies": found, "of_what": f"trained on {protocol.reports.dataset} (from the table)"}

@@ -31,6 +31,11 @@ CAPABILITIES: Mapping[str, tuple[str, str]] = {
     "tenas": ("tenas_network", "tenas_network(), TE-NAS's small network for the tangent kernel, and the class attribute tenas_batch"),
     "thin": ("thin_network", "thin_network(), TE-NAS's network of one channel whose linear regions are counted"),
     "trainable": ("train_apply", "train_apply(params, batch_stats, x, wiring, *, key, drop_path), one forward pass in training mode"),
+    "supernet": (
+        "supernet",
+        "supernet(*, last_as_cells), the network whose weights all architectures share, which takes mixture weights and sampled codes and "
+        "has used(params, chosen), the parameters of chosen operations",
+    ),
     "module": ("module", "module(genotype), the network of one genotype as a flax.linen.Module"),
     "torch_weights": ("to_state_dict", "to_state_dict(genotype, variables) and from_state_dict(genotype, state)"),
 }

@@ -13,7 +13,7 @@ from jknas.networks import torch_state
 from jknas.networks.flax_module import NetworkModule
 from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics, check_statistics
-from jknas.networks.parameters import Shapes, Variables, unit_averages
+from jknas.networks.parameters import Averages, Shapes, Variables, unit_averages
 from jknas.networks.sizes import check_sizes
 from jknas.networks.wiring import Wiring
 
@@ -87,8 +87,12 @@ class MacroNetwork:
         if genotype is not None and not isinstance(genotype, self.genotypes):
             raise TypeError(f"init takes a {wanted} or None, got {type(genotype).__name__}; parse strings with {wanted}.parse")
         params = self._draw(key, scheme)
-        variables = {"params": params, "batch_stats": unit_averages(params)}
+        variables = {"params": params, "batch_stats": self.unit_averages(params)}
         return variables if genotype is None else {name: self.restrict(tree, genotype) for name, tree in variables.items()}
+
+    def unit_averages(self, params: PyTree) -> Averages:
+        """Return the running averages of parameters that were not trained yet."""
+        return unit_averages(params)
 
     def _draw(self, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
         return draw_parameters(key, self._shapes(), scheme)
@@ -118,7 +122,7 @@ class MacroNetwork:
             TypeError: the wiring is a string.
         """
         check_statistics(statistics, batch_stats)
-        stats = unit_averages(params) if batch_stats is None else batch_stats
+        stats = self.unit_averages(params) if batch_stats is None else batch_stats
         return self._run(params, stats, jnp.asarray(x), wiring, statistics)[0]
 
     def apply_and_update(self, params: PyTree, batch_stats: PyTree, x: Images, wiring: Wiring) -> tuple[Float[Array, "n k"], PyTree]:

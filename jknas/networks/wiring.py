@@ -2,10 +2,12 @@
 
 * a *genotype* of the space (static): only the chosen operations exist; a new genotype is a new compilation;
 * a *code*, one integer per edge (traced): all candidates have parameters, one branch per edge runs; one compilation serves the whole space;
-* *mixture weights*, floats ``[edges, operations]`` (traced): every edge is the weighted sum of its candidates; ``vmap`` may batch them.
+* *mixture weights*, floats ``[edges, operations]`` (traced): every edge is the weighted sum of its candidates; ``vmap`` may batch them;
+* a *sampled code* (traced): a code with the weights that it was drawn with; it costs what a code costs, and its weights get a gradient;
+* *codes of all cells* (traced, of networks that say so): a code for each cell.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,27 @@ import numpy as np
 from jknas.errors import NetworkError
 
 Wiring = Any
-"""A genotype, or an array: a code or mixture weights."""
+"""A genotype, an array (a code, or mixture weights), or a :class:`SampledCode`."""
+
+
+class SampledCode(NamedTuple):
+    """A code with the hard weights of its draw: the largest of each edge is one, the others are zero.
+
+    The network's value is that of the code. The gradient is that of every edge as the published searches with hard draws write it: its
+    operation times its weight, plus the weights of the other operations as numbers, so that
+
+        d value / d weight[e, o] = sum of the cotangent of edge e, times the output of the operation if o is the chosen one.
+
+    Reference: Dong and Yang, "Searching for A Robust Neural Architecture in Four GPU Hours", CVPR 2019, arXiv:1910.04465, Eq. (4), and its
+    released code in AutoDL-Projects.
+
+    Attributes:
+        code: integers ``[edges]``.
+        weights: floats ``[edges, operations]``.
+    """
+
+    code: jax.Array
+    weights: jax.Array
 
 
 def resolve_wiring(wiring: Wiring, genotypes: type, edges: int, operations: int) -> tuple[Any, jax.Array | None]:

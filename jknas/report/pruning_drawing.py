@@ -76,7 +76,7 @@ def draw_pruning(
         Figure 3 of the paper shows the mean of several searches; this is one search.
     """
     target = check_target(path)
-    cells = _cells(space)
+    cells = cells_of(space)
     checked, final = _check(rounds, left, space)
     with mpl.rc_context(STYLE):
         name = f"pruning of {space.name}, {len(checked)} round{'s' * (len(checked) > 1)}"
@@ -84,7 +84,7 @@ def draw_pruning(
     return target
 
 
-def _cells(space: Space[Any]) -> tuple[CellGraph, ...]:
+def cells_of(space: Space[Any]) -> tuple[CellGraph, ...]:
     """Return the cells of some genotype: they have all edges, whatever operations it puts there."""
     cells = graphs_of(next(space.enumerate()), space)
     count = sum(len(cell.edges) for cell in cells)

@@ -3,8 +3,8 @@
 Names are imported when they are first used, so that the command line can list the methods and their options without JAX.
 
 >>> from jknas import search
->>> search.names()
-('best_by_proxy', 'bohb', 'evolution', 'knas', 'mf_nas', 'proxy_evolution', 'random', 'reinforce', 'robot', 'tenas')
+>>> " ".join(search.names())
+'best_by_proxy bohb darts-v1 darts-v2 enas evolution gdas knas mf_nas proxy_evolution random reinforce robot rsps setn tenas'
 >>> search.get("knas")(samples=100, topk=5).settings
 {'samples': 100, 'topk': 5}
 """

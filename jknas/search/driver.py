@@ -46,10 +46,12 @@ class Event:
 
     Attributes:
         kind: "begin", "compile", "epoch", "step" or "end".
-        phase: "score", "prune" (TE-NAS measures removals), "train", "simulate" (a search on a table counts seconds) or "test".
+        phase: "score", "prune" (TE-NAS measures removals), "supernet" (weight sharing counts epochs), "train", "simulate" (a search on a
+            table counts seconds) or "test".
         completed: finished units of the phase.
         total: units of the phase.
-        detail: "compile": ``program``. "epoch": ``genotype`` and ``record`` (an `EpochRecord`). Otherwise empty.
+        detail: "compile": ``program``. "epoch": ``genotype`` and ``record`` (an `EpochRecord`). "step": ``remark``, for a person, or "".
+            Otherwise empty.
     """
 
     kind: str
@@ -143,7 +145,7 @@ def run(
         # Only now: before the state is on disk, the folder of a finished training is what saves it.
         best = _winner(state)
         evaluator.keep_only(None if best is None else best.genotype)
-        tell("step")
+        tell("step", remark=method.remark(state))
     tell("end")
     return SearchResult(method, problem, state, method.finished(state), steps, seconds, evaluator)
 

@@ -44,6 +44,10 @@ class TrainingEvaluator(Evaluator):
         self._trained = False
         self._variables: dict[Any, Any] = {}
 
+    def folder(self, name: str) -> Path | None:
+        """Return a folder beside those of the trainings."""
+        return None if self._folder is None else self._folder / name
+
     def announce(self, program: str) -> None:  # noqa: D102
         if self._on_compile is not None:
             self._on_compile(program)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Completion(NamedTuple):
-    """How far a search is: the phase ("score", "prune", "train", "simulate" or "test"), its finished units, and all its units."""
+    """How far a search is: its phase (:class:`jknas.search.Event`), the phase's finished units, and all its units."""
 
     phase: str
     completed: int
@@ -157,6 +157,11 @@ class Evaluator:
             self._made[name] = make()
         return self._made[name]
 
+    def folder(self, name: str) -> Path | None:
+        """Return the folder of what a method keeps between processes; None where nothing is kept."""
+        del name
+        return None
+
     def announce(self, program: str) -> None:
         """Say that a program is about to be compiled."""
 
@@ -206,6 +211,11 @@ class SearchMethod(Generic[S]):
     def finished(self, state: S) -> bool:
         """Return whether no step is left."""
         return state.test is not None
+
+    def remark(self, state: S) -> str:
+        """Return what a person is told after a step; nothing by default."""
+        del state
+        return ""
 
     def report(self, problem: SearchProblem, state: S) -> dict[str, Any]:
         """Return what the record of a search (:mod:`jknas.search.result`) holds of this method alone, as plain data."""

@@ -18,6 +18,7 @@ candidates                                    in the order drawn: genotype, cano
                                               trained ones validation_accuracy, curves, and training (status, seconds, compile_seconds)
 rounds, left                                  of a pruning search alone: what was left, ranked and removed in every round, and
                                               what is left
+supernet                                      of a search by weight sharing alone: what every epoch gave, its cell included
 mixture                                       of robot alone: its proxies, the weights that it tried, and the best of them
 rungs                                         of mf_nas alone: what every rung trained, for how many epochs, and how well
 ============================================  =======================================================================================

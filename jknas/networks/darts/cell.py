@@ -77,9 +77,15 @@ def chosen_nodes(  # noqa: PLR0917
 
 
 def coded_nodes(  # noqa: PLR0917
-    weights: WeightTree, inputs: tuple[jax.Array, jax.Array], code: jax.Array, plan: CellPlan, layer: Layer, given: Mapping[str, PyTree]
+    weights: WeightTree,
+    inputs: tuple[jax.Array, jax.Array],
+    code: jax.Array,
+    plan: CellPlan,
+    layer: Layer,
+    given: Mapping[str, PyTree],
+    drawn: jax.Array | None = None,
 ) -> tuple[jax.Array, Records]:
-    """Run the edges of a cell's code ``[14]``; only the chosen operations run.
+    """Run the edges of a cell's code ``[14]``; only the chosen operations run. ``drawn [14, 8]`` are the weights of a sampled code.
 
     Returns:
         The nodes ``[4, n, h, w, c]``; the records by group and slot, ``[edges, ...]``.
@@ -87,7 +93,7 @@ def coded_nodes(  # noqa: PLR0917
     stride, (n, height, width, features) = (2 if plan.reduction else 1), inputs[1].shape
     nodes, records = jnp.zeros((len(NODES), n, -(-height // stride), -(-width // stride), features), inputs[1].dtype), {}
     for group, sources, step in (("outer", jnp.stack(inputs), stride), ("inner", None, 1)):
-        nodes, records[group] = _looped(weights[group], sources, nodes, code, group, step, layer, given.get(group, {}))
+        nodes, records[group] = _looped(weights[group], sources, nodes, code, group, step, layer, given.get(group, {}), drawn)
     return nodes, records
 
 
@@ -100,6 +106,7 @@ def _looped(  # noqa: PLR0917
     stride: int,
     layer: Layer,
     given: Mapping[str, PyTree],
+    drawn: jax.Array | None,
 ) -> tuple[jax.Array, Records]:
     """Add the edges of a group to the nodes one by one; without ``sources``, they are the nodes themselves."""
     edges = GROUPS[group]
@@ -111,14 +118,18 @@ def _looped(  # noqa: PLR0917
     branches = tuple(_branch(name, layer, stride, nothing) for name in OPERATIONS)
 
     def turn(nodes: jax.Array, edge: tuple[Any, ...]) -> tuple[jax.Array, Any]:
-        weights, given, digit, target, origin = edge
+        weights, given, digit, target, origin, row = edge
         source = lax.dynamic_index_in_dim(nodes if sources is None else sources, origin, keepdims=False)
         value = lax.dynamic_index_in_dim(nodes, target, keepdims=False)
-        value, records = add_chosen(branches, digit, (value, _zeros(nothing)), (source, weights, given))
+        if drawn is not None:  # the weights of the other operations are zero, and count as numbers
+            value += (row.sum() - row[digit]).astype(value.dtype)
+        scale = None if drawn is None else row[digit]
+        value, records = add_chosen(branches, digit, (value, _zeros(nothing)), (source, weights, given, scale))
         return lax.dynamic_update_index_in_dim(nodes, value, target, 0), records
 
     first_origin = NODES[0] if sources is None else 0
-    return lax.scan(turn, nodes, (weights, dict(given), digits, targets - NODES[0], origins - first_origin))
+    rows = None if drawn is None else drawn[np.array(ROWS[group])]
+    return lax.scan(turn, nodes, (weights, dict(given), digits, targets - NODES[0], origins - first_origin, rows))
 
 
 def _nothing(x: jax.Array, weights: WeightTree, given: Mapping[str, PyTree], layer: Layer, stride: int) -> Records:
@@ -142,9 +153,10 @@ def _branch(name: str, layer: Layer, stride: int, nothing: Records) -> Branch | 
     if name == "none":
         return None
 
-    def run(x: jax.Array, weights: WeightTree, given: Mapping[str, PyTree]) -> tuple[jax.Array, Records]:
+    def run(x: jax.Array, weights: WeightTree, given: Mapping[str, PyTree], scale: jax.Array | None) -> tuple[jax.Array, Records]:
         found = operate(name, x, weights.get(name), layer, given, stride=stride)
-        return found.value, {**_zeros(nothing), **found.records}
+        value = found.value if scale is None else found.value * scale.astype(found.value.dtype)
+        return value, {**_zeros(nothing), **found.records}
 
     return run
 
@@ -214,6 +226,7 @@ def run_cell(  # noqa: PLR0917
     last: jax.Array,
     given: Mapping[str, PyTree],
     drop: Drop | None = None,
+    drawn: jax.Array | None = None,
 ) -> Seen:
     """Run a cell.
 
@@ -226,6 +239,7 @@ def run_cell(  # noqa: PLR0917
         last: output of the last cell.
         given: what ``layer`` gets, in the structure of the records; not with a mixture.
         drop: drops the outputs of a genotype's edges.
+        drawn: the weights ``[28, 8]`` of a sampled code (:class:`jknas.networks.wiring.SampledCode`).
 
     Returns:
         The output ``[n, h, w, 4 features]`` and what is inside; none of its values with a mixture. The records are those of the two layers
@@ -241,7 +255,8 @@ def run_cell(  # noqa: PLR0917
     if own.ndim == 2:
         stacked, found, _ = mixed_nodes(weights, inputs, own, plan, layer)
         return Seen(concatenated(stacked), (), records | found)
-    stacked, found = coded_nodes(weights, inputs, own, plan, layer, given)
+    own_drawn = None if drawn is None else drawn.reshape(2, -1, drawn.shape[-1])[int(plan.reduction)]
+    stacked, found = coded_nodes(weights, inputs, own, plan, layer, given, own_drawn)
     nodes = {**dict(enumerate(inputs)), **{node: stacked[place] for place, node in enumerate(NODES)}}
     code = jnp.clip(own, 0, len(OPERATIONS) - 1)
     return Seen(concatenated(stacked), _sources(before_last, last, nodes, code, plan), records | found)

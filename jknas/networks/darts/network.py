@@ -17,6 +17,7 @@ Deviations:
     parameters.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import NetworkError
 from jknas.kernels.mgm import Layers
@@ -35,6 +37,7 @@ from jknas.networks.darts.cell import Drop, moved_averages, run_cell
 from jknas.networks.darts.layers import kernel_layers
 from jknas.networks.darts.operations import plain_layer
 from jknas.networks.darts.parameters import (
+    ROWS,
     CellPlan,
     CellRun,
     is_complete,
@@ -47,15 +50,15 @@ from jknas.networks.darts.parameters import (
 from jknas.networks.darts.stem import observed_stem, stem_shapes
 from jknas.networks.darts.tenas import TenasDartsNetwork
 from jknas.networks.darts.tenas_thin import TenasDartsThinNetwork
-from jknas.networks.darts.wiring import live_mixture, resolve_wiring
+from jknas.networks.darts.wiring import resolve_wiring
 from jknas.networks.layers.initialisation import Scheme, draw_parameters
 from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
 from jknas.networks.observation import Layer, Observation, ObservedBlock, ObservedLayer, RunBlock, Seen, Visit, frozen
 from jknas.networks.parameters import Averages, Shapes, WeightTree, classifier_shapes, joined, moved, unit_averages
-from jknas.networks.wiring import Wiring
+from jknas.networks.wiring import SampledCode, Wiring
 from jknas.spaces.darts.cost import Stem
-from jknas.spaces.darts.genotype import DartsGenotype
+from jknas.spaces.darts.genotype import OPERATIONS, DartsGenotype
 
 _EDGES_OF_A_CELL = 8
 
@@ -187,6 +190,28 @@ class DartsNetwork(MacroNetwork):
         """Return TE-NAS's network for counting linear regions, for the same classes."""
         return TenasDartsThinNetwork(self.classes)
 
+    def supernet(self, *, last_as_cells: bool = False) -> "DartsNetwork":
+        """Return the network whose weights all genotypes share: without auxiliary classifier, its normalisations as they are.
+
+        Raises:
+            NetworkError: ``last_as_cells``, since there is no last normalisation behind the cells.
+        """
+        if last_as_cells:
+            raise NetworkError(f"{type(self).__name__} has no normalisation behind its cells: set last_as_cells=False")
+        return dataclasses.replace(self, auxiliary=False)
+
+    def used(self, params: PyTree, chosen: Bool[Array, "28 8"]) -> PyTree:
+        """Return for every parameter whether it belongs to one of the chosen operations, or to none; it broadcasts to the parameter."""
+        masks = jax.tree.map(lambda _: jnp.ones((), bool), params)
+        for run in self.runs():
+            own = chosen.reshape(2, -1, len(OPERATIONS))[int(run.plan.reduction)]
+            for group, rows in ROWS.items():
+                for name, blocks in params["cells"][run.name][group].items():
+                    mask = own[np.array(rows), OPERATIONS.index(name)]
+                    put = jax.tree.map(lambda leaf, mask=mask: mask.reshape(1, -1, *(1,) * (leaf.ndim - 2)), blocks)
+                    masks["cells"][run.name][group][name] = put
+        return masks
+
     def check_auxiliary(self, height: int, width: int) -> None:
         """Raise ValueError unless the auxiliary classifier can be trained on images of this size."""
         shrunk = 2 ** (len(self.reductions) + (0 if self.stem == "cifar" else 3))
@@ -208,11 +233,9 @@ class DartsNetwork(MacroNetwork):
         auxiliary: bool = False,
     ) -> tuple[jax.Array, jax.Array | None, PyTree]:
         self._check_images(x, statistics)
-        genotype, traced = resolve_wiring(wiring)
+        genotype, traced = resolve_wiring(wiring.code if isinstance(wiring, SampledCode) else wiring)
         self._check_operations("params", params, genotype)
         self._check_operations("batch_stats", batch_stats, genotype)
-        if traced is not None and traced.ndim == 2:
-            traced = live_mixture(traced)
         own = genotype if genotype is not None else traced
         assert own is not None
         weights = joined({name: value for name, value in params.items() if name != "cells"}, batch_stats)
@@ -228,7 +251,8 @@ class DartsNetwork(MacroNetwork):
             seen = block(plain_layer(statistics), x, {})
             return seen.output, (seen.records, seen.output if auxiliary and kind == "reduction" else None)
 
-        cell = functools.partial(_plain_cell, None if drop is None else drop[1])
+        drawn = wiring.weights if isinstance(wiring, SampledCode) else None
+        cell = functools.partial(_plain_cell, None if drop is None else drop[1], drawn)
         logits, found = walk_blocks(self.stem, self.runs(), weights, x, own, visit, {}, cell)
         averages: Averages = {"cells": {}, "stem": {}}
         for name in observed_stem(self.stem, self.input_channels, self.channels):
@@ -328,6 +352,7 @@ def _resolve_observed(wiring: Wiring) -> tuple[DartsGenotype | None, Any]:
 
 def _plain_cell(  # noqa: PLR0917
     drop_path: Any,
+    drawn: Any,
     plan: CellPlan,
     weights: WeightTree,
     before_last: Array,
@@ -338,7 +363,7 @@ def _plain_cell(  # noqa: PLR0917
 ) -> Seen:
     """Run a cell; its records are its moved running averages."""
     drop = _drop(weights["drop"], drop_path) if "drop" in weights else None
-    seen = run_cell(plan, weights, before_last, wiring, layer, last, given, drop)
+    seen = run_cell(plan, weights, before_last, wiring, layer, last, given, drop, drawn)
     return Seen(seen.output, (), moved_averages(weights, seen.records, wiring, plan))
 
 

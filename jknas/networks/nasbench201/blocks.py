@@ -35,7 +35,7 @@ def walk_blocks(  # noqa: PLR0917
     Args:
         weights: the network's, joined with its running averages.
         x: images ``[n, h, w, c]``.
-        wiring: genotype, code, or mixture weights.
+        wiring: genotype, code, mixture weights, or a code for each cell, ``[3, cells, 6]``.
         visit: called once per block, and once for all the cells of a stage, inside their loop.
         extras: what ``visit`` gets, by block.
         cells: cells per stage.
@@ -47,10 +47,11 @@ def walk_blocks(  # noqa: PLR0917
             x, summaries[name] = visit(kind_of(name), _block(name, weights), x, extras.get(name))
             continue
 
-        def one(x: Array, item: tuple[PyTree, PyTree]) -> tuple[Array, PyTree]:
-            return visit("cell", functools.partial(cell, item[0], wiring), x, item[1])
+        def one(x: Array, item: tuple[PyTree, PyTree, Array | None]) -> tuple[Array, PyTree]:
+            return visit("cell", functools.partial(cell, item[0], wiring if item[2] is None else item[2]), x, item[1])
 
-        x, summaries[name] = lax.scan(one, x, (weights[name], extras.get(name)), length=cells)
+        codes = wiring[int(name.removeprefix("stage")) - 1] if getattr(wiring, "ndim", 0) == 3 else None
+        x, summaries[name] = lax.scan(one, x, (weights[name], extras.get(name), codes), length=cells)
     return Observation(x, summaries)
 
 

@@ -211,25 +211,30 @@ def _coded_cell(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, stati
     return nodes[3], moments
 
 
-def _coded_cell_fwd(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[Any, Any]:
+def operations(statistics: Statistics) -> tuple[Branch | None, ...]:
+    """Return the candidates that compute, as functions of ``(x, weights of the edge)``, in the order of ``OPERATIONS``."""
+    return tuple(branch and (lambda x, weights, branch=branch: branch(x, weights)[0]) for branch in _branches(plain_layer(statistics)))
+
+
+def coded_forward(x: jax.Array, weights: list[EdgeWeights], code: jax.Array, statistics: Statistics) -> tuple[Any, Any]:
+    """Return what :func:`coded_cell` does, and what a reverse rule needs: the nodes before the last, the weights and the code."""
     nodes, moments = _coded_nodes(x, weights, code, plain_layer(statistics), add_chosen_inside)
     return (nodes[3], moments), (nodes[:3], weights, code)
 
 
 def _coded_cell_bwd(statistics: Statistics, saved: Any, cotangents: tuple[jax.Array, Any]) -> tuple[jax.Array, list[EdgeWeights], None]:
     nodes, weights, code = saved
-    values = [branch and (lambda x, weights, branch=branch: branch(x, weights)[0]) for branch in _branches(plain_layer(statistics))]
-    branches = tuple(map(pull_back, values))
+    branches = tuple(map(pull_back, operations(statistics)))
     d_weights = jax.tree.map(jnp.zeros_like, weights)
 
     def add(edge: int, cotangent: jax.Array, x: jax.Array, d_output: jax.Array) -> jax.Array:
         cotangent, d_weights[edge] = add_chosen_inside(branches, code[edge], (cotangent, d_weights[edge]), ((x, weights[edge]), d_output))
         return cotangent
 
-    return _reversed_nodes(nodes, code, cotangents[0], add), d_weights, None
+    return coded_backward(nodes, code, cotangents[0], add), d_weights, None
 
 
-def _reversed_nodes(nodes: list[jax.Array], code: jax.Array, cotangent: jax.Array, add: Callable[..., jax.Array]) -> jax.Array:
+def coded_backward(nodes: list[jax.Array], code: jax.Array, cotangent: jax.Array, add: Callable[..., jax.Array]) -> jax.Array:
     """Return the cotangent of node 0, given that of node 3; ``add(edge, cotangent, x, d_output)`` adds an edge's share to ``cotangent``."""
     d_nodes = {3: cotangent}
     for node in (2, 1, 0):
@@ -240,7 +245,7 @@ def _reversed_nodes(nodes: list[jax.Array], code: jax.Array, cotangent: jax.Arra
     return d_nodes[0]
 
 
-_coded_cell.defvjp(_coded_cell_fwd, _coded_cell_bwd)
+_coded_cell.defvjp(coded_forward, _coded_cell_bwd)
 
 _InterceptEdge = Callable[[int, str, WeightTree, jax.Array], WeightTree]
 """``intercept(edge, operation, weights, tape)``: the weights through which the tape passes."""
@@ -259,7 +264,7 @@ def _intercepted_cell_fwd(  # noqa: PLR0917
     x: jax.Array, weights: list[EdgeWeights], code: jax.Array, tape: jax.Array, statistics: Statistics, intercept: _InterceptEdge
 ) -> tuple[Any, Any]:
     del intercept
-    results, saved = _coded_cell_fwd(x, weights, code, statistics)
+    results, saved = coded_forward(x, weights, code, statistics)
     return results, (*saved, tape)
 
 
@@ -285,7 +290,7 @@ def _intercepted_cell_bwd(
         cotangent, d_tape = add_chosen(branches, code[edge], (cotangent, d_tape), (x, weights[edge], tape, d_output))
         return cotangent
 
-    return _reversed_nodes(nodes, code, cotangents[0], add), None, None, d_tape
+    return coded_backward(nodes, code, cotangents[0], add), None, None, d_tape
 
 
 _intercepted_cell.defvjp(_intercepted_cell_fwd, _intercepted_cell_bwd)

@@ -6,18 +6,19 @@
     stage 3: cells at 4C channels
     batch normalisation, ReLU, global average, linear classifier
 
-The *wiring*, an argument of ``apply``, says which operations the cells hold: a genotype, a code of six digits, or mixture weights
-``[6, 5]`` (see :mod:`jknas.networks.wiring`).
+The *wiring*, an argument of ``apply``, says which operations the cells hold: a genotype, a code of six digits, mixture weights
+``[6, 5]``, a sampled code, or a code for each cell, integers ``[3, N, 6]`` (see :mod:`jknas.networks.wiring`).
 """
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import Moments
@@ -26,6 +27,7 @@ from jknas.networks.macro import MacroNetwork
 from jknas.networks.nasbench201 import modules, torch_order
 from jknas.networks.nasbench201.blocks import BLOCKS, kind_of, walk_blocks
 from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
+from jknas.networks.nasbench201.sampled import sampled_cell
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.nasbench201.wiring import resolve_wiring
 from jknas.networks.observation import Layer, Observation, ObservedBlock, ObservedLayer, RunBlock, Seen, Visit, frozen
@@ -43,25 +45,37 @@ from jknas.networks.parameters import (
     stacked,
     unit_averages,
 )
-from jknas.networks.wiring import Wiring
+from jknas.networks.wiring import SampledCode, Wiring
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 _STAGES = ("stage1", "stage2", "stage3")
 _REDUCTIONS = ("reduction1", "reduction2")
+_SUPERNET = ("affine", "averages", "last_as_cells")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CellNetwork(MacroNetwork):
     """The macro network's size; its methods are pure functions of their arguments.
 
     Images are multiples of 4 pixels high and wide, and at least 8 where they are normalised over.
+
+    The last three attributes are the settings of a supernet whose weights all cells share. There the cells' normalisations have neither
+    scales and shifts nor running averages: in evaluation mode (``statistics="running"``) they normalise over the batch that is evaluated,
+    and the other normalisations by their running averages.
 
     Attributes:
         channels: channels of the first stage, C (16 in the published benchmark).
         cells: cells in each of the three stages, N (5 in the published benchmark).
         classes: number of outputs, K.
         input_channels: channels of the images.
+        affine: whether the normalisations in the cells have scales and shifts.
+        averages: whether they have running averages.
+        last_as_cells: whether ``affine`` and ``averages`` hold for the last normalisation, too.
     """
+
+    affine: bool = True
+    averages: bool = True
+    last_as_cells: bool = False
 
     genotypes: ClassVar[type] = CellGenotype
     auxiliary: ClassVar[bool] = False
@@ -69,7 +83,45 @@ class CellNetwork(MacroNetwork):
     score_statistics: ClassVar[Statistics] = "example"
     tenas_batch: ClassVar[int] = 72
 
+    def __repr__(self) -> str:
+        # The settings of a supernet where they differ: what was trained before there were any is found under the same name.
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        shown = (f"{name}={value!r}" for name, value in given.items() if name not in _SUPERNET or value != getattr(CellNetwork, name))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def supernet(self, *, affine: bool = False, averages: bool = False, last_as_cells: bool = False) -> "CellNetwork":
+        """Return the network whose weights all cells share, with the normalisations of the published weight-sharing searches."""
+        return dataclasses.replace(self, affine=affine, averages=averages, last_as_cells=last_as_cells)
+
+    @property
+    def cell_axes(self) -> tuple[int, int]:
+        """Stages and cells of a stage: the first axes of codes that differ from cell to cell."""
+        return len(_STAGES), self.cells
+
+    def draw_cells(self, key: Array) -> Int[Array, "3 N 6"]:
+        """Draw a code for each cell, uniformly among those in which every node has an input other than ``none``."""
+        digits: list[Array] = []
+        for node in (1, 2, 3):
+            edges = sum(target == node for target, _ in EDGES)
+            # The operation ``none`` is digit 0, so that a node without input is the number 0.
+            number = jax.random.randint(jax.random.fold_in(key, node), self.cell_axes, 1, len(OPERATIONS) ** edges, jnp.int32)
+            digits.extend(number // len(OPERATIONS) ** place % len(OPERATIONS) for place in range(edges))
+        return jnp.stack(digits, -1)
+
+    def used(self, params: PyTree, chosen: Bool[Array, "*cells 6 5"]) -> PyTree:
+        """Return for every parameter whether it belongs to one of the chosen operations, or to none; it broadcasts to the parameter."""
+        masks = jax.tree.map(lambda _: jnp.ones((), bool), params)
+        for level, stage in enumerate(_STAGES):
+            own = chosen[level] if chosen.ndim == 4 else chosen
+            for edge, operation, key in LAYERS:
+                mask = own[..., edge, OPERATIONS.index(operation)]
+                masks[stage][key] = jax.tree.map(lambda leaf, mask=mask: mask.reshape(-1, *(1,) * (leaf.ndim - 1)), params[stage][key])
+        return masks
+
     def _shapes(self) -> Shapes:
+        return self._without_scales(self._full_shapes())
+
+    def _full_shapes(self) -> Shapes:
         shapes: Shapes = {"stem": array(3, 3, self.input_channels, self.channels), "stem_norm": norm_shapes(self.channels)}
         for level, stage in enumerate(_STAGES):
             features = self.channels * 2**level
@@ -110,7 +162,7 @@ class CellNetwork(MacroNetwork):
 
     def apply_normalising_reductions(self, params: PyTree, x: Float[Array, "n h w c"], wiring: Wiring) -> Float[Array, "n k"]:
         """Return the logits of the network whose only normalisations are those of the two reduction blocks, over the batch."""
-        return self._run(params, unit_averages(params), x, wiring, "none", reductions="batch")[0]
+        return self._run(params, self.unit_averages(params), x, wiring, "none", reductions="batch")[0]
 
     kernel_layers = torch_order.kernel_layers
     leading_entries = torch_order.leading_entries
@@ -153,6 +205,7 @@ class CellNetwork(MacroNetwork):
         def without_gradients(kind: str, run: RunBlock, x: Array, extra: PyTree) -> tuple[Array, PyTree]:
             return visit(kind, lambda layer, x, given: run(frozen(layer), x, given), x, extra)
 
+        params = self._filled(params)
         weights = joined(params, unit_averages(params))
         return walk_blocks(weights, x, code if genotype is None else genotype, without_gradients, extras or {}, self.cells)
 
@@ -190,21 +243,65 @@ class CellNetwork(MacroNetwork):
         *,
         reductions: Statistics | None = None,
     ) -> tuple[jax.Array, None, PyTree]:
-        self._check_images(x, statistics)
-        genotype, traced = resolve_wiring(wiring)
+        self._check_images(x, self._statistics_of("cell", statistics))
+        sampled = wiring if isinstance(wiring, SampledCode) else None
+        genotype, traced = self._resolve(wiring if sampled is None else sampled.code)
         _check_operations("params", params, genotype)
-        _check_operations("batch_stats", batch_stats, genotype)
-        weights = joined(params, batch_stats)
+        params, stats = self._filled(params), batch_stats
+        if not self.averages:
+            stats = {**unit_averages(params), **batch_stats}
+        _check_operations("batch_stats", stats, genotype)
+        weights = joined(params, stats)
         weights, own = (weights, traced) if genotype is None else (restrict(weights, genotype), genotype)
-        moving = statistics == "batch"
+        moving, in_cells = statistics == "batch", self._statistics_of("cell", statistics)
 
         def visit(kind: str, run: RunBlock, x: Array, _extra: PyTree) -> tuple[Array, PyTree]:
-            seen = run(plain_layer(reductions or statistics if kind == "reduction" else statistics), x, {})
+            own = reductions if kind == "reduction" and reductions else self._statistics_of(kind, statistics)
+            seen = run(plain_layer(own), x, {})
             return seen.output, seen.records if moving else ()
 
-        cell = functools.partial(_fast_cell, statistics) if traced is not None and traced.ndim == 1 else run_cell
+        cell: Callable[..., Seen] = run_cell
+        if sampled is not None:
+            cell = functools.partial(_sampled_cell, in_cells, sampled.weights)
+        elif traced is not None and not jnp.issubdtype(traced.dtype, jnp.floating):
+            cell = functools.partial(_fast_cell, in_cells)
         logits, records = walk_blocks(weights, x, own, visit, {}, self.cells, cell)
-        return logits, None, _moved(batch_stats, weights, records, own) if moving else batch_stats
+        if not moving:
+            return logits, None, batch_stats
+        averages = _moved(stats, weights, records, own)
+        return logits, None, {name: averages[name] for name in averages if self.averages or not self._as_cells(name)}
+
+    def _resolve(self, wiring: Wiring) -> tuple[CellGenotype | None, jax.Array | None]:
+        """Tell the kinds of wiring apart, codes of all cells included."""
+        if getattr(wiring, "shape", None) == (len(_STAGES), self.cells, len(EDGES)) and jnp.issubdtype(wiring.dtype, jnp.integer):
+            return None, jnp.asarray(wiring)
+        return resolve_wiring(wiring)
+
+    def _as_cells(self, name: str) -> bool:
+        """Return whether ``affine`` and ``averages`` hold for a block."""
+        return name == "cell" or name in _STAGES or (self.last_as_cells and name == "last_norm")
+
+    def _statistics_of(self, kind: str, statistics: Statistics) -> Statistics:
+        """Return what a block normalises over: what has no running averages takes the batch."""
+        return "batch" if statistics == "running" and not self.averages and self._as_cells(kind) else statistics
+
+    def _filled(self, params: PyTree) -> PyTree:
+        """Return the parameters with scale one and shift zero for every normalisation that has none."""
+        if self.affine:
+            return params
+        unit = {stage: {key: {"norm": _unit_norm(layer["kernel"]), **layer} for key, layer in params[stage].items()} for stage in _STAGES}
+        return {**({"last_norm": _unit_norm(params["classifier"].T)} if self.last_as_cells else {}), **params, **unit}
+
+    def _without_scales(self, shapes: Shapes) -> Shapes:
+        """Return the shapes without the scales and shifts that this network does not have."""
+        if self.affine:
+            return shapes
+        kernels = {stage: {key: {"kernel": layer["kernel"]} for key, layer in shapes[stage].items()} for stage in _STAGES}
+        return {name: kernels.get(name, value) for name, value in shapes.items() if name in _STAGES or not self._as_cells(name)}
+
+    def unit_averages(self, params: PyTree) -> Averages:
+        """Return the running averages of parameters that were not trained yet."""
+        return {name: value for name, value in unit_averages(self._filled(params)).items() if self.averages or not self._as_cells(name)}
 
     def _check_images(self, x: jax.Array, statistics: Statistics) -> None:
         if x.ndim != 4 or x.shape[-1] != self.input_channels:
@@ -225,6 +322,26 @@ def _fast_cell(
     return Seen(y, (), {edge_name(edge): found for edge, found in enumerate(moments)})
 
 
+def _sampled_cell(
+    statistics: Statistics,
+    drawn: Float[Array, "6 5"],
+    weights: WeightTree,
+    code: jax.Array,
+    _layer: Layer,
+    x: jax.Array,
+    _given: Mapping[str, Any],
+) -> Seen:
+    """Run the cell of a sampled code, whose drawn weights get a gradient."""
+    y, moments = sampled_cell(x, edge_weights(weights), code, drawn, statistics)
+    return Seen(y, (), {edge_name(edge): found for edge, found in enumerate(moments)})
+
+
+def _unit_norm(kernel: jax.Array) -> dict[str, jax.Array]:
+    """Return scale one and shift zero for what a kernel, or a stack of them, gives."""
+    shape = (*kernel.shape[:-4], kernel.shape[-1])
+    return {"scale": jnp.ones(shape, kernel.dtype), "bias": jnp.zeros(shape, kernel.dtype)}
+
+
 def _moved(batch_stats: PyTree, weights: WeightTree, records: Mapping[str, Any], wiring: Any) -> PyTree:
     """Return the running averages, moved by what the layers of a training pass recorded."""
     used: Any
@@ -235,7 +352,7 @@ def _moved(batch_stats: PyTree, weights: WeightTree, records: Mapping[str, Any],
     found: Averages = {name: moved(weights[name], records[block][block]) for name, block in (("stem_norm", "stem"), ("last_norm",) * 2)}
     for name in _REDUCTIONS:
         found[name] = {part: towards(weights[name][part], records[name][part]) for part in ("conv_a", "conv_b")}
-    for name in _STAGES:
+    for level, name in enumerate(_STAGES):
         found[name] = dict(batch_stats.get(name, {}))  # a cell without convolutions has no averages
         for edge, operation, key in LAYERS:
             if key in weights[name]:
@@ -243,7 +360,8 @@ def _moved(batch_stats: PyTree, weights: WeightTree, records: Mapping[str, Any],
                 if isinstance(wiring, jax.Array) and wiring.ndim == 2:
                     record = record[operation]
                 elif isinstance(wiring, jax.Array):  # an operation that is not chosen keeps its averages
-                    used = wiring[edge] == OPERATIONS.index(operation)
+                    used = wiring[edge] if wiring.ndim == 1 else wiring[level, :, edge, None]
+                    used = used == OPERATIONS.index(operation)
                 found[name][key] = towards(weights[name][key], record, used)
     return {**batch_stats, **found}
 

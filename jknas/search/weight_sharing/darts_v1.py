@@ -1,0 +1,67 @@
+"""DARTS, first order: weights and a softmax over all operations are trained by turns.
+
+Every edge is the sum of all operations, weighted by the softmax of its logits. The weights step on a training batch, then the logits on a
+validation batch, with the weights as they are. The cell takes the largest logit of each edge, which in NAS-Bench-201 may be that of
+``none``.
+
+References:
+    Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, arXiv:1806.09055, Algorithm 1 with xi = 0.
+    Its settings: see :mod:`jknas.search.weight_sharing.recipe`.
+
+Deviations from NAS-Bench-201's script: the convolutions of the cells have no bias, as when its table was made (batch normalisation takes a
+bias out again).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jknas.search.weight_sharing.method import WeightSharing
+from jknas.search.weight_sharing.recipe import SharingRecipe, recipes
+
+if TYPE_CHECKING:
+    from jknas.search.weight_sharing.arrays import Shared
+    from jknas.search.weight_sharing.supernet import Supernet
+    from jknas.search.weight_sharing.training import Pair, Rates, Totals
+
+PUBLISHED = SharingRecipe(epochs=50)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DartsV1(WeightSharing):
+    """First-order DARTS.
+
+    Cost of an iteration: two passes, forwards and backwards, through all operations of all edges.
+    """
+
+    name: ClassVar[str] = "darts-v1"
+    recipes: ClassVar[Mapping[str, SharingRecipe]] = {
+        **recipes(PUBLISHED, small={"epochs": 25}),
+        # The settings of the DARTS paper for its own space.
+        "darts": dataclasses.replace(PUBLISHED, order="architecture", weight_decay=3e-4),
+    }
+
+    def iterate(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates", drawn: Any) -> "tuple[Shared, Totals]":
+        """Step weights and logits."""
+        from jax.nn import softmax  # noqa: PLC0415 - modules of methods import no JAX
+
+        from jknas.search.weight_sharing import arrays  # noqa: PLC0415
+        from jknas.search.weight_sharing.training import Totals  # noqa: PLC0415
+
+        del drawn
+        everything = net.everything
+
+        def weights(shared: "Shared") -> Any:
+            return arrays.weight_step(net, shared, pair.x, pair.y, softmax, everything, rates.learning_rate)
+
+        def architecture(shared: "Shared") -> Any:
+            return arrays.architecture_step(net, shared, pair.x_valid, pair.y_valid, softmax)
+
+        if net.recipe.order == "weights":
+            shared, first = weights(shared)
+            shared, second = architecture(shared)
+        else:
+            shared, second = architecture(shared)
+            shared, first = weights(shared)
+        return shared, Totals(first, second)
