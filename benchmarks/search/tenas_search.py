@@ -15,9 +15,9 @@ import argparse
 import json
 
 import numpy as np
-from mgm_correlation import accuracies
 
 from benchmarks import measure
+from benchmarks.ranking.mgm_correlation import accuracies
 from jknas import data, search, spaces, tabular
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.training import Recipe

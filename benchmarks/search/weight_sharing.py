@@ -1,0 +1,140 @@
+"""What do the searches by weight sharing find on CIFAR-10 images in minutes on two cores, and does DARTS collapse to skip connections?
+
+Question: DARTS, GDAS, RSPS, SETN and ENAS by their recipe ``small`` (25 epochs, batches of 32, an architecture that learns ten times as fast)
+on a supernet of 8 channels and one cell per stage, 2,000 training and 2,000 validation images of CIFAR-10, over three seeds: 200-epoch test
+accuracy of the last cell, and of the best of the first ten epochs' cells by 12-epoch validation accuracy, as in KNAS's comparison (accuracies
+from the table of NAS-Bench-201); the share of the architecture weights on skip connections; the operations of the cells found; seconds. Beside
+them random search of the same training cost: of as many random cells as can be trained for 12 epochs in the published seconds of the search,
+the one with the highest validation accuracy. Published, by the full recipe on a GPU: see `jknas/search/weight_sharing/recipe.py`.
+Expected: DARTS ends in skip connections (published: in all six edges), GDAS does not; none beats random search of the same cost.
+This is not the published recipe, which takes two to nine hours on a GPU: `jknas search --method gdas --data cifar10 --seed 0 --out DIR`.
+Command: python -m benchmarks.search.weight_sharing --data FILE.npz [--methods ...] [--seeds 0,1,2] [--epochs 25]
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. An interrupted search goes on from its checkpoint
+(weight_sharing_runs, not committed). On one quiet core about two (rsps, enas) to thirty minutes (darts-v2) per search.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure
+from benchmarks.ranking.mgm_correlation import accuracies
+from jknas import data, search, spaces, tabular
+from jknas.networks.nasbench201.network import CellNetwork
+from jknas.search.method import SearchMethod
+from jknas.training import Recipe
+
+METHODS = ("rsps", "gdas", "darts-v1", "enas", "setn", "darts-v2")
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "rsps": {"seconds": 7587, "test": [87.66, 58.33, 31.14]},
+    "darts-v1": {"seconds": 10890, "test": [54.30, 15.61, 16.32]},
+    "darts-v2": {"seconds": 29902, "test": [54.30, 15.61, 16.32]},
+    "enas": {"seconds": 13315, "test": [54.30, 15.61, 16.32]},
+    "gdas": {"seconds": 28926, "test": [93.51, 70.61, 41.84]},
+    "setn": {"seconds": 31010, "test": [86.19, 56.87, 31.90]},
+}
+"""By NAS-Bench-201 (arXiv:2001.00326, table 5): seconds on a GPU, and mean test accuracies on the three data sets."""
+CHANNELS, CELLS, IMAGES = 8, 1, 2000
+EARLY = 10
+PATH = measure.RESULTS / "search/weight_sharing.json"
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """Return mean and sample standard deviation (0 for a single value)."""
+    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
+
+
+def reached(cell: Any) -> dict[str, float]:
+    """Return the 200-epoch test accuracies of a cell."""
+    return {name: float(values[0]) for name, values in accuracies([cell]).items()}
+
+
+def validation(cell: Any) -> float:
+    """Return the 12-epoch validation accuracy of a cell on CIFAR-10."""
+    return tabular.load().accuracy(cell, **tabular.PROTOCOLS["cifar10"].selects._asdict(), seeds="mean").mean
+
+
+def run(method: SearchMethod[Any], dataset: Any, seed: int) -> dict[str, Any]:
+    """Search with one seed, and look the cells up."""
+    space = spaces.get("nasbench201")
+    network = CellNetwork(CHANNELS, CELLS)
+    problem = search.Problem(space=space, dataset=dataset, network=network, recipe=Recipe(epochs=1), seed=seed)
+    folder = measure.RESULTS / "search" / "weight_sharing_runs" / method.name / str(seed)
+    record = search.as_record(search.run(method, problem, checkpoint=folder, resume=True))
+    epochs = record["supernet"]
+    cells = [space.parse(one["cell"]) for one in epochs]
+    early = max(cells[:EARLY], key=validation)
+    skip = space.operations.index("skip_connect")
+    kept = ("cell", "loss", "accuracy", "architecture_loss", "architecture_accuracy", "candidate_accuracy")
+    return {
+        "seed": seed,
+        "genotype": record["genotype"],
+        "parameters": record["parameters"],
+        "test": reached(cells[-1]),
+        "early": {"genotype": str(early), "test": reached(early)},
+        "by_epoch": [reached(cell)["cifar10"] for cell in cells],
+        "skip_share": [None if one["weights"] is None else float(np.asarray(one["weights"])[:, skip].mean()) for one in epochs],
+        "operations": {name: cells[-1].operations.count(name) for name in space.operations},
+        "weights": epochs[-1]["weights"],
+        "epochs": [{name: one[name] for name in kept} for one in epochs],
+        "seconds": record["timing"]["score"],
+        "compile_seconds": record["timing"]["compile"],
+    }
+
+
+def same_cost(seconds: float) -> dict[str, Any]:
+    """Return random search on the table within the published seconds of a search, over 100 runs."""
+    found: dict[str, list[float]] = {}
+    counts = []
+    for seed in range(100):
+        problem = search.TableProblem(table=tabular.load(), dataset="cifar10", seed=seed)
+        result = search.run(search.get("random")(topk=500, seconds=seconds), problem)
+        counts.append(len(result.state.candidates))
+        for name, value in reached(result.winner.genotype).items():
+            found.setdefault(name, []).append(value)
+    return {"evaluations": float(np.mean(counts)), "test": {name: spread(values) for name, values in found.items()}}
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return means and standard deviations over seeds."""
+    names = runs[0]["test"]
+    return {
+        "seeds": len(runs),
+        "test": {name: spread([one["test"][name] for one in runs]) for name in names},
+        "early": {name: spread([one["early"]["test"][name] for one in runs]) for name in names},
+        "seconds": float(np.median([one["seconds"] for one in runs])),
+    }
+
+
+def main() -> None:
+    """Search, look up and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, default=25)
+    options = parser.parse_args()
+    dataset = data.load(options.data, limit=(IMAGES, IMAGES))
+    known: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
+    methods: dict[str, Any] = known.get("methods", {})
+    for seed in map(int, options.seeds.split(",")):
+        for name in options.methods:
+            own = methods.setdefault(name, {"runs": []})
+            if any(one["seed"] == seed for one in own["runs"]):
+                continue
+            method = search.get(name)(recipe="small", epochs=options.epochs)
+            own["runs"] = sorted([*own["runs"], run(method, dataset, seed)], key=lambda one: one["seed"])
+            own["settings"], own["summary"] = method.settings, summary(own["runs"])
+            own["published"] = PUBLISHED[name]
+            own.setdefault("same_cost", same_cost(PUBLISHED[name]["seconds"]))
+            last = own["runs"][-1]
+            print(f"{name}, seed {seed}: {last['genotype']} {last['test']} {last['seconds']:.0f} s", flush=True)
+            settings = {"channels": CHANNELS, "cells": CELLS, "images": [IMAGES, IMAGES], "data": dataset.name, "digest": dataset.digest}
+            measure.record("search/weight_sharing", {"question": __doc__, "settings": settings, "methods": methods})
+
+
+if __name__ == "__main__":
+    main()
