@@ -1,21 +1,24 @@
-"""What do the searches by weight sharing find on CIFAR-10 images in minutes on two cores, and does DARTS collapse to skip connections?
+"""What do the searches by weight sharing find on CIFAR-10 in minutes on two cores, and does DARTS collapse to skip connections?
 
-Question: DARTS, GDAS, RSPS, SETN and ENAS by their recipe ``small`` (25 epochs, batches of 32, an architecture that learns ten times as fast)
-on a supernet of 8 channels and one cell per stage, 2,000 training and 2,000 validation images of CIFAR-10, over three seeds: 200-epoch test
-accuracy of the last cell, and of the best of the first ten epochs' cells by 12-epoch validation accuracy, as in KNAS's comparison (accuracies
-from the table of NAS-Bench-201); the share of the architecture weights on skip connections; the operations of the cells found; seconds. Beside
-them random search of the same training cost: of as many random cells as can be trained for 12 epochs in the published seconds of the search,
-the one with the highest validation accuracy. Published, by the full recipe on a GPU: see `jknas/search/weight_sharing/recipe.py`.
-Expected: DARTS ends in skip connections (published: in all six edges), GDAS does not; none beats random search of the same cost.
-This is not the published recipe, which takes two to nine hours on a GPU: `jknas search --method gdas --data cifar10 --seed 0 --out DIR`.
-Command: python -m benchmarks.search.weight_sharing --data FILE.npz [--methods ...] [--seeds 0,1,2] [--epochs 25]
-FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. An interrupted search goes on from its checkpoint
-(weight_sharing_runs, not committed). On one quiet core about two (rsps, enas) to thirty minutes (darts-v2) per search.
+Question: DARTS, GDAS, RSPS, SETN and ENAS by their recipe ``small`` (25 epochs, batches of 32, an architecture that learns ten times as
+fast) on a supernet of 8 channels and one cell per stage, 2,000 training and 2,000 validation images of CIFAR-10, over three seeds:
+200-epoch test accuracy of the last cell, and of the best of the first ten epochs' cells by 12-epoch validation accuracy, as in KNAS's
+comparison (accuracies from the table of NAS-Bench-201); the mean architecture weight of skip connections; the operations of the cells;
+seconds. Beside them random search of the same cost: of as many random cells as are trained for 12 epochs in the published seconds of the
+search, the one with the highest validation accuracy.
+Expected: DARTS ends in skip connections (published: on all six edges), GDAS does not; none beats random search of the same cost.
+This is not the published recipe, which takes two to nine hours on a GPU: jknas search --method gdas --data cifar10 --seed 0 --out DIR.
+Command: python -m benchmarks.search.weight_sharing --data FILE.npz [--methods ...] [--seeds 0,1,2] [--epochs 25] [--pictures]
+FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. An interrupted search goes on from its
+checkpoint (weight_sharing_runs, not committed). --pictures draws what is recorded: weight_sharing.png, the accuracy of the incumbents
+against the published seconds of the searches (epoch e of E at the share e / E), beside random search and evolution on the table; and
+weight_sharing_METHOD.png, the architecture weights of the first seed. On one quiet core about two (rsps, enas) to thirty minutes (darts-v2)
+per search.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,9 @@ from benchmarks import measure
 from benchmarks.ranking.mgm_correlation import accuracies
 from jknas import data, search, spaces, tabular
 from jknas.networks.nasbench201.network import CellNetwork
+from jknas.report.anytime_drawing import draw_anytime
+from jknas.report.supernet_drawing import draw_supernet
+from jknas.search.anytime import Curve, band, curve_of
 from jknas.search.method import SearchMethod
 from jknas.training import Recipe
 
@@ -68,7 +74,7 @@ def run(method: SearchMethod[Any], dataset: Any, seed: int) -> dict[str, Any]:
     cells = [space.parse(one["cell"]) for one in epochs]
     early = max(cells[:EARLY], key=validation)
     skip = space.operations.index("skip_connect")
-    kept = ("cell", "loss", "accuracy", "architecture_loss", "architecture_accuracy", "candidate_accuracy")
+    kept = ("cell", "weights", "loss", "accuracy", "architecture_loss", "architecture_accuracy", "candidate_accuracy")
     return {
         "seed": seed,
         "genotype": record["genotype"],
@@ -78,7 +84,6 @@ def run(method: SearchMethod[Any], dataset: Any, seed: int) -> dict[str, Any]:
         "by_epoch": [reached(cell)["cifar10"] for cell in cells],
         "skip_share": [None if one["weights"] is None else float(np.asarray(one["weights"])[:, skip].mean()) for one in epochs],
         "operations": {name: cells[-1].operations.count(name) for name in space.operations},
-        "weights": epochs[-1]["weights"],
         "epochs": [{name: one[name] for name in kept} for one in epochs],
         "seconds": record["timing"]["score"],
         "compile_seconds": record["timing"]["compile"],
@@ -109,6 +114,35 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def draw(methods: Mapping[str, Any]) -> None:
+    """Draw what is recorded."""
+    longest = max(facts["seconds"] for facts in PUBLISHED.values())
+    grid = np.linspace(0, longest, 400)
+    bands = {}
+    for name, kind in (("random", "random"), ("evolution", "evolution")):
+        limits: dict[str, Any] = {"topk": 500} if kind == "random" else {"evaluations": 500}
+        curves = []
+        for seed in range(20):
+            problem = search.TableProblem(table=tabular.load(), dataset="cifar10", seed=seed)
+            result = search.run(search.get(kind)(**limits, seconds=longest), problem)
+            curves.append(curve_of(result.state, lambda cell: reached(cell)["cifar10"] / 100))
+        bands[name] = band(curves, grid)
+    for name, found in methods.items():
+        runs = found["runs"]
+        epochs = len(runs[0]["by_epoch"])
+        seconds = PUBLISHED[name]["seconds"] * np.arange(1, epochs + 1) / epochs
+        tests = (np.array(one["by_epoch"]) / 100 for one in runs)
+        bands[name] = band([Curve(seconds, test, test) for test in tests], grid[grid <= seconds[-1]])
+    draw_anytime(bands, PATH.with_suffix(".png"), title="Weight sharing (small recipe) and searches that train every cell")
+    space = spaces.get("nasbench201")
+    for name, found in methods.items():
+        first = found["runs"][0]
+        if first["skip_share"][0] is not None:
+            target = PATH.with_name(f"weight_sharing_{name}.png")
+            trained = [value / 100 for value in first["by_epoch"]]
+            draw_supernet(first["epochs"], target, space=space, accuracies=trained, of_what="trained (from the table)", title=name)
+
+
 def main() -> None:
     """Search, look up and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,7 +150,11 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--pictures", action="store_true", help="draw what is recorded, and search nothing")
     options = parser.parse_args()
+    if options.pictures:
+        draw(json.loads(PATH.read_text())["methods"])
+        return
     dataset = data.load(options.data, limit=(IMAGES, IMAGES))
     known: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
     methods: dict[str, Any] = known.get("methods", {})
