@@ -12,7 +12,7 @@ import pathlib
 import re
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 HERE = pathlib.Path(__file__).parent
@@ -221,7 +221,54 @@ def table1() -> str:
             line += [accuracy_or_status(row), number(printed["test"][dataset])]
             line.append("" if null is None else f"{spread(null['test'])} (k = {null['k']})")
         lines.append(line)
+        if name in SMALL_RECIPES:
+            lines.append(_small_recipe(name, columns))
+    ranked = result("search/knas_rankings")["rows"]
+    for pool, of, k in (("pool 100", "pool of 100", 5), ("pool 1000", "pool of 1,000", 5), ("whole space", "whole space", 5)):
+        rows = ranked[pool]
+        line = [f"KNAS by `consensus`, {of}, k={k}", str(rows[f"consensus, k={k}"]["cifar10"]["runs"])]
+        for dataset in columns:
+            own, null = rows[f"consensus, k={k}"][dataset], rows.get(f"random, k={k}", {}).get(dataset)
+            line.append(spread((own["mean"], own["standard_deviation"])) if own["runs"] > 1 else number(own["mean"]))
+            line += ["", "" if null is None else f"{spread((null['mean'], null['standard_deviation']))} (k = {k})"]
+        lines.append(line)
     return lined(["method", "runs", *(text for dataset in columns for text in (dataset, "published", "best of k random"))], lines)
+
+
+SMALL_RECIPES = {"RSPS": ("rsps", "early"), "GDAS": ("gdas", "test"), "DARTS": ("darts-v1", "early")}
+"""The searches of Table 1 that share weights, and which of their cells KNAS's comparison takes: RSPS's and DARTS's best of ten epochs."""
+
+
+def _small_recipe(name: str, datasets: Iterable[str]) -> list[str]:
+    """Return the row of a small recipe, with random search of the published seconds as its null model."""
+    method, kind = SMALL_RECIPES[name]
+    found = result("search/weight_sharing")["methods"][method]
+    line = [f"{name}, small recipe on two cores", str(found["summary"]["seeds"])]
+    for dataset in datasets:
+        rival = found["same_cost"]["test"][dataset]
+        line += [spread(found["summary"][kind][dataset]), "", f"{spread(rival)} (k = {found['same_cost']['evaluations']:.0f})"]
+    return line
+
+
+def weight_sharing() -> str:
+    """Return what the searches by weight sharing find with the small recipe, beside published numbers and random search of their cost."""
+    lines = []
+    for name, found in result("search/weight_sharing")["methods"].items():
+        small, rival, printed = found["summary"], found["same_cost"], found["published"]
+        last = found["runs"]
+        skips = " ".join(str(one["operations"]["skip_connect"]) for one in last)
+        lines.append(
+            [
+                f"`{name}`",
+                *(spread(small[kind][target]) for kind in ("test", "early") for target in TARGETS),
+                skips,
+                f"{small['seconds'] / 60:.0f}",
+                " / ".join(number(value) for value in printed["test"]),
+                f"{' / '.join(number(rival['test'][target][0]) for target in TARGETS)} ({rival['evaluations']:.0f} cells)",
+            ]
+        )
+    titles = [f"{kind}, {target}" for kind in ("last cell", "best of 10 epochs") for target in TARGETS]
+    return lined(["method", *titles, "skips of 6", "minutes", "published recipe", "random, published seconds"], lines)
 
 
 def table1_seconds() -> str:
@@ -411,7 +458,7 @@ def first_run() -> str:
 _MADE = (
     *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
-    *(first_run, table1, table1_seconds, rivals, tenas_search, tenas_seconds),
+    *(first_run, table1, table1_seconds, weight_sharing, rivals, tenas_search, tenas_seconds),
     *(gram_models, mgm_speed, gram_speed, gram_speed_plain, gram_parts, gram_memory, sweep_memory, torch_parity, reference_training),
 )
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}

@@ -17,7 +17,8 @@ How the rows come about, and where they part from the paper:
 * NASWOT: the best of such a pool by naswot. The paper copies the numbers, and counts one full training as time.
 * TE-NAS: tenas_search.json, searches on CIFAR-10 images whose cells are looked up for all three data sets.
 * ResNet: the architecture's own row; the paper's numbers are those of NAS-Bench-201.
-* RSPS, GDAS, DARTS train a supernet, which is not measured here.
+* RSPS, GDAS, DARTS train a supernet for hours on a GPU, which was not measured; what a small recipe finds is in weight_sharing.json.
+  `jknas search --method rsps|gdas|darts-v1 --data cifar10 --seed 0 --out DIR` runs the published recipe.
 * null model: the same k without a score: of k random architectures, the one with the highest 12-epoch validation accuracy. For RS it is the
   row itself.
 """
@@ -160,7 +161,7 @@ def column(table: tabular.Table, dataset: str, scores: Mapping[str, Scores | Non
     resnet = spaces.get(table.space).named["resnet"]
     accuracy = table.accuracy(resnet, dataset=reports.dataset, split="test", epochs=200, seeds="mean").mean
     rows: dict[str, Any] = {"ResNet": {"status": "measured", "test": [accuracy, 0.0], "runs": 1, "seconds": {}}}
-    rows |= {name: {"status": "not yet"} for name in SUPERNETS}
+    rows |= {name: {"status": "not measured"} for name in SUPERNETS}
     for name, (method, proxy) in methods().items():
         if name in known:
             rows[name] = known[name]

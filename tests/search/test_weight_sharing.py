@@ -98,6 +98,7 @@ def _made_up(cells):
         (lambda: rsps(recipe="quick"), {}, "recipe of rsps"),
         (lambda: rsps(keep="best"), {}, "train them"),
         (lambda: rsps(epochs=0), {}, "epochs"),
+        (lambda: search.get("gdas")(epochs=1), {}, "give 2 or more"),
         (lambda: search.get("darts-v2")(unrolled="roughly"), {}, "unrolled"),
         (lambda: rsps(own_recipe=dataclasses.replace(rsps().made, last_learning_rate=1.0)), {}, "neither may rise"),
         (lambda: rsps(own_recipe=dataclasses.replace(rsps().made, unsampled="forget")), {}, "unsampled"),

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from jknas.errors import SearchError
 from jknas.search.weight_sharing.method import WeightSharing
 from jknas.search.weight_sharing.recipe import SharingRecipe, recipes
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from jknas.search.weight_sharing.training import Pair, Rates, Totals
 
 
+_FEWEST = 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gdas(WeightSharing):
     """GDAS.
@@ -34,6 +38,13 @@ class Gdas(WeightSharing):
 
     name: ClassVar[str] = "gdas"
     recipes: ClassVar[Mapping[str, SharingRecipe]] = recipes(SharingRecipe(), small={"epochs": 25})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.made.epochs < _FEWEST:
+            raise SearchError(
+                f"epochs is {self.made.epochs}, and gdas lowers its temperature from the first epoch to the last: give {_FEWEST} or more."
+            )
 
     def draw(self, net: "Supernet", shared: "Shared", key: "Array") -> "Array":
         """Draw the Gumbel noise of both steps, ``[2, edges, operations]``."""
