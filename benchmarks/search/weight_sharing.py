@@ -1,7 +1,7 @@
 """What do the searches by weight sharing find on CIFAR-10 in minutes on two cores, and does DARTS collapse to skip connections?
 
 Question: DARTS, GDAS, RSPS, SETN and ENAS by their recipe ``small`` (25 epochs, batches of 32, an architecture that learns ten times as
-fast) on a supernet of 8 channels and one cell per stage, 2,000 training and 2,000 validation images of CIFAR-10, over three seeds:
+fast) on a supernet of 8 channels and one cell per stage, 1,000 training and 1,000 validation images of CIFAR-10, over three seeds:
 200-epoch test accuracy of the last cell, and of the best of the first ten epochs' cells by 12-epoch validation accuracy, as in KNAS's
 comparison (accuracies from the table of NAS-Bench-201); the mean architecture weight of skip connections; the operations of the cells;
 seconds. Beside them random search of the same cost: of as many random cells as are trained for 12 epochs in the published seconds of the
@@ -12,7 +12,7 @@ Command: python -m benchmarks.search.weight_sharing --data FILE.npz [--methods .
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. An interrupted search goes on from its
 checkpoint (weight_sharing_runs, not committed). --pictures draws what is recorded: weight_sharing.png, the accuracy of the incumbents
 against the published seconds of the searches (epoch e of E at the share e / E), beside random search and evolution on the table; and
-weight_sharing_METHOD.png, the architecture weights of the first seed. On one quiet core about two (rsps, enas) to thirty minutes (darts-v2)
+weight_sharing_METHOD.png, the architecture weights of the first seed. On one quiet core about one (rsps) to fifteen minutes (darts-v2)
 per search.
 """
 
@@ -43,7 +43,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "setn": {"seconds": 31010, "test": [86.19, 56.87, 31.90]},
 }
 """By NAS-Bench-201 (arXiv:2001.00326, table 5): seconds on a GPU, and mean test accuracies on the three data sets."""
-CHANNELS, CELLS, IMAGES = 8, 1, 2000
+CHANNELS, CELLS, IMAGES = 8, 1, 1000
 EARLY = 10
 PATH = measure.RESULTS / "search/weight_sharing.json"
 

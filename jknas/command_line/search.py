@@ -14,6 +14,7 @@ from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, wi
 from jknas.command_line.search_ranking import ranked_by, ranking_named
 from jknas.command_line.search_table import draw_course, looked_up, table_problem
 from jknas.errors import CommandError, DrawingError
+from jknas.search import registry
 
 _DIGITS_BATCH = 25  # of a supernet: 1,000 digits would give 16 steps per epoch instead of 40
 _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
@@ -75,7 +76,7 @@ def command(
     if (method, data, epochs, given["topk"], table_of) == ("knas", "digits", None, None, None):
         given["topk"], epochs = _QUICK
     named_options = {f"--{name.replace('_', '-')}": value for name, value in given.items()} | {"--proxy": proxy}
-    batch, epochs = _own(method, named_options, data=data, batch=batch, epochs=epochs, train_epochs=train_epochs)
+    batch, epochs = _own(method, space, named_options, data=data, batch=batch, epochs=epochs, train_epochs=train_epochs)
     made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
     ranking = ranking_named(proxy, space, made)
     if table_of_scores is not None and table_of is None:
@@ -130,7 +131,7 @@ def command(
 
 
 def _own(
-    method: str, named_options: dict[str, Any], *, data: str, batch: int | None, epochs: int | None, train_epochs: int | None
+    method: str, space: Any, named_options: dict[str, Any], *, data: str, batch: int | None, epochs: int | None, train_epochs: int | None
 ) -> tuple[int | None, int | None]:
     """Give a method the options that mean something else to it; return the batch of the scores and the epochs of training."""
     if takes(method, "--batch"):
@@ -139,7 +140,12 @@ def _own(
         if train_epochs is not None:
             raise CommandError(f"--train-epochs is for methods that share weights; --method {method} trains for --epochs.")
         return batch, epochs
+    from jknas.networks.families import macro_of
+
     named_options["--epochs"] = epochs
+    usual = getattr(macro_of(space), "supernet_recipe", None)
+    if usual in registry.get(method).recipes:
+        named_options["--supernet-recipe"] = named_options["--supernet-recipe"] or usual
     if data == "digits":
         named_options["--supernet-batch"] = named_options["--supernet-batch"] or _DIGITS_BATCH
     return batch, train_epochs

@@ -126,13 +126,26 @@ def test_single_paths(name, unsampled):
 
 
 def check_evaluations(net, shared, stored, prefix):
+    """Compare cells with the trained weights in both modes, and which of them is the best: the first of equal ones."""
     x, y = recorded.images("valid1")
+    right = []
     for cell in ("s1", "s2", "allskip"):
         code = recorded.code_of(recorded.load("single_path")[f"arch/{cell}"])
         logits = net.network.apply(shared.params, x, code, statistics="running", batch_stats=shared.batch_stats)
         close(logits, stored[f"{prefix}{cell}/eval_logits"])
         close(supernet.cross_entropy(logits, y)[0], stored[f"{prefix}{cell}/eval_loss"])
         close(net.network.apply_and_update(shared.params, shared.batch_stats, x, code)[0], stored[f"{prefix}{cell}/train_logits"])
+        right.append(100 * int(supernet.cross_entropy(logits, y)[1]) / len(y))
+        close(right[-1], stored[f"{prefix}{cell}/eval_acc"])
+    best = prefix.replace("after2_eval_", "find_best_")
+    if f"{best}arch" in stored:
+        assert (
+            recorded.code_of(stored[f"{best}arch"]).tolist()
+            == [recorded.code_of(recorded.load("single_path")[f"arch/{cell}"]).tolist() for cell in ("s1", "s2", "allskip")][
+                int(np.argmax(right))
+            ]
+        )
+        close(max(right), stored[f"{best}acc"])
 
 
 @pytest.mark.parametrize("unsampled", ["drift", "skip"])

@@ -83,6 +83,7 @@ class DartsNetwork(MacroNetwork):
     genotypes: ClassVar[type] = DartsGenotype
     has_drop_path: ClassVar[bool] = True
     recipe: ClassVar[str] = "darts"
+    supernet_recipe: ClassVar[str] = "darts"
     score_statistics: ClassVar[Statistics] = "batch"
     tenas_batch: ClassVar[int] = 14
 

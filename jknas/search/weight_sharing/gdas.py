@@ -37,7 +37,10 @@ class Gdas(WeightSharing):
     """
 
     name: ClassVar[str] = "gdas"
-    recipes: ClassVar[Mapping[str, SharingRecipe]] = recipes(SharingRecipe(), small={"epochs": 25})
+    recipes: ClassVar[Mapping[str, SharingRecipe]] = {
+        **recipes(SharingRecipe(), small={"epochs": 25}),
+        "darts": SharingRecipe(weight_decay=3e-4),  # that of the GDAS paper for the DARTS space
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,7 +36,8 @@ class WeightSharing(SearchMethod[SharingState]):
     A method gives ``recipes`` and ``iterate``, and what else differs from a softmax over logits whose largest ones are the cell.
 
     Attributes:
-        recipe: one of the method's recipes by name.
+        recipe: one of the method's recipes by name: "published" (NAS-Bench-201), "nats" (NATS-Bench), "small" (two CPU cores), and of some
+            methods "darts" (the DARTS space).
         own_recipe: a recipe in its place.
         epochs: in place of the recipe's.
         batch_size: likewise.
@@ -52,7 +53,9 @@ class WeightSharing(SearchMethod[SharingState]):
     state: ClassVar[type[State]] = SharingState
     recipes: ClassVar[Mapping[str, SharingRecipe]]
 
-    recipe: str = option("published", "how the supernet is trained: published, nats or small (for two cores)", name="--supernet-recipe")
+    recipe: str = option(
+        "published", "how the supernet is trained: published, darts, nats or small (for two cores)", name="--supernet-recipe"
+    )
     own_recipe: SharingRecipe | None = None
     epochs: int | None = option(None, "epochs of the supernet", usually="the recipe's")
     batch_size: int | None = option(None, "images of a step of the supernet", name="--supernet-batch", usually="the recipe's")
