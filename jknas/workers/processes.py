@@ -23,6 +23,9 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
+_ENDING_SECONDS = 5.0
+
+
 class FailedInWorker(Exception):  # noqa: N818 - the cause of an error, and named after what happened
     """The traceback of an error in a worker, as the cause of the error that is raised here."""
 
@@ -159,6 +162,7 @@ class Processes(AbstractContextManager["Processes"]):
         return place, answer[0]
 
     def _replace(self, slot: int, worker: _Worker, waiting: deque[_Job]) -> None:
+        worker.process.join(_ENDING_SECONDS)  # its pipe is closed: it is about to end by itself, and then its exit code says why
         worker.end()
         self._slots[slot] = None
         code = worker.process.exitcode
