@@ -1,7 +1,10 @@
 """What a pool of workers does, whatever its workers are."""
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from jknas.errors import WorkerError
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -46,3 +49,15 @@ def described(job: Any) -> str:
     """Return a job as text for a message, cut to one line."""
     text = " ".join(str(job).split())
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def pickled(function: Any) -> bytes:
+    """Return what is sent to a worker.
+
+    Raises:
+        WorkerError: it cannot be sent: a function without a name of its own, or one that holds such a thing.
+    """
+    try:
+        return pickle.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise WorkerError(f"what the workers should do cannot be sent to them: {error}") from error

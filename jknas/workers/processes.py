@@ -5,7 +5,6 @@ so that the others never notice.
 """
 
 import multiprocessing
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -16,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from jknas.errors import WorkerError, check_count
 from jknas.workers.environment import check_threads, environments, jax_settings, set_in_environment
-from jknas.workers.pool import ATTEMPTS, described
+from jknas.workers.pool import ATTEMPTS, described, pickled
 from jknas.workers.serving import serve
 
 J = TypeVar("J")
@@ -88,7 +87,7 @@ class Processes(AbstractContextManager["Processes"]):
     def each(self, function: Callable[[J], R], jobs: Iterable[J], *, queue: int = 1) -> Iterator[tuple[int, R]]:  # noqa: D102
         numbered = (_Job(place, job) for place, job in enumerate(jobs))
         waiting: deque[_Job] = deque()
-        self._payload, self._stillborn = _pickled(function), 0
+        self._payload, self._stillborn = pickled(function), 0
         self._call = call = self._call + 1
         self._end_the_busy()
         for slot, worker in enumerate(self._slots):
@@ -204,12 +203,3 @@ class Processes(AbstractContextManager["Processes"]):
         worker.begun = False
         worker.send("function", self._payload)
         return worker
-
-
-def _pickled(function: Any) -> bytes:
-    try:
-        return pickle.dumps(function)
-    except Exception as error:  # pickle raises what it likes
-        if isinstance(error, WorkerError):
-            raise
-        raise WorkerError(f"what the workers should do cannot be sent to them: {error}") from error
