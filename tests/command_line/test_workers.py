@@ -224,3 +224,21 @@ def test_correlations_by_workers_are_the_same(run, tmp_path):
         assert code == 0, err
     one, two = (without_times(json.loads((tmp_path / name / "correlations.json").read_text())) for name in ("one", "two"))
     assert one == two
+
+
+def test_the_recipe_for_slurm_scores_the_whole_space(run, tmp_path):
+    (tmp_path / "bin").mkdir()
+    jknas = tmp_path / "bin" / "jknas"
+    jknas.write_text(f'#!/bin/bash\nexec {sys.executable} -m jknas.cli "$@"\n')
+    jknas.chmod(0o755)
+    environment = os.environ | {"PATH": f"{jknas.parent}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
+    environment |= {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_CPUS_PER_TASK": "2"}
+    for number in ("1", "2"):
+        command = ["bash", "benchmarks/sweep.slurm", str(tmp_path / "sweep"), *OWN[1:], "--proxy", "params", "--all"]
+        there = environment | {"SLURM_ARRAY_TASK_ID": number}
+        done = subprocess.run(command, env=there, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+    parts = sorted((tmp_path / "sweep").glob("part-*.sqlite"))
+    assert [part.name for part in parts] == ["part-0001.sqlite", "part-0002.sqlite"]
+    assert run("store", "merge", *parts, "--out", tmp_path / "scores")[0] == 0
+    assert len(kept(tmp_path / "scores")) == 27
