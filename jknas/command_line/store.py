@@ -1,6 +1,5 @@
 """``jknas store``: what a store of scores holds, its scores for other programs, and several stores in one."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +12,12 @@ from jknas.command_line.output import print_json, show, table
 app = typer.Typer(no_args_is_help=True, help="Look into stores of scores (`jknas score --db`), export and merge them.")
 Source = Annotated[Path, typer.Argument(metavar="STORE", help="a store of scores")]
 
-_GROUP = ("space", "dataset", "network", "proxy", "settings", "seed", "revision")
-
 
 @app.command("info")
 def info_command(store: Source, json: options.Json = False) -> None:
     """Say which scores a store holds: by space, images, network, proxy, settings and seed; with their statuses, versions and devices."""
     from jknas.scoring.store import Store
+    from jknas.scoring.summary import described
 
     with Store.existing(store) as opened:
         facts = described(opened)
@@ -85,26 +83,6 @@ def merge_command(
     if merged.example is not None:
         rows |= {f"came again, different (kept: {keep})": f"{merged.different:,}", "for example": merged.example}
     show(table(str(out), rows))
-
-
-def described(store: Any) -> dict[str, Any]:
-    """Return what a store holds, as plain data."""
-    from jknas.files.json_text import read_json
-
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for *values, status, count, seconds in store.counted(*_GROUP, "status"):
-        named = dict(zip(_GROUP, values, strict=True))
-        named |= {name: read_json(named[name]) for name in ("settings", "network")}
-        group = groups.setdefault(tuple(values), {**named, "scores": 0, "seconds": 0.0, "statuses": {}})
-        group["statuses"][status] = count
-        group["scores"] += count
-        group["seconds"] += seconds
-    for group in groups.values():
-        group["mean_seconds"] = group["seconds"] / group["scores"]
-    devices = Counter({device: count for device, count, _ in store.counted("device")})
-    versions = [{"scores": count, "versions": read_json(text)} for text, count, _ in store.counted("versions")]
-    total = {"scores": len(store), "seconds": sum(group["seconds"] for group in groups.values())}
-    return {"store": str(store.path), **total, "devices": dict(devices), "versions": versions, "groups": list(groups.values())}
 
 
 def _listed(values: dict[str, Any]) -> str:
