@@ -12,6 +12,8 @@ from jknas.errors import DrawingError
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
+_WHOLE = 1e15  # floats below it that are whole numbers are written as such, a number of parameters for example
+
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -24,7 +26,7 @@ h1 { font-size: 1.6rem; margin-bottom: 0.2rem; } h2 { font-size: 1.15rem; margin
 p.lead { color: #555; margin-top: 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: 0.6rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: left; vertical-align: top; } tbody tr { border-top: 1px solid #e4e4e4; }
-th { font-weight: 600; } td.number, th.number { text-align: right; } code { font-size: 0.85em; overflow-wrap: anywhere; }
+th { font-weight: 600; } td.number, th.number { text-align: right; } code { font-size: 0.8em; overflow-wrap: anywhere; }
 figure { margin: 1rem 0; } img { max-width: 100%; } figcaption { color: #555; font-size: 0.9em; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
 </style>
@@ -45,8 +47,10 @@ def page(title: str, lead: str, sections: Iterable[tuple[str, str]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table; numbers stand on the right, genotypes are set as code."""
+    """Return a table; numbers are on the right, genotypes are set as code, and a column without any value is left out."""
     listed = [list(row) for row in rows]
+    kept = [place for place in range(len(heads)) if not listed or any(row[place] is not None for row in listed)]
+    heads, listed = [heads[place] for place in kept], [[row[place] for place in kept] for row in listed]
     right = [all(_is_number(row[place]) for row in listed) and bool(listed) for place in range(len(heads))]
     marks = [' class="number"' if one else "" for one in right]
     head = "".join(f"<th{mark}>{escape(name)}</th>" for name, mark in zip(heads, marks, strict=True))
@@ -106,7 +110,7 @@ def _cell(value: Any) -> str:
         case int():
             text = f"{value:,}"
         case float():
-            text = "none" if math.isnan(value) else f"{value:.4g}"
+            text = "none" if math.isnan(value) else f"{value:,.0f}" if value.is_integer() and abs(value) < _WHOLE else f"{value:.4g}"
         case None:
             text = "none"
         case _:

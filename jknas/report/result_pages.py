@@ -110,7 +110,7 @@ def _curves(record: Mapping[str, Any]) -> str:
 
 
 def _candidates(candidates: list[Mapping[str, Any]]) -> str:
-    listed = sorted(candidates, key=lambda one: math.inf if one["rank"] is None else one["rank"])
+    listed = sorted(candidates, key=lambda one: (one["rank"] or math.inf, -one.get("validation_accuracy", 0.0)))
     rows = [
         [one["rank"], one["genotype"], _number(one["score"]), one["status"], one["parameters"], one.get("validation_accuracy")]
         for one in listed[:_CANDIDATES]

@@ -14,10 +14,11 @@ from jknas.spaces.graph import COLOURS
 _COLUMNS, _BINS = 3, 40
 _WIDTH, _HEIGHT = 3.2, 2.3  # inches of a panel
 _OUTSIDE = 0.5  # percent of the scores on either side that the axis may leave out
+_FEW = 200  # scores that are all shown
 
 
 def draw_distributions(scores: Mapping[str, Float[np.ndarray, " _"]], path: str | Path) -> Path:
-    """Write histograms of scores. The middle 99 % of the finite scores set the axis, and those beyond are counted in the title.
+    """Write histograms of scores. Of more than 200 finite scores the middle 99 % are shown, and those beyond counted in the title.
 
     Args:
         scores: by the title of their panel; NaN where there is none.
@@ -38,7 +39,8 @@ def draw_distributions(scores: Mapping[str, Float[np.ndarray, " _"]], path: str 
             finite = values[np.isfinite(values)]
             beyond = ""
             if finite.size:
-                low, high = np.percentile(finite, (_OUTSIDE, 100 - _OUTSIDE))
+                outside = _OUTSIDE if finite.size > _FEW else 0.0
+                low, high = np.percentile(finite, (outside, 100 - outside))
                 inside = finite[(finite >= low) & (finite <= high)]
                 axes.hist(inside, bins=_BINS, color=COLOURS["blue"])
                 beyond = f", {finite.size - inside.size} beyond" if inside.size < finite.size else ""
