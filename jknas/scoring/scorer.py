@@ -9,6 +9,7 @@ of one of them: :func:`score_together`. It takes a pool of workers, too: other p
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ from jknas.xla.programs import PROGRAMS
 
 _QUEUE = 4
 """Scores that a worker is given at a time: enough for it not to wait while this process writes one to the disk."""
+
+
+_BLOCK = 3000
+"""Scores that are read from a store at a time."""
 
 
 class _Measured(NamedTuple):
@@ -286,29 +291,39 @@ def score_together(
     """
     wanted = [scorer.space.canonical(genotype) if deduplicate else genotype for scorer in scorers[:1] for genotype in genotypes]
     keys = [[scorer.key(genotype) for scorer in scorers] for genotype in wanted]
-    known = {} if store is None else dict(store.get_many([key for row in keys for key in row]))
-    jobs = _jobs(wanted, keys, set(known))
+    every = [key for row in keys for key in row]
+    missing = set(every if store is None else store.missing(every))
+    jobs = _jobs(wanted, keys, missing)
     compute, here = _Computation(tuple(scorers)), pool is None or all(isinstance(scorer.proxy, SizeProxy) for scorer in scorers)
     computed = map(compute, jobs) if here else (found for _, found in cast("Pool", pool).each(compute, jobs, queue=_QUEUE))
+    held: dict[ScoreKey, ScoreRecord] = {}
     fresh: set[ScoreKey] = set()
-    for key in (key for row in keys for key in row):
-        while key not in known:
-            for record in next(computed):
-                if store is not None:
-                    store.put(record)
-                known[record.key] = record
-                fresh.add(record.key)
-        yield known[key], key in fresh
-        fresh.discard(key)
+    left = Counter(every)
+    for start in range(0, len(every), _BLOCK):
+        block = every[start : start + _BLOCK]
+        held |= {} if store is None else store.get_many(key for key in block if key not in missing)
+        for key in block:
+            while key not in held:
+                for record in next(computed):
+                    if store is not None:
+                        store.put(record)
+                    held[record.key] = record
+                    fresh.add(record.key)
+            yield held[key], key in fresh
+            fresh.discard(key)
+            left[key] -= 1
+            if not left[key]:  # it does not come again, and a sweep of a whole space must not fill the memory
+                del held[key]
 
 
-def _jobs(genotypes: Sequence[Genotype], keys: Sequence[Sequence[ScoreKey]], known: set[ScoreKey]) -> Iterator[_Job]:
+def _jobs(genotypes: Sequence[Genotype], keys: Sequence[Sequence[ScoreKey]], missing: set[ScoreKey]) -> Iterator[_Job]:
     """Yield what has to be computed, each score once."""
+    coming = set(missing)
     for genotype, row in zip(genotypes, keys, strict=True):
-        missing = {key: place for place, key in reversed([*enumerate(row)]) if key not in known}
-        if missing:
-            known.update(missing)
-            yield _Job(genotype, tuple(sorted(missing.values())))
+        places = {key: place for place, key in reversed([*enumerate(row)]) if key in coming}
+        if places:
+            coming.difference_update(places)
+            yield _Job(genotype, tuple(sorted(places.values())))
 
 
 @dataclass(frozen=True)

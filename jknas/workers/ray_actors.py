@@ -20,6 +20,9 @@ from jknas.workers.pool import ATTEMPTS, described, pickled
 J = TypeVar("J")
 R = TypeVar("R")
 
+_PATIENCE = 60.0
+"""Seconds without a first result before the user is told that there may be no place for an actor."""
+
 
 class Actor:
     """What a worker does: it keeps one function, and calls it."""
@@ -65,7 +68,7 @@ class RayActors(AbstractContextManager["RayActors"]):
         self.size = count or max(1, self._gpus or int(resources.get("CPU", 1)) // threads)
         self.threads, self._note = threads, note
         self._slots: list[Any] = [None] * self.size
-        self._call = 0
+        self._call, self._placed = 0, False
 
     def _connect(self, address: str) -> None:
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
@@ -98,7 +101,7 @@ class RayActors(AbstractContextManager["RayActors"]):
                         given[slot] += 1
                 if not pending:
                     return
-                for ready in ray.wait(list(pending), num_returns=1)[0]:
+                for ready in self._wait(list(pending)):
                     slot, place, job = pending.pop(ready)
                     given[slot] -= 1
                     yield place, self._result(ready, job)
@@ -117,6 +120,22 @@ class RayActors(AbstractContextManager["RayActors"]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _wait(self, pending: list[Any]) -> list[Any]:
+        """Return what is ready; say so where nothing comes because no actor has a place."""
+        ready: list[Any] = self._ray.wait(pending, num_returns=1, timeout=None if self._placed else _PATIENCE)[0]
+        if not ready and not self._placed:
+            free = self._ray.available_resources()
+            self._tell(
+                f"Ray has placed no actor yet: each asks for {0 if self._gpus else self.threads} CPUs and {int(self._gpus > 0)} GPUs, and the "
+                f"cluster has {free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs free"
+            )
+        self._placed = self._placed or bool(ready)
+        return ready
+
+    def _tell(self, text: str) -> None:
+        if self._note is not None:
+            self._note(text)
+
     def _result(self, ready: Any, job: Any) -> Any:
         try:
             return self._ray.get(ready)
@@ -128,8 +147,8 @@ class RayActors(AbstractContextManager["RayActors"]):
             ) from error
 
     def _start(self, slot: int) -> Any:
-        if self._note is not None and not any(self._slots):
-            self._note(f"starting {self.size} Ray actor{'s'[: self.size > 1]}; each compiles its own program")
+        if not any(self._slots):
+            self._tell(f"starting {self.size} Ray actor{'s'[: self.size > 1]}; each compiles its own program")
         made = self._ray.remote(Actor).options(
             num_cpus=0 if self._gpus else self.threads,
             num_gpus=1 if self._gpus else 0,

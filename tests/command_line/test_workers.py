@@ -187,7 +187,7 @@ def without_times(value):
     "method",
     [
         ("knas", "--samples", "9", "--topk", "3", "--proxy", "jacob_cov"),
-        ("best_by_proxy", "--samples", "9", "--proxy", "log_rank(jacob_cov,plain)"),
+        pytest.param(("best_by_proxy", "--samples", "9", "--proxy", "log_rank(jacob_cov,plain)"), marks=pytest.mark.slow),
         ("random", "--topk", "3"),
     ],
     ids=lambda method: method[0],
@@ -202,6 +202,7 @@ def test_a_search_by_workers_finds_the_same(run, tmp_path, method):
     assert (tmp_path / "one" / "weights.msgpack").read_bytes() == (tmp_path / "two" / "weights.msgpack").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_search_by_workers_is_resumed(run, tmp_path):
     method = ["--method", "knas", "--samples", "6", "--topk", "3", "--proxy", "jacob_cov"]
     command = ["search", "--space", "own_space:SPACE", *TINY, "--epochs", 2, "--train-batch", 20, *method, "--workers", 2]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 
 import pytest
 import worker_jobs
@@ -25,14 +26,14 @@ def test_without_ray(monkeypatch):
 def cluster():
     """Start a cluster once: pools connect to it and leave it running."""
     ray = pytest.importorskip("ray")
-    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", include_dashboard=False, num_cpus=8, log_to_driver=False, logging_level="ERROR")
     yield ray
     ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def pool(cluster):
-    with RayActors("auto") as made:
+    with RayActors("auto", 2) as made:
         yield made
     assert cluster.is_initialized()
 
@@ -43,9 +44,23 @@ def pool(cluster):
 class TestRay:
     def test_every_job_is_done_once_and_knows_its_place(self, pool):
         assert isinstance(pool, Pool)
-        assert pool.size == 2
         assert sorted(pool.each(worker_jobs.squared, range(20), queue=3)) == [(number, number**2) for number in range(20)]
         assert {answer for _, answer in pool.each(worker_jobs.environment, ["NPROC"])} == {"1"}
+
+    def test_as_many_as_the_cluster_has_cpus_for(self, cluster):
+        with RayActors("auto", threads=3) as pool:
+            assert pool.size == 2
+
+    def test_actors_that_find_no_place(self, cluster, monkeypatch):
+        monkeypatch.setattr("jknas.workers.ray_actors._PATIENCE", 2.0)
+        told = []
+        with RayActors("auto", 1, threads=9, note=told.append) as pool:
+            results = pool.each(worker_jobs.squared, [3])
+            waiting = threading.Thread(target=lambda: next(results, None), daemon=True)
+            waiting.start()
+            waiting.join(30)
+        assert told[0] == "starting 1 Ray actor; each compiles its own program"
+        assert "Ray has placed no actor yet: each asks for 9 CPUs and 0 GPUs, and the cluster has" in told[1]
 
     def test_a_worker_loads_the_function_once_and_keeps_it(self, pool, tmp_path):
         found = [answer for _, answer in pool.each(worker_jobs.Counting(tmp_path), range(12))]
