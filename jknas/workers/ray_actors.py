@@ -124,11 +124,9 @@ class RayActors(AbstractContextManager["RayActors"]):
         """Return what is ready; say so where nothing comes because no actor has a place."""
         ready: list[Any] = self._ray.wait(pending, num_returns=1, timeout=None if self._placed else _PATIENCE)[0]
         if not ready and not self._placed:
-            free = self._ray.available_resources()
-            self._tell(
-                f"Ray has placed no actor yet: each asks for {0 if self._gpus else self.threads} CPUs and {int(self._gpus > 0)} GPUs, and the "
-                f"cluster has {free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs free"
-            )
+            asked = "1 GPU" if self._gpus else f"{self.threads} CPUs"
+            free = self._ray.available_resources().get("GPU" if self._gpus else "CPU", 0)
+            self._tell(f"no result yet; Ray may have no place for an actor: each asks for {asked}, and {free:g} are free")
         self._placed = self._placed or bool(ready)
         return ready
 
