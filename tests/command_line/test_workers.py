@@ -151,12 +151,12 @@ class TestKilled:
     @pytest.mark.timeout(3000)
     def test_twenty_random_kills(self, tmp_path):
         chance = random.Random(1)
-        size = ["--channels", "8", "--cells", "1", "--resolution", "16", "--compile-cache", str(tmp_path / "programs")]
-        command = ["score", "--proxy", "mgm,jacob_cov,naswot", "--sample", "200", "--data", "digits", *size, "--workers", "2"]
+        cache = ["--compile-cache", str(tmp_path / "programs")]
+        command = ["score", "--proxy", "naswot,jacob_cov,params", "--sample", "200", *TINY, *cache, "--workers", "2"]
         sweep = Sweep(command, tmp_path / "scores")
         sweep.start()
         for kill in range(20):
-            assert sweep.until(kill * 28 + chance.randrange(28)), "the sweep was over before all kills"
+            assert sweep.until(kill * 18 + chance.randrange(18)), "the sweep was over before all kills"
             if chance.random() < 0.35:
                 sweep.kill_driver()
             else:
