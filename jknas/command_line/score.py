@@ -35,7 +35,10 @@ def command(
         Path | None, typer.Option("--scores", help="write them as a table (.csv or .csv.gz), which `jknas correlate --scores` reads")
     ] = None,
 ) -> None:
-    """Score architectures without training them. Scores that --db holds are not computed again."""
+    """Score architectures without training them. Scores that --db holds are not computed again.
+
+    The scores by --workers N are the same for every N; those of this process, which uses all cores, may differ in their last digits.
+    """
     space = run.begin()
     from jknas.files.json_text import export_json
     from jknas.scoring.store import Store

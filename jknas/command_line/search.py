@@ -63,7 +63,10 @@ def command(
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="stop after this many scores and trainings")] = None,
     **given: Any,
 ) -> None:
-    """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve."""
+    """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve.
+
+    With --workers, other processes score the sample and train its best ahead of the search; what depends on the last result, this one does.
+    """
     space = run.begin()
     from jknas import search
 
