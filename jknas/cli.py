@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from jknas.command_line import correlate, data, score, search, show, train
+from jknas.command_line import correlate, data, report, score, search, show, store, train
 from jknas.command_line.errors import Interrupted
 from jknas.command_line.output import complain
 from jknas.errors import JknasError
@@ -29,7 +29,9 @@ app.command("score")(score.command)
 app.command("correlate")(correlate.command)
 app.command("train")(train.command)
 app.command("show")(show.command)
+app.command("report")(report.command)
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 
 
 def _print_version(wanted: bool) -> None:

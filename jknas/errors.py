@@ -17,6 +17,10 @@ class GenotypeError(JknasError):
     """A text, a list of operations or an integer code that is not a genotype of the space."""
 
 
+class WorkerError(JknasError):
+    """Workers that cannot be had as asked, that end again and again, or that cannot be sent what they should do."""
+
+
 class SpaceError(JknasError):
     """A request that a search space cannot serve: an unknown name or rule, too many samples, an impossible network size."""
 

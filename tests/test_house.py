@@ -13,6 +13,7 @@ import jknas
 LAYERS = (
     "errors",
     "files",
+    "workers",
     "xla",
     "spaces",
     "kernels",

@@ -31,6 +31,22 @@ def chosen(space: Any, arch: list[str], file: Path | None, sample: int | None, *
     return list(dict.fromkeys(found))
 
 
+def part(space: Any, genotypes: list[Any], text: str | None, *, deduplicate: bool) -> list[Any]:
+    """Return the part of some architectures that ``--part`` names: every N-th.
+
+    With ``deduplicate`` the classes of architectures that compute the same function are divided, so that no two parts score the same.
+    """
+    number, parts = options.part_of(text)
+    if parts == 1:
+        return genotypes
+    classes = [space.canonical(genotype) if deduplicate else genotype for genotype in genotypes]
+    own = set(list(dict.fromkeys(classes))[number - 1 :: parts])
+    found = [genotype for genotype, kind in zip(genotypes, classes, strict=True) if kind in own]
+    if not found:
+        raise CommandError(f"--part {text}: of {len(genotypes)} architectures this part has none; divide them into fewer parts.")
+    return found
+
+
 def _read(space: Any, file: Path) -> list[Any]:
     try:
         text = file.read_text(encoding="utf-8")

@@ -109,13 +109,18 @@ def command(
     place = options.made_folder(out)
     kept = db or place / "scores.sqlite"
     found = []
-    with interruptible(f"run the same command again: {kept} keeps the scores so far."), Bars(quiet=run.json) as bars:
+    with (
+        interruptible(f"run the same command again: {kept} keeps the scores so far."),
+        Bars(quiet=run.json) as bars,
+        run.pool(bars) as workers,
+    ):
         for name, targets in pairs.items():
             if table_of_scores is not None:
                 measured, title = looked_up(read, space, genotypes, proxies, run.seeds), name
             else:
                 with Store(kept) as store:
-                    records = run.score(wanted, datasets[name], space, genotypes, bars, store=store, label=f"{name}: ")
+                    groups = run.groups(wanted, datasets[name], space, bars)
+                    records = run.score(groups, genotypes, bars, store=store, pool=workers, label=f"{name}: ")
                     measured, title = computed((record for record, _ in records), proxies), datasets[name].name
             scores = measured.ranked(aggregates, run.seed)
             for against in targets:

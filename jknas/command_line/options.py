@@ -29,6 +29,27 @@ Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture str
 Archs = Annotated[Path | None, typer.Option("--archs", help="file with one architecture string per line; # begins a comment")]
 Sample = Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")]
 Whole = Annotated[bool, typer.Option("--all", help="every architecture of the space")]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        help="I/N: only the I-th of N disjoint parts of these architectures, for an array of jobs, each with a store of its own; "
+        "`jknas store merge` puts the stores together",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="compute in this many processes of this machine, on GPUs one per device [in this process]"),
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of each worker; they decide a score's last digits")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="compute on a Ray cluster: its address, auto (the one that runs here) or local (start one); --workers is then the number of "
+        "actors [one per CPU, or per GPU]",
+    ),
+]
 Data = Annotated[
     str,
     typer.Option(
@@ -84,6 +105,19 @@ def limit_of(text: str | None) -> tuple[int, int] | None:
     except ValueError:
         raise CommandError(f"--limit is {text!r}; expected two whole numbers, N_TRAIN,N_TEST, as in --limit 5000,1000.") from None
     return train, test
+
+
+def part_of(text: str | None) -> tuple[int, int]:
+    """Return the numbers of ``--part``, the first counted from 1; the whole is part 1 of 1."""
+    if text is None:
+        return 1, 1
+    try:
+        number, parts = (int(one) for one in text.split("/"))
+    except ValueError:
+        number, parts = 0, 0
+    if not 1 <= number <= parts:
+        raise CommandError(f"--part is {text!r}; expected I/N with I from 1 to N, as in --part 3/16.")
+    return number, parts
 
 
 def use_compile_cache(folder: Path | None) -> None:

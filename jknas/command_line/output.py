@@ -1,6 +1,7 @@
 """What commands print: results to standard output, everything else to standard error."""
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -59,6 +60,9 @@ def show(renderable: Any) -> None:
     console.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
+_LINE_SECONDS = 60.0
+
+
 class _Rate(ProgressColumn):
     """Units a second, or seconds a unit when these are long."""
 
@@ -70,7 +74,10 @@ class _Rate(ProgressColumn):
 
 
 class Bars:
-    """Progress bars with rate and estimated time on standard error; plain lines where that is no terminal; nothing when quiet."""
+    """Progress bars with rate and estimated time on standard error; nothing when quiet.
+
+    Where that is no terminal, plain lines: a note when it comes, and every minute how far the bar that moves is.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         console = Console(stderr=True)
@@ -79,6 +86,8 @@ class Bars:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, disable=not self._live)
         self._tasks: dict[str, TaskID] = {}
+        self._begun: dict[str, tuple[int, float]] = {}
+        self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -99,4 +108,11 @@ class Bars:
         if name not in self._tasks:
             # A bar that begins part of the way (a resumed search) must not count that part into its rate.
             self._tasks[name] = self._progress.add_task(name, total=total, completed=completed)
+        if name not in self._begun and completed:  # what came before, a compilation, says nothing about the rest
+            self._begun[name] = completed, time.monotonic()
         self._progress.update(self._tasks[name], completed=completed, total=total)
+        before, start = self._begun.get(name, (completed, 0.0))
+        if not self._live and completed > before and time.monotonic() - self._told > _LINE_SECONDS:
+            self._told = time.monotonic()
+            each = (self._told - start) / (completed - before)
+            self.note(f"{name}: {completed} of {total}, {1 / each:.3g} a second, {(total - completed) * each / 60:.0f} minutes left")

@@ -6,8 +6,10 @@ A command takes a record as a parameter, and :func:`expanded` turns each of the 
 import dataclasses
 import functools
 import inspect
+import os
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from jknas.data import Dataset
     from jknas.networks.layers.initialisation import Scheme
     from jknas.proxies import Proxy
+    from jknas.scoring.scorer import Scorer
     from jknas.scoring.store import ScoreRecord, Store
     from jknas.spaces import Space
     from jknas.training import Recipe
+    from jknas.workers import Pool
 
 # The embedded images have 8x8 pixels. Two reductions halve an image, so that the last stage would normalise over four of them.
 _DIGITS_RESOLUTION = 16
@@ -77,7 +81,36 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoringRun(Run):
+class PooledRun(Run):
+    """The options of the commands whose work other processes can do."""
+
+    workers: options.Workers = None
+    threads: options.Threads = 1
+    ray: options.Ray = None
+
+    def begin(self) -> "Space[Any]":
+        """Do as every command does; where there are workers, leave the memory of a GPU to them."""
+        if self.workers is not None:
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        return super().begin()
+
+    def pool(self, bars: Bars) -> "AbstractContextManager[Pool | None]":
+        """Return the workers, as a context that ends them; None where this process computes."""
+        if self.ray is not None:
+            from jknas.workers.ray_actors import RayActors
+
+            return RayActors(self.ray, self.workers, threads=self.threads, note=bars.note)
+        if self.workers is not None:
+            from jknas.workers.processes import Processes
+
+            return Processes(self.workers, threads=self.threads, note=bars.note)
+        if self.threads != 1:
+            raise CommandError("--threads are those of a worker: give --workers N, too; this process uses all cores.")
+        return nullcontext()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringRun(PooledRun):
     """The options of the commands that score chosen architectures."""
 
     settings: options.Set = None
@@ -106,32 +139,19 @@ class ScoringRun(Run):
             proxy.check(macro, proxy.with_settings(given, macro))
         return found
 
-    def score(
-        self,
-        proxies: "list[tuple[Proxy, dict[str, Any]]]",
-        dataset: "Dataset",
-        space: "Space[Any]",
-        genotypes: list[Any],
-        bars: Bars,
-        *,
-        store: "Store | None",
-        label: str = "",
-        deduplicate: bool = False,
-    ) -> "Iterator[tuple[ScoreRecord, bool]]":
-        """Yield the record of every architecture by every proxy and seed, and whether it was computed now; move the bars.
+    def groups(
+        self, proxies: "list[tuple[Proxy, dict[str, Any]]]", dataset: "Dataset", space: "Space[Any]", bars: Bars
+    ) -> "list[list[Scorer]]":
+        """Return what computes every proxy by every seed, in groups that share a measurement.
 
         Args:
             proxies: with their settings, see :meth:`with_settings`.
             dataset: the images.
             space: the search space.
-            genotypes: its architectures.
-            bars: one bar for each group of proxies that share a computation.
-            store: of scores; None keeps none.
-            label: what the names of the bars begin with.
-            deduplicate: whether to score one representative of architectures that compute the same function.
+            bars: say what is compiled.
         """
         from jknas.proxies import SizeProxy
-        from jknas.scoring.scorer import make_scorer, score_together, sharing
+        from jknas.scoring.scorer import make_scorer, sharing
 
         fixed: dict[str, Any] = {
             "channels": self.channels,
@@ -141,18 +161,44 @@ class ScoringRun(Run):
             "batch_size": self.batch,
         }
 
-        def scorer(proxy: "Proxy", given: dict[str, Any], seed: int) -> Any:
+        def scorer(proxy: "Proxy", given: dict[str, Any], seed: int) -> "Scorer":
             note = functools.partial(bars.note, f"{proxy.name}: compiling the scoring program")
             return make_scorer(proxy, dataset, space, settings=given, on_compile=note, seed=seed, **fixed)
 
         drawn = [(proxy, given, self.seed + more) for proxy, given in proxies for more in range(self.seeds)]
-        groups = sharing(scorer(*one) for one in drawn if one[2] == self.seed or not isinstance(one[0], SizeProxy))
-        while groups:  # drop each finished group with its compiled program
+        return sharing(scorer(*one) for one in drawn if one[2] == self.seed or not isinstance(one[0], SizeProxy))
+
+    def score(
+        self,
+        groups: "list[list[Scorer]]",
+        genotypes: list[Any],
+        bars: Bars,
+        *,
+        store: "Store | None",
+        pool: "Pool | None" = None,
+        label: str = "",
+        deduplicate: bool = False,
+    ) -> "Iterator[tuple[ScoreRecord, bool]]":
+        """Yield the record of every architecture by every scorer, and whether it was computed now; move the bars.
+
+        Args:
+            groups: from :meth:`groups`. The list is emptied: a group that is finished is dropped with its compiled program.
+            genotypes: architectures of the space.
+            bars: one bar for each group.
+            store: of scores; None keeps none.
+            pool: the workers that compute; None computes here.
+            label: what the names of the bars begin with.
+            deduplicate: whether to score one representative of architectures that compute the same function.
+        """
+        from jknas.scoring.scorer import score_together
+
+        while groups:
             group = groups.pop(0)
             name = label + ", ".join(scorer.proxy.name for scorer in group)
             name += f" by seed {group[0].seed}" if self.seeds > 1 else ""
             bars.update(name, 0, len(genotypes))
-            for done, result in enumerate(score_together(group, genotypes, store=store, deduplicate=deduplicate), start=1):
+            scored = score_together(group, genotypes, store=store, deduplicate=deduplicate, pool=pool)
+            for done, result in enumerate(scored, start=1):
                 yield result
                 bars.update(name, done // len(group), len(genotypes))
 
@@ -193,6 +239,11 @@ class TrainingRun(Run):
 
         network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem)
         return with_auxiliary(network) if recipe.auxiliary_weight else network
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRun(TrainingRun, PooledRun):
+    """The options of the searches."""
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,5 +1,6 @@
 """``jknas score``: training-free scores of chosen architectures, kept as they come."""
 
+import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jknas.command_line import options
+from jknas.command_line import architectures, options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show
 from jknas.command_line.runs import ScoringRun, expanded
@@ -26,6 +27,7 @@ def command(
         typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}"),
     ] = None,
     dedup: Annotated[bool, typer.Option("--dedup", help="score one representative of cells that compute the same function")] = False,
+    part: options.Part = None,
     data: options.Data = "digits",
     db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each score")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="write the scores of this run into this file, as JSON lines")] = None,
@@ -33,12 +35,15 @@ def command(
         Path | None, typer.Option("--scores", help="write them as a table (.csv or .csv.gz), which `jknas correlate --scores` reads")
     ] = None,
 ) -> None:
-    """Score architectures without training them. Scores that --db holds are not computed again."""
+    """Score architectures without training them. Scores that --db holds are not computed again.
+
+    The scores by --workers N are the same for every N; those of this process, which uses all cores, may differ in their last digits.
+    """
     space = run.begin()
     from jknas.files.json_text import export_json
     from jknas.scoring.store import Store
 
-    genotypes = run.chosen(space)
+    genotypes = architectures.part(space, run.chosen(space), part, deduplicate=dedup)
     proxies = options.proxies_named(proxy or ["mgm"])
     wanted = run.with_settings(proxies, space)
     run.scheme()
@@ -46,6 +51,7 @@ def command(
     results: list[dict[str, Any]] = []
     tabled: list[Any] = []
     counts: Counter[str] = Counter()
+    distinct: set[str] = set()
     with ExitStack() as stack:
         store = None if db is None else stack.enter_context(Store(db))
         dataset = run.load(data)
@@ -53,9 +59,13 @@ def command(
         kept = f"run the same command again: {db} keeps the scores so far." if db else "with --db FILE the scores so far would be kept."
         stack.enter_context(interruptible(kept))
         bars = stack.enter_context(Bars(quiet=run.json))
-        for record, fresh in run.score(wanted, dataset, space, genotypes, bars, store=store, deduplicate=dedup):
+        pool = stack.enter_context(run.pool(bars))
+        groups = run.groups(wanted, dataset, space, bars)
+        measurements, start = len(groups), time.perf_counter()
+        for record, fresh in run.score(groups, genotypes, bars, store=store, pool=pool, deduplicate=dedup):
             line = _line(record, fresh=fresh)
             counts.update([record.status, "computed" if fresh else "known"])
+            distinct.add(record.canonical)
             if scores is not None:
                 tabled.append(record)
             if lines is not None:
@@ -70,6 +80,10 @@ def command(
         write_scores(scores, tabled)
     if not run.json:
         _report(results, counts)
+        seconds = time.perf_counter() - start
+        per_second = f"; {counts['computed'] / seconds:.3g} scores a second, {seconds:.0f} s in all" if counts["computed"] else ""
+        each = f"{measurements} measurement{'s'[: measurements > 1]} of each give{'s'[measurements > 1 :]} all its scores"
+        show(f"{len(genotypes):,} architectures, {len(distinct):,} distinct functions; {each}{per_second}")
 
 
 def _opened(path: Path) -> Any:

@@ -9,7 +9,7 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
-from jknas.command_line.runs import TrainingRun, expanded
+from jknas.command_line.runs import SearchRun, expanded
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_ranking import ranked_by, ranking_named
 from jknas.command_line.search_table import draw_course, looked_up, table_problem
@@ -23,7 +23,7 @@ _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute
 @expanded
 @with_hyper_parameters
 def command(
-    run: TrainingRun,
+    run: SearchRun,
     *,
     out: Annotated[Path, typer.Option("--out", help="folder for result.json, the drawing, the scores and the checkpoint")],
     method: Annotated[str, typer.Option("--method", help=f"search method: {METHOD_NAMES}")] = "knas",
@@ -69,7 +69,10 @@ def command(
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="stop after this many scores and trainings")] = None,
     **given: Any,
 ) -> None:
-    """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve."""
+    """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve.
+
+    With --workers, other processes score the sample and train its best ahead of the search; what depends on the last result, this one does.
+    """
     space = run.begin()
     from jknas import search
 
@@ -87,6 +90,7 @@ def command(
         unused = {
             name: getattr(run, name) for name in ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay")
         }
+        unused |= {"workers": run.workers, "ray": run.ray}
         problem: Any = table_problem(
             table_of,
             made,
@@ -109,9 +113,10 @@ def command(
     made.init(problem)  # so that nothing is written for a search that cannot be run
     place = options.made_folder(out)
     advice = "go on with the same command and --resume."
-    with interruptible(advice), _store(None if table_of else db or place / "scores.sqlite") as store, Bars(quiet=run.json) as bars:
+    kept = None if table_of else db or place / "scores.sqlite"
+    with interruptible(advice), _store(kept) as store, Bars(quiet=run.json) as bars, run.pool(bars) as pool:
         if store is not None:
-            problem = search.Problem(**parts, store=store)
+            problem = search.Problem(**parts, store=store, pool=pool)
         watch = _watcher(bars, epochs)
         result = search.run(made, problem, checkpoint=place / "checkpoint", resume=resume, budget=budget, on_event=watch)
         record = search.as_record(result)

@@ -4,11 +4,12 @@ Everything that a score depends on except the genotype (batch, weights, proxy an
 enters the compiled program as data. Results come one by one, each already written to the store when it is handed out.
 
 Proxies that read different numbers off one measurement (the spectrum of a kernel, the gradient of a loss) are scored together at the price
-of one of them: :func:`score_together`.
+of one of them: :func:`score_together`. It takes a pool of workers, too: other processes compute then, and this one keeps the store.
 """
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
+from jknas import proxies, spaces
 from jknas.data import Dataset
 from jknas.errors import ProxyError
 from jknas.networks.families import check_fit, network_for
@@ -26,13 +28,32 @@ from jknas.proxies import Batch, NetworkProxy, Proxy, Setup, SizeProxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
+from jknas.spaces import reference_of
 from jknas.spaces.space import Genotype, Space
+from jknas.workers import Pool
 from jknas.xla.programs import PROGRAMS
+
+_QUEUE = 4
+"""Scores that a worker is given at a time: enough for it not to wait while this process writes one to the disk."""
+
+
+_BLOCK = 3000
+"""Scores that are read from a store at a time."""
 
 
 class _Measured(NamedTuple):
     found: Any
     seconds: float
+
+
+class _Job(NamedTuple):
+    """One architecture, and by which of the scorers it is to be scored."""
+
+    genotype: Genotype
+    places: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return str(self.genotype)
 
 
 class _Compiled(NamedTuple):
@@ -52,7 +73,8 @@ def run(
 class Scorer:
     """One proxy on one batch and one draw of weights, compiled once for all genotypes of a space. Made by :func:`make_scorer`.
 
-    Nothing is drawn or compiled before the first score that is not in a store.
+    Nothing is drawn or compiled before the first score that is not in a store. A scorer can be pickled: the space and the proxy travel by
+    name, the images with it, and what it has drawn and compiled stays behind.
 
     Attributes:
         space: where the genotypes come from.
@@ -75,10 +97,16 @@ class Scorer:
     dataset: str
     seed: int
     batch_size: int
-    _draw: Callable[[], tuple[Any, ...]]
+    _images: tuple[Any, ...]
     _on_compile: Callable[[], None] | None
     _versions: Mapping[str, str]
     _device: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if proxies.REGISTRY.get(self.proxy.name) is not self.proxy:
+            raise ProxyError(f"the proxy {self.proxy.name!r} is not registered: only proxies with a name can be sent to another process.")
+        fields = ("settings", "network", "resolution", "scheme", "dataset", "seed", "batch_size", "_images")
+        return _arrived, (reference_of(self.space), self.proxy.name, {name: getattr(self, name) for name in fields})
 
     def _precision(self) -> AbstractContextManager[Any]:
         double = isinstance(self.proxy, NetworkProxy) and self.proxy.precision == "float64"
@@ -87,7 +115,7 @@ class Scorer:
     @functools.cached_property
     def _compiled(self) -> _Compiled:
         start, proxy = time.perf_counter(), cast("NetworkProxy", self.proxy)
-        arguments = self._draw()
+        arguments = _drawn(proxy.setup, self.network, self.scheme, self.seed, *self._images)
         fixed = {"measure": proxy.measure, "network": self.network, "settings": tuple(sorted(self.settings.items()))}
         with self._precision():
             arguments = _widened(arguments) if proxy.precision == "float64" else arguments
@@ -154,6 +182,11 @@ class Scorer:
         return ScoreRecord(self.key(genotype), canonical, score, status, seconds, extras, dict(self._versions), self._device)
 
 
+def _arrived(space: str, proxy: str, fields: Mapping[str, Any]) -> Scorer:
+    """Return a scorer that came from another process; versions and device are those of this one."""
+    return Scorer(spaces.get(space), proxies.get(proxy), **fields, _on_compile=None, _versions=versions(), _device=device())
+
+
 def _widened(arguments: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, arguments)
 
@@ -206,14 +239,13 @@ def make_scorer(
     asked = network = network_for(space, dataset, channels=channels, cells=cells, stem=stem)
     chosen = proxy.with_settings(settings or {}, asked)
     proxy.check(asked, chosen)
-    size = 0
-    draw: Callable[[], tuple[Any, ...]] = tuple
+    size, images = 0, cast("tuple[Any, ...]", ())
     if isinstance(proxy, NetworkProxy):
         check_fit(asked, dataset, error=ProxyError)
         network, size = proxy.setup.network(asked), proxy.examples(asked) if batch_size is None else batch_size
-        draw = functools.partial(_drawn, proxy.setup, network, scheme, seed, *proxy.setup.batch(dataset, size, seed))
+        images = proxy.setup.batch(dataset, size, seed)
     name = f"{dataset.name}@{dataset.digest[:16]}"
-    return Scorer(space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, draw, on_compile, versions(), device())
+    return Scorer(space, proxy, chosen, network, dataset.resolution, scheme, name, seed, size, images, on_compile, versions(), device())
 
 
 def score_many(
@@ -236,7 +268,12 @@ def score_many(
 
 
 def score_together(
-    scorers: Sequence[Scorer], genotypes: Iterable[Genotype], *, store: Store | None = None, deduplicate: bool = False
+    scorers: Sequence[Scorer],
+    genotypes: Iterable[Genotype],
+    *,
+    store: Store | None = None,
+    deduplicate: bool = False,
+    pool: Pool | None = None,
 ) -> Iterator[tuple[ScoreRecord, bool]]:
     """Yield the records of every genotype by every scorer, and whether they were computed now.
 
@@ -245,29 +282,69 @@ def score_together(
     Args:
         scorers: what to compute, of one space.
         genotypes: architectures of that space.
-        store: as in :func:`score_many`.
+        store: as in :func:`score_many`. This process alone writes it, each score as soon as it is there.
         deduplicate: as in :func:`score_many`.
+        pool: workers that compute; None computes here, and so do scorers that need no network. What is yielded is the same in either case.
 
     Yields:
         ``(record, fresh)``, for the first genotype by all scorers in their order, then for the second.
     """
     wanted = [scorer.space.canonical(genotype) if deduplicate else genotype for scorer in scorers[:1] for genotype in genotypes]
     keys = [[scorer.key(genotype) for scorer in scorers] for genotype in wanted]
-    known = {} if store is None else dict(store.get_many([key for row in keys for key in row]))
-    first = {scorer.measurement: scorer for scorer in reversed(scorers)}
-    for genotype, row in zip(wanted, keys, strict=True):
+    every = [key for row in keys for key in row]
+    missing = set(every if store is None else store.missing(every))
+    jobs = _jobs(wanted, keys, missing)
+    compute, here = _Computation(tuple(scorers)), pool is None or all(isinstance(scorer.proxy, SizeProxy) for scorer in scorers)
+    computed = map(compute, jobs) if here else (found for _, found in cast("Pool", pool).each(compute, jobs, queue=_QUEUE))
+    held: dict[ScoreKey, ScoreRecord] = {}
+    fresh: set[ScoreKey] = set()
+    left = Counter(every)
+    for start in range(0, len(every), _BLOCK):
+        block = every[start : start + _BLOCK]
+        held |= {} if store is None else store.get_many(key for key in block if key not in missing)
+        for key in block:
+            while key not in held:
+                for record in next(computed):
+                    if store is not None:
+                        store.put(record)
+                    held[record.key] = record
+                    fresh.add(record.key)
+            yield held[key], key in fresh
+            fresh.discard(key)
+            left[key] -= 1
+            if not left[key]:  # it does not come again, and a sweep of a whole space must not fill the memory
+                del held[key]
+
+
+def _jobs(genotypes: Sequence[Genotype], keys: Sequence[Sequence[ScoreKey]], missing: set[ScoreKey]) -> Iterator[_Job]:
+    """Yield what has to be computed, each score once."""
+    coming = set(missing)
+    for genotype, row in zip(genotypes, keys, strict=True):
+        places = {key: place for place, key in reversed([*enumerate(row)]) if key in coming}
+        if places:
+            coming.difference_update(places)
+            yield _Job(genotype, tuple(sorted(places.values())))
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """The scores of one architecture by some of the scorers; what workers are sent."""
+
+    scorers: tuple[Scorer, ...]
+
+    @functools.cached_property
+    def _measurements(self) -> list[tuple[Any, ...]]:
+        return [scorer.measurement for scorer in self.scorers]
+
+    def __call__(self, job: _Job) -> list[ScoreRecord]:
         measured: dict[tuple[Any, ...], _Measured] = {}
-        for scorer, key in zip(scorers, row, strict=True):
-            if key in known:
-                yield known[key], False
-                continue
-            what = scorer.measurement
+        found = []
+        for place in job.places:
+            what = self._measurements[place]
             if what not in measured:
-                measured[what] = first[what]._measured(genotype)
-            known[key] = record = scorer._finished(genotype, measured[what])
-            if store is not None:
-                store.put(record)
-            yield record, True
+                measured[what] = self.scorers[self._measurements.index(what)]._measured(job.genotype)
+            found.append(self.scorers[place]._finished(job.genotype, measured[what]))
+        return found
 
 
 def sharing(scorers: Iterable[Scorer]) -> list[list[Scorer]]:

@@ -14,12 +14,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jknas.errors import JsonTextError, StoreError, choose
-from jknas.files.json_text import canonical_json, export_json, read_json, write_json
+from jknas.files.json_text import canonical_json, read_json, write_json
 from jknas.scoring.record import STATUSES, ScoreKey, ScoreRecord, check_status
 
 __all__ = ["STATUSES", "ScoreKey", "ScoreRecord", "Store", "StoreError", "canonical_json"]
@@ -88,6 +87,19 @@ class Store(AbstractContextManager["Store"]):
             self._connection.close()
             raise
 
+    @classmethod
+    def existing(cls, path: str | Path, *, timeout: float = 60.0) -> "Store":
+        """Open a store that must be there already.
+
+        Raises:
+            StoreError: there is no file, an empty one, or one that cannot be opened as a store.
+        """
+        place = Path(path)
+        if not place.exists() or (place.is_file() and place.stat().st_size == 0):
+            found = "is empty" if place.exists() else "is not there"
+            raise StoreError(f"{place} {found}: give a store of scores, which `jknas score --db FILE` writes.")
+        return cls(place, timeout=timeout)
+
     def put(self, record: ScoreRecord, *, replace: bool = False) -> bool:
         """Write one score in a transaction of its own; when this returns, the score outlives the process (and a power cut).
 
@@ -101,16 +113,24 @@ class Store(AbstractContextManager["Store"]):
         Raises:
             StoreError: the record's extras have no JSON text, or the file cannot be written.
         """
-        try:
-            values = _row(record)
-        except JsonTextError as error:
-            raise StoreError(f"the score of {record.key.genotype!r} cannot be stored: {error}") from error
+        return self.put_many([record], replace=replace) == 1
+
+    def put_many(self, records: Iterable[ScoreRecord], *, replace: bool = False) -> int:
+        """Write scores in one transaction, all of them or none; otherwise as :meth:`put`.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            StoreError: as :meth:`put`.
+        """
         update = f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OTHER_COLUMNS)}" if replace else "DO NOTHING"
         statement = (
             f"INSERT INTO scores ({', '.join(_COLUMNS)}) VALUES ({_marks(_COLUMNS)}) ON CONFLICT ({', '.join(_KEY_COLUMNS)}) {update}"
         )
+        rows = [_row(record) for record in records]
         with self._errors(), self._transaction("BEGIN IMMEDIATE"):
-            return self._connection.execute(statement, values).rowcount == 1
+            return sum(self._connection.execute(statement, values).rowcount for values in rows)
 
     def get(self, key: ScoreKey) -> ScoreRecord | None:
         """Return the score under `key`, or None."""
@@ -145,40 +165,23 @@ class Store(AbstractContextManager["Store"]):
             check_status(str(filters["status"]))
         return self._pages(filters)
 
+    def counted(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Return, for each combination of values of some columns, these values, how many scores have it, and the sum of their seconds.
+
+        Args:
+            *columns: fields of :class:`ScoreKey`, ``canonical``, ``status``, ``versions`` or ``device``.
+
+        Raises:
+            StoreError: another column.
+        """
+        listed = ", ".join(choose("column", name, (*_FILTERS, "versions"), error=StoreError) for name in columns)
+        query = f"SELECT {listed}, count(*), sum(seconds) FROM scores GROUP BY {listed} ORDER BY min(id)"
+        with self._errors():
+            return self._connection.execute(query).fetchall()
+
     def __len__(self) -> int:
         with self._errors():
             return int(self._connection.execute("SELECT count(*) FROM scores").fetchall()[0][0])
-
-    def export(self, path: str | Path) -> int:
-        """Write every score to `path` as JSON lines (strict JSON: NaN and the infinities are the strings "nan", "inf" and "-inf").
-
-        The settings and the network are objects, not text. The file appears when it is complete, in place of one that was there.
-
-        Returns:
-            The number of lines.
-
-        Raises:
-            StoreError: the path is the store itself, or cannot be written.
-        """
-        target = Path(path)
-        if target.resolve() == self.path.resolve():
-            raise StoreError(f"{target} is the store itself: export to another file, for example {target.with_suffix('.jsonl')}.")
-        partial = target.with_name(target.name + ".part")
-        count = 0
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                for record in self.records():
-                    key = asdict(record.key)
-                    key |= {name: read_json(key[name]) for name in ("settings", "network")}
-                    rest = {name: getattr(record, name) for name in _OTHER_COLUMNS}
-                    file.write(export_json(key | rest) + "\n")
-                    count += 1
-            partial.replace(target)
-        except OSError as error:
-            raise StoreError(
-                f"the export to {target} failed ({error.strerror}): choose a file in a folder that exists and is writable."
-            ) from error
-        return count
 
     def close(self) -> None:
         """Close the file; the store cannot be used any more."""
@@ -365,5 +368,8 @@ def _key_row(key: ScoreKey) -> tuple[Any, ...]:
 
 def _row(record: ScoreRecord) -> tuple[Any, ...]:
     score = "nan" if math.isnan(record.score) else float(record.score)
-    extras, versions = write_json(record.extras, "extras"), write_json(record.versions, "versions")
+    try:
+        extras, versions = write_json(record.extras, "extras"), write_json(record.versions, "versions")
+    except JsonTextError as error:
+        raise StoreError(f"the score of {record.key.genotype!r} cannot be stored: {error}") from error
     return (*_key_row(record.key), record.canonical, score, record.status, float(record.seconds), extras, versions, record.device)

@@ -1,10 +1,9 @@
 """Answer a search step by computing: score networks, train them, test the winner."""
 
-import dataclasses
 import functools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,16 @@ import jax
 
 from jknas.proxies import SizeProxy
 from jknas.scoring.scorer import Scorer, make_scorer, score_together
+from jknas.scoring.store import ScoreRecord
+from jknas.search.ahead import Ahead, Trainer, TrainingJob, as_trained, in_order
 from jknas.search.method import Evaluator, Scored
 from jknas.search.pooled import is_pooled, status_of
 from jknas.search.state import Part, Tested, Trained
-from jknas.training import EpochRecord, Training, evaluate, train
+from jknas.training import EpochRecord, Training, evaluate
 
 
 class TrainingEvaluator(Evaluator):
-    """The programs and trained variables of one problem in this process.
+    """The programs and trained variables of one problem in this process, and what its workers compute ahead.
 
     Args:
         problem: what is searched, a :class:`jknas.search.problem.Problem`.
@@ -43,6 +44,8 @@ class TrainingEvaluator(Evaluator):
         self._scorers: list[Scorer] = []
         self._trained = False
         self._variables: dict[Any, Any] = {}
+        self._scores: Ahead[list[tuple[ScoreRecord, bool]]] | None = None
+        self._trainings: Ahead[tuple[Trained, Any]] | None = None
 
     def folder(self, name: str) -> Path | None:
         """Return a folder beside those of the trainings."""
@@ -52,11 +55,25 @@ class TrainingEvaluator(Evaluator):
         if self._on_compile is not None:
             self._on_compile(program)
 
+    def expect_scores(self, genotypes: Sequence[Any]) -> None:  # noqa: D102
+        if self.problem.pool is None or (self._scores is not None and self._scores.expected):
+            return
+        self._scorers = self._scorers or self._made_scorers()
+        records = score_together(self._scorers, genotypes, store=self.problem.store, pool=self.problem.pool)
+        self._scores = Ahead(genotypes, map(list, zip(*[records] * len(self._scorers), strict=True)))
+
+    def expect_trainings(self, genotypes: Sequence[Any]) -> None:  # noqa: D102
+        if self.problem.pool is None or (self._trainings is not None and self._trainings.expected):
+            return
+        jobs = [TrainingJob(genotype, self._place(genotype)) for genotype in genotypes]
+        self._trainings = Ahead(genotypes, in_order(self.problem.pool.each(self._trainer, jobs)))
+
     def score(self, genotype: Any) -> Scored:
         """Score a genotype by all that ranks it; the first call compiles."""
         self._scorers = self._scorers or self._made_scorers()
         compiled = sum(scorer.compile_seconds for scorer in self._scorers)
-        found = list(score_together(self._scorers, (genotype,), store=self.problem.store))
+        found = None if self._scores is None else self._scores.take(genotype)
+        found = found or list(score_together(self._scorers, (genotype,), store=self.problem.store))
         # Scores that one computation gave hold its time each.
         seconds = {scorer.measurement: record.seconds for scorer, (record, _) in zip(self._scorers, found, strict=True)}
         compiling = sum(scorer.compile_seconds for scorer in self._scorers) - compiled
@@ -96,31 +113,31 @@ class TrainingEvaluator(Evaluator):
         One program serves all genotypes and numbers of epochs, unless the recipe drops paths: then each genotype compiles its own. Only the
         variables of trainings by the recipe itself are kept.
         """
-        training = self._train(genotype, epochs)
-        final = training.final["validation"]
-        curves = tuple(epoch.as_dict() for epoch in training.curves)
-        return Trained(training.status, final.accuracy, final.loss, training.run_seconds, training.compile_seconds, curves)
+        found = None if self._trainings is None or epochs is not None else self._trainings.take(genotype)
+        if found is None:
+            return as_trained(self._train(genotype, epochs))
+        trained, variables = found
+        if variables is not None:
+            self._variables[genotype] = variables
+        return trained
+
+    @property
+    def _trainer(self) -> Trainer:
+        problem = self.problem
+        return Trainer(network=problem.network, dataset=problem.dataset, recipe=problem.recipe, seed=problem.seed, scheme=problem.scheme)
 
     def _train(self, genotype: Any, epochs: int | None = None) -> Training:
-        problem, on_epoch = self.problem, self._on_epoch
-        recipe = problem.recipe if epochs is None else dataclasses.replace(problem.recipe, epochs=epochs)
-        static = bool(recipe.drop_path)
-        if static or not self._trained:
+        on_epoch, recipe = self._on_epoch, self.problem.recipe
+        if recipe.drop_path or not self._trained:
             self.announce("training")
-        training = train(
-            problem.network,
+        training = self._trainer.train(
             genotype,
-            problem.dataset,
-            recipe=recipe,
-            seed=problem.seed,
-            scheme=problem.scheme,
-            wiring="static" if static else "code",
-            checkpoint=self._place(genotype, recipe.epochs),
-            resume=self._folder is not None,
+            self._place(genotype, epochs),
+            epochs=epochs,
             on_epoch=None if on_epoch is None else lambda record: on_epoch(genotype, record),
         )
         self._trained = True
-        if recipe == problem.recipe:
+        if epochs in (None, recipe.epochs):
             self._variables[genotype] = jax.device_get(training.variables)
         return training
 
@@ -142,12 +159,13 @@ class TrainingEvaluator(Evaluator):
         self._variables = {kept: variables for kept, variables in self._variables.items() if kept == genotype}
         if self._folder is None or not self._folder.is_dir():
             return
-        kept_place = None if genotype is None else self._place(genotype)
+        coming = () if self._trainings is None else self._trainings.expected
+        kept_places = {self._place(kept) for kept in (genotype, *coming) if kept is not None}
         for place in self._folder.iterdir():
             # Only what is named like a code was made here, should someone search into a folder that holds other things.
             code, _, epochs = place.name.partition("-")
             named = code.isdecimal() and len(code) == self.problem.space.num_edges and (not epochs or epochs.isdecimal())
-            if named and place.is_dir() and place != kept_place:
+            if named and place.is_dir() and place not in kept_places:
                 shutil.rmtree(place)
 
     def _place(self, genotype: Any, epochs: int | None = None) -> Path | None:

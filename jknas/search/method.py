@@ -134,6 +134,12 @@ class Evaluator:
         self.problem = problem
         self._made: dict[str, Any] = {}
 
+    def expect_scores(self, genotypes: Sequence[Any]) -> None:
+        """Say which architectures will be scored next, in this order, so that workers can begin with them. Decides no result."""
+
+    def expect_trainings(self, genotypes: Sequence[Any]) -> None:
+        """Say which architectures will be trained next by the problem's recipe, in this order. Decides no result."""
+
     def score(self, genotype: Any) -> Scored:
         """Score an architecture with the problem's proxy."""
         raise NotImplementedError

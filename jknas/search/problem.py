@@ -24,6 +24,7 @@ from jknas.search.method import check_count, check_seed
 from jknas.search.pooled import is_pooled, pooled_identity
 from jknas.spaces.space import Space
 from jknas.training import Recipe
+from jknas.workers import Pool
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,6 +44,7 @@ class Problem:
         batch_size: examples that the proxy sees; the proxy's published number for the space by default.
         scheme: initialisation, of scoring and of training.
         store: where scores are looked up first and kept; None keeps them in the search's own state only.
+        pool: workers that compute ahead what a method says it will ask for (:mod:`jknas.search.ahead`); None computes in this process.
         measured: the scores of several proxies for a pool (:mod:`jknas.search.measured`), for methods that mix them.
 
     Raises:
@@ -63,6 +65,7 @@ class Problem:
     batch_size: int | None = None
     scheme: Scheme = "pytorch"
     store: Store | None = None
+    pool: Pool | None = None
     measured: Measured | None = None
 
     def __post_init__(self) -> None:
@@ -142,7 +145,7 @@ class Problem:
         return mac_count(self.space, genotype, self.network, self.dataset.resolution)
 
     def identity(self) -> dict[str, Any]:
-        """Return plain data that differ whenever a result may. The store is not among them: it holds what would be computed anyway."""
+        """Return plain data that differ whenever a result may. Store and workers are not among them."""
         return {
             "space": self.space.name,
             "dataset": {"name": self.dataset.name, "source": self.dataset.source, "digest": self.dataset.digest},

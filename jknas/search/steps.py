@@ -36,6 +36,7 @@ def score_next(evaluator: Evaluator, state: S) -> S:
     listed = list(state.candidates)
     places = [place for place, candidate in enumerate(listed) if candidate.status == UNSCORED]
     at_once = -(-len(listed) // SCORING_STEPS)
+    evaluator.expect_scores([listed[place].genotype for place in places])
     scoring = compiling = 0.0
     for place in places[:at_once]:
         found = evaluator.score(listed[place].genotype)
@@ -72,6 +73,7 @@ def train_or_test(evaluator: Evaluator, state: S) -> S:
     waiting = [place for place in state.chosen or () if state.candidates[place].training is None]
     if not waiting:
         return test_winner(evaluator, state)
+    evaluator.expect_trainings([state.candidates[place].genotype for place in waiting])
     state = with_training(state, waiting[0], evaluator.train(state.candidates[waiting[0]].genotype))
     return replace(state, winner=best_trained(state.candidates, evaluator.problem.sign))
 

@@ -9,9 +9,11 @@ from jknas.spaces.edges import edge_space
 from jknas.spaces.reference import load_reference
 from jknas.spaces.space import Genotype, Space
 
-__all__ = ["Genotype", "Space", "edge_space", "get", "names", "register"]
+__all__ = ["Genotype", "Space", "edge_space", "get", "names", "reference_of", "register"]
 
 _SPACES: dict[str, Space[Any]] = {}
+_REFERENCES: dict[str, str] = {}
+"""By the name of a space that a module elsewhere defines, module:NAME."""
 
 
 def names() -> tuple[str, ...]:
@@ -34,8 +36,20 @@ def get(name: str) -> Space[Any]:
         if not isinstance(found, Space):
             raise SpaceError(f"{name!r} is a {type(found).__name__}; expected a jknas.spaces.Space. Make one with jknas.spaces.edge_space.")
         register(found)
+        _REFERENCES[found.name] = name
         return found
     return _SPACES[choose("search space", name, names(), error=SpaceError)]
+
+
+def reference_of(space: Space[Any]) -> str:
+    """Return the text by which :func:`get` finds a space in another process.
+
+    Raises:
+        SpaceError: the space is not registered here, so that no name leads to it.
+    """
+    if _SPACES.get(space.name) is not space:
+        raise SpaceError(f"the space {space.name!r} is not registered: only spaces that have a name can be sent to another process.")
+    return _REFERENCES.get(space.name, space.name)
 
 
 def register(space: Space[Any]) -> None:

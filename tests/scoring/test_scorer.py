@@ -2,6 +2,7 @@ import dataclasses
 import json
 import logging
 import math
+import pickle
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import search_stubs as stubs
 
 from jknas import proxies
-from jknas.errors import DataError, ProxyError
+from jknas.errors import DataError, ProxyError, SpaceError
 from jknas.files.json_text import read_json
 from jknas.proxies import NetworkProxy, Outcome
 from jknas.scoring.scorer import make_scorer, score_many, score_together, sharing
@@ -263,3 +264,49 @@ def test_float64_widens_the_weights_that_float32_draws():
     for name in ("weight", "image"):
         assert float(extras[0][name]) == float(extras[1][name])
     assert float(extras[1]["product"]) == float(extras[1]["weight"]) ** 2 != float(extras[0]["product"])
+
+
+class TestManyScores:
+    def test_they_are_read_from_the_store_block_by_block(self, quick, fifty, tmp_path, monkeypatch):
+        monkeypatch.setattr("jknas.scoring.scorer._BLOCK", 7)
+        alone = [repr(record.score) for record, _ in score_many(quick, fifty)]
+        with Store(tmp_path / "scores") as store:
+            list(score_many(quick, fifty[10:30], store=store))
+            found = list(score_many(quick, [*fifty, *fifty[::-1]], store=store))
+            assert len(store) == 50
+        assert [repr(record.score) for record, _ in found] == alone + alone[::-1]
+        assert [fresh for _, fresh in found] == [True] * 10 + [False] * 20 + [True] * 20 + [False] * 50
+
+    def test_without_a_store_each_is_computed_once(self, quick, fifty, monkeypatch):
+        monkeypatch.setattr("jknas.scoring.scorer._BLOCK", 7)
+        assert [fresh for _, fresh in score_many(quick, [*fifty, *fifty[::-1]])] == [True] * 50 + [False] * 50
+
+
+class TestTravel:
+    """A scorer can be sent to another process."""
+
+    @pytest.mark.parametrize("name", proxies.names())
+    def test_every_proxy_arrives_as_it_was(self, name):
+        sent = make_scorer(proxies.get(name), stubs.tiny_digits(), stubs.SPACE, **SMALL | {"batch_size": 8})
+        arrived = pickle.loads(pickle.dumps(sent))
+        cell = CellGenotype.parse(stubs.RESNET)
+        assert (arrived.proxy, arrived.space) == (sent.proxy, sent.space)
+        assert arrived.key(cell) == sent.key(cell)
+        assert arrived.measurement == sent.measurement
+
+    def test_it_computes_the_same(self, monkeypatch):
+        monkeypatch.setitem(proxies.REGISTRY, "linear", LINEAR)
+        sent = scorers_of(LINEAR)[0]
+        cell = CellGenotype.parse(stubs.RESNET)
+        before = sent.score(cell)  # what was compiled stays behind
+        assert pickle.loads(pickle.dumps(sent)).score(cell).score == before.score
+
+    def test_what_has_no_name_stays(self, monkeypatch):
+        with pytest.raises(
+            ProxyError, match="the proxy 'linear' is not registered: only proxies with a name can be sent to another process"
+        ):
+            pickle.dumps(scorers_of(LINEAR)[0])
+        monkeypatch.setitem(proxies.REGISTRY, "linear", LINEAR)
+        unknown = dataclasses.replace(scorers_of(LINEAR)[0], space=dataclasses.replace(stubs.SPACE, name="mine"))
+        with pytest.raises(SpaceError, match="the space 'mine' is not registered: only spaces that have a name can be sent"):
+            pickle.dumps(unknown)

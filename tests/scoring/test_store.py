@@ -15,24 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from score_records import NETWORK, make_key, make_record
 
 from jknas.errors import JsonTextError, StoreError
 from jknas.files.json_text import export_json, read_json, write_json
-from jknas.scoring.store import STATUSES, ScoreKey, ScoreRecord, Store, canonical_json
+from jknas.scoring.store import STATUSES, ScoreRecord, Store, canonical_json
 
-SETTINGS = canonical_json({"batch": 64, "objective": "loss"})
-NETWORK = canonical_json({"cells": 5, "channels": 16})
 IN_FOLDER = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def make_key(number: int = 0, **changes) -> ScoreKey:
-    fields = {"space": "nasbench201", "genotype": f"cell {number}", "proxy": "mgm", "settings": SETTINGS, "dataset": "digits", "seed": 0}
-    return ScoreKey(**(fields | {"network": NETWORK} | changes))
-
-
-def make_record(number: int = 0, score: float = 1.5, status: str = "ok", **changes) -> ScoreRecord:
-    fields = {"key": make_key(number), "canonical": f"canonical {number % 3}", "score": score, "status": status, "seconds": 0.25}
-    return ScoreRecord(**(fields | {"extras": {"rank": number}, "versions": {"jax": "0.10.1"}, "device": "cpu"} | changes))
 
 
 @pytest.fixture
@@ -256,25 +245,6 @@ class TestCanonicalJson:
             write_json({"a": {"float": "nan"}}, "extras")
         with pytest.raises(JsonTextError, match="not JSON text"):
             read_json("{")
-
-
-class TestExport:
-    def test_json_lines(self, path, tmp_path):
-        with Store(path) as store:
-            store.put(make_record(1))
-            store.put(make_record(2, score=math.nan, status="non_finite", extras={"lambda_min": -math.inf}))
-            assert store.export(tmp_path / "scores.jsonl") == 2
-            with pytest.raises(StoreError, match="is the store itself"):
-                store.export(path)
-            with pytest.raises(StoreError, match="choose a file in a folder that exists and is writable"):
-                store.export(tmp_path / "absent" / "scores.jsonl")
-            assert len(store) == 2
-        first, second = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
-        assert first["genotype"] == "cell 1"
-        assert first["settings"] == {"batch": 64, "objective": "loss"}
-        assert (first["score"], second["score"], second["status"]) == (1.5, "nan", "non_finite")
-        assert second["extras"] == {"lambda_min": "-inf"}
-        assert sorted(file.name for file in tmp_path.iterdir()) == ["scores.db", "scores.jsonl"]
 
 
 def assert_refused_and_untouched(path: Path, message: str = "is damaged, or is no score store") -> None:

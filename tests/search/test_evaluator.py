@@ -1,6 +1,6 @@
 import search_stubs as stubs
 
-from jknas.search import evaluator
+from jknas.search import ahead
 from jknas.search.evaluator import TrainingEvaluator
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
@@ -30,7 +30,7 @@ def test_a_shorter_training_has_a_folder_of_its_own_and_leaves_no_variables(tmp_
         asked.append((recipe.epochs, checkpoint.name))
         return stubs.training(genotype, recipe, seed)
 
-    monkeypatch.setattr(evaluator, "train", train)
+    monkeypatch.setattr(ahead, "train", train)
     genotype, problem = CellGenotype.parse(stubs.RESNET), stubs.problem()
     answers = TrainingEvaluator(problem, folder=tmp_path)
     answers.train(genotype, epochs=1)

@@ -37,5 +37,6 @@ class RandomSearch(Sequential[SequentialState]):
         return SequentialState(candidates=draw_sample(problem, self.topk, "topk"), chosen=())
 
     def choose(self, evaluator: Evaluator, state: SequentialState, rng: np.random.Generator) -> int:  # noqa: D102
-        del evaluator, rng
+        del rng
+        evaluator.expect_trainings([candidate.genotype for candidate in state.candidates if candidate.training is None])
         return len(state.chosen or ())

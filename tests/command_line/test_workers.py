@@ -1,0 +1,245 @@
+"""``--workers``: the same scores, correlations and searches as by one process, whatever happens to the processes."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+from sweeps import ROOT, Sweep, kept, scored
+
+from jknas import cli, spaces
+
+TINY = ["--data", "digits", "--channels", "4", "--cells", "1", "--resolution", "8", "--limit", "40,20", "--batch", "8"]
+OWN = ["score", "--space", "own_space:SPACE", *TINY]
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    """Leave the registry of spaces as it was."""
+    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+
+
+@pytest.fixture
+def run(capfd):
+    def call(*arguments):
+        capfd.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [(["--workers", 1], ["--workers", 2]), ([], ["--workers", 2, "--threads", CORES])],
+    ids=["one worker", "one process with all cores"],
+)
+def test_two_workers_score_as_one_process(run, tmp_path, one, two):
+    command = [*OWN, "--proxy", "jacob_cov,plain,params", "--sample", 12]
+    found = []
+    for name, options in (("one", one), ("two", two)):
+        code, out, err = run(*command, *options, "--db", tmp_path / name, "--json")
+        assert (code, err) == (0, "")
+        found.append(scored(out))
+    assert found[0] == found[1]
+    assert [line["proxy"] for line in found[1]] == ["jacob_cov"] * 12 + ["plain"] * 12 + ["params"] * 12
+    assert kept(tmp_path / "one") == kept(tmp_path / "two")
+    assert len(kept(tmp_path / "two")) == 36
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_two_workers_score_200_cells_as_one_process(run, tmp_path):
+    size = ["--channels", "8", "--cells", "1", "--resolution", "16", "--compile-cache", tmp_path / "programs"]
+    command = ["score", "--proxy", "mgm,jacob_cov,naswot", "--sample", 200, "--data", "digits", *size, "--json"]
+    ways = {"one": ["--workers", 1], "two": ["--workers", 2], "here": [], "all": ["--workers", 2, "--threads", CORES]}
+    lines = {name: scored(run(*command, *options, "--db", tmp_path / name)[1]) for name, options in ways.items()}
+    stores = {name: kept(tmp_path / name) for name in ways}
+    assert len(stores["two"]) == len(lines["two"]) == 600
+    assert lines["one"] == lines["two"]
+    assert stores["one"] == stores["two"]
+    assert lines["here"] == lines["all"]
+    assert stores["here"] == stores["all"]
+
+
+def test_what_the_store_holds_starts_no_worker(run, tmp_path):
+    command = [*OWN, "--proxy", "plain", "--sample", 5, "--db", tmp_path / "scores", "--workers", 2]
+    assert "starting 2 workers" in run(*command)[2]
+    code, out, err = run(*command)
+    assert (code, err) == (0, "")
+    assert "5 scores: 0 computed, 5 known already" in out
+    assert "5 architectures, 5 distinct functions" in out
+
+
+def test_sizes_need_no_worker(run):
+    code, _, err = run(*OWN, "--proxy", "params,macs", "--sample", 5, "--workers", 2)
+    assert (code, err) == (0, "")
+
+
+def test_a_refusal_by_a_worker_is_one_line(run):
+    code, _, err = run(*OWN, "--proxy", "mgm", "--sample", 3, "--workers", 2, "--set", "objective=hinge")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: proxy 'mgm' cannot be computed so: objective='hinge' is not known")
+
+
+def test_threads_are_those_of_workers(run):
+    code, _, err = run(*OWN, "--sample", 3, "--threads", 2)
+    assert code == 2
+    assert "--threads are those of a worker: give --workers N, too" in err
+
+
+def test_parts_are_disjoint_and_make_the_whole(run, tmp_path):
+    command = [*OWN, "--proxy", "params", "--all"]
+    for number in (1, 2, 3):
+        assert run(*command, "--part", f"{number}/3", "--db", tmp_path / str(number))[0] == 0
+    assert run(*command, "--db", tmp_path / "whole")[0] == 0
+    parts = [kept(tmp_path / str(number)) for number in (1, 2, 3)]
+    assert [len(part) for part in parts] == [9, 9, 9]
+    code, out, _ = run("store", "merge", *(tmp_path / str(number) for number in (3, 1, 2)), "--out", tmp_path / "merged", "--json")
+    assert (code, json.loads(out)["equal"]) == (0, 0)
+    assert kept(tmp_path / "merged") == kept(tmp_path / "whole")
+
+
+def test_parts_of_distinct_functions(run):
+    command = ["score", "--proxy", "params", "--sample", 300, "--dedup", "--json"]
+    whole = {line["canonical"] for line in scored(run(*command)[1])}
+    parts = [{line["canonical"] for line in scored(run(*command, "--part", f"{number}/4")[1])} for number in (1, 2, 3, 4)]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole) < 300
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "1/2/3", "-1/3"])
+def test_a_part_that_is_none(run, text):
+    code, _, err = run(*OWN, "--proxy", "params", "--sample", 3, f"--part={text}")
+    assert code == 2
+    assert "expected I/N with I from 1 to N, as in --part 3/16" in err
+
+
+def test_a_part_without_architectures(run):
+    code, _, err = run(*OWN, "--proxy", "params", "--sample", 3, "--part", "4/4")
+    assert code == 2
+    assert "--part 4/4: of 3 architectures this part has none" in err
+
+
+class TestKilled:
+    """Nothing is lost and nothing is there twice, whichever process is killed when."""
+
+    def check(self, sweep, tmp_path, expected):
+        lines = scored(sweep.finish())
+        reference = Sweep([*sweep.arguments[:-1], "1"], tmp_path / "reference")
+        reference.start()
+        assert lines == scored(reference.finish())
+        assert kept(sweep.db) == kept(reference.db)
+        assert len(lines) == len(kept(sweep.db)) == expected
+
+    def test_a_worker_and_the_driver(self, tmp_path):
+        chance = random.Random(0)
+        sweep = Sweep([*OWN, "--proxy", "jacob_cov", "--all", "--seeds", "5", "--workers", "2"], tmp_path / "scores")
+        sweep.start()
+        assert sweep.until(10)
+        sweep.kill_worker(chance)
+        assert sweep.until(40)
+        sweep.kill_driver()
+        self.check(sweep, tmp_path, 27 * 5)
+        assert sweep.kills == {"driver": 1, "worker": 1}
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(3000)
+    def test_twenty_random_kills(self, tmp_path):
+        chance = random.Random(1)
+        cache = ["--compile-cache", str(tmp_path / "programs")]
+        command = ["score", "--proxy", "naswot,jacob_cov,params", "--sample", "200", *TINY, *cache, "--workers", "2"]
+        sweep = Sweep(command, tmp_path / "scores")
+        sweep.start()
+        for kill in range(20):
+            assert sweep.until(kill * 18 + chance.randrange(18)), "the sweep was over before all kills"
+            if chance.random() < 0.35:
+                sweep.kill_driver()
+            else:
+                while not sweep.workers():  # it has just been started again
+                    assert sweep.process.poll() is None
+                sweep.kill_worker(chance)
+        assert sum(sweep.kills.values()) == 20
+        assert min(sweep.kills.values()) >= 4
+        self.check(sweep, tmp_path, 600)
+
+
+def test_importing_jknas_and_its_help_import_no_ray():
+    code = "import sys, jknas, jknas.workers.processes, jknas.cli; jknas.cli.run(['score', '--help']); assert 'ray' not in sys.modules"
+    code += "; assert 'matplotlib' not in sys.modules; assert 'jax' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--ray" in done.stdout
+
+
+def without_times(value):
+    """Return a result of a search or a correlation without what the clock decides."""
+    if isinstance(value, dict):
+        return {name: without_times(one) for name, one in value.items() if "seconds" not in name and name not in ("timing", "median_ms")}
+    return [without_times(one) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("knas", "--samples", "9", "--topk", "3", "--proxy", "jacob_cov"),
+        pytest.param(("best_by_proxy", "--samples", "9", "--proxy", "log_rank(jacob_cov,plain)"), marks=pytest.mark.slow),
+        ("random", "--topk", "3"),
+    ],
+    ids=lambda method: method[0],
+)
+def test_a_search_by_workers_finds_the_same(run, tmp_path, method):
+    command = ["search", "--space", "own_space:SPACE", *TINY, "--epochs", 2, "--train-batch", 20, "--method", *method]
+    for name, options in (("one", []), ("two", ["--workers", 2, "--threads", CORES])):
+        code, _, err = run(*command, "--out", tmp_path / name, *options)
+        assert code == 0, err
+    one, two = (without_times(json.loads((tmp_path / name / "result.json").read_text())) for name in ("one", "two"))
+    assert one == two
+    assert (tmp_path / "one" / "weights.msgpack").read_bytes() == (tmp_path / "two" / "weights.msgpack").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_search_by_workers_is_resumed(run, tmp_path):
+    method = ["--method", "knas", "--samples", "6", "--topk", "3", "--proxy", "jacob_cov"]
+    command = ["search", "--space", "own_space:SPACE", *TINY, "--epochs", 2, "--train-batch", 20, *method, "--workers", 2]
+    assert run(*command, "--out", tmp_path / "whole")[0] == 0
+    for steps in (3, 7, None):  # in the middle of the scores, and of the trainings
+        more = [] if steps is None else ["--max-steps", steps]
+        code, _, err = run(*command, "--out", tmp_path / "parts", *more, *(["--resume"] if steps != 3 else []))
+        assert code == 0, err
+    whole, parts = (without_times(json.loads((tmp_path / name / "result.json").read_text())) for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_correlations_by_workers_are_the_same(run, tmp_path):
+    rows = [f"{genotype},{0.5 + 0.01 * sum(genotype.code)}" for genotype in spaces.get("own_space:SPACE").enumerate()]
+    (tmp_path / "table.csv").write_text("\n".join(["genotype,accuracy", *rows]) + "\n")
+    command = ["correlate", "--space", "own_space:SPACE", *TINY, "--accuracies", tmp_path / "table.csv", "--sample", 14]
+    command += ["--proxy", "jacob_cov", "--resamples", 20]
+    for name, options in (("one", []), ("two", ["--workers", 2, "--threads", CORES])):
+        code, _, err = run(*command, "--out", tmp_path / name, *options)
+        assert code == 0, err
+    one, two = (without_times(json.loads((tmp_path / name / "correlations.json").read_text())) for name in ("one", "two"))
+    assert one == two
+
+
+def test_the_recipe_for_slurm_scores_the_whole_space(run, tmp_path):
+    (tmp_path / "bin").mkdir()
+    jknas = tmp_path / "bin" / "jknas"
+    jknas.write_text(f'#!/bin/bash\nexec {sys.executable} -m jknas.cli "$@"\n')
+    jknas.chmod(0o755)
+    environment = os.environ | {"PATH": f"{jknas.parent}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
+    environment |= {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_CPUS_PER_TASK": "2"}
+    for number in ("1", "2"):
+        command = ["bash", "benchmarks/sweep.slurm", str(tmp_path / "sweep"), *OWN[1:], "--proxy", "params", "--all"]
+        there = environment | {"SLURM_ARRAY_TASK_ID": number}
+        done = subprocess.run(command, env=there, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+    parts = sorted((tmp_path / "sweep").glob("part-*.sqlite"))
+    assert [part.name for part in parts] == ["part-0001.sqlite", "part-0002.sqlite"]
+    assert run("store", "merge", *parts, "--out", tmp_path / "scores")[0] == 0
+    assert len(kept(tmp_path / "scores")) == 27
