@@ -9,6 +9,7 @@ search, the one with the highest validation accuracy.
 Expected: DARTS ends in skip connections (published: on all six edges), GDAS does not; none beats random search of the same cost.
 This is not the published recipe, which takes two to nine hours on a GPU: jknas search --method gdas --data cifar10 --seed 0 --out DIR.
 Command: python -m benchmarks.search.weight_sharing --data FILE.npz [--methods ...] [--seeds 0,1,2] [--epochs 25] [--pictures]
+(--epochs 100 for DARTS, whose collapse takes more steps than 25 epochs of so few images have)
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. An interrupted search goes on from its
 checkpoint (weight_sharing_runs, not committed). --pictures draws what is recorded: weight_sharing.png, the accuracy of the incumbents
 against the published seconds of the searches (epoch e of E at the share e / E), beside random search and evolution on the table; and
@@ -44,6 +45,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 """By NAS-Bench-201 (arXiv:2001.00326, table 5): seconds on a GPU, and mean test accuracies on the three data sets."""
 CHANNELS, CELLS, IMAGES = 8, 1, 1000
+EPOCHS = 25
 EARLY = 10
 PATH = measure.RESULTS / "search/weight_sharing.json"
 
@@ -63,12 +65,18 @@ def validation(cell: Any) -> float:
     return tabular.load().accuracy(cell, **tabular.PROTOCOLS["cifar10"].selects._asdict(), seeds="mean").mean
 
 
+def label(method: SearchMethod[Any]) -> str:
+    """Return the name of a method, with its epochs where they are not those of the recipe."""
+    epochs = method.settings["epochs"]
+    return method.name if epochs == EPOCHS else f"{method.name}, {epochs} epochs"
+
+
 def run(method: SearchMethod[Any], dataset: Any, seed: int) -> dict[str, Any]:
     """Search with one seed, and look the cells up."""
     space = spaces.get("nasbench201")
     network = CellNetwork(CHANNELS, CELLS)
     problem = search.Problem(space=space, dataset=dataset, network=network, recipe=Recipe(epochs=1), seed=seed)
-    folder = measure.RESULTS / "search" / "weight_sharing_runs" / method.name / str(seed)
+    folder = measure.RESULTS / "search" / "weight_sharing_runs" / label(method) / str(seed)
     record = search.as_record(search.run(method, problem, checkpoint=folder, resume=True))
     epochs = record["supernet"]
     cells = [space.parse(one["cell"]) for one in epochs]
@@ -128,9 +136,11 @@ def draw(methods: Mapping[str, Any]) -> None:
             curves.append(curve_of(result.state, lambda cell: reached(cell)["cifar10"] / 100))
         bands[name] = band(curves, grid)
     for name, found in methods.items():
+        if name not in METHODS:
+            continue
         runs = found["runs"]
         epochs = len(runs[0]["by_epoch"])
-        seconds = PUBLISHED[name]["seconds"] * np.arange(1, epochs + 1) / epochs
+        seconds = found["published"]["seconds"] * np.arange(1, epochs + 1) / epochs
         tests = (np.array(one["by_epoch"]) / 100 for one in runs)
         bands[name] = band([Curve(seconds, test, test) for test in tests], grid[grid <= seconds[-1]])
     draw_anytime(bands, PATH.with_suffix(".png"), title="Weight sharing (small recipe) and searches that train every cell")
@@ -138,7 +148,7 @@ def draw(methods: Mapping[str, Any]) -> None:
     for name, found in methods.items():
         first = found["runs"][0]
         if first["skip_share"][0] is not None:
-            target = PATH.with_name(f"weight_sharing_{name}.png")
+            target = PATH.with_name(f"weight_sharing_{name.replace(', ', '_').replace(' ', '_')}.png")
             trained = [value / 100 for value in first["by_epoch"]]
             draw_supernet(first["epochs"], target, space=space, accuracies=trained, of_what="trained (from the table)", title=name)
 
@@ -149,7 +159,7 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--pictures", action="store_true", help="draw what is recorded, and search nothing")
     options = parser.parse_args()
     if options.pictures:
@@ -160,16 +170,16 @@ def main() -> None:
     methods: dict[str, Any] = known.get("methods", {})
     for seed in map(int, options.seeds.split(",")):
         for name in options.methods:
-            own = methods.setdefault(name, {"runs": []})
+            method = search.get(name)(recipe="small", epochs=options.epochs)
+            own = methods.setdefault(label(method), {"runs": []})
             if any(one["seed"] == seed for one in own["runs"]):
                 continue
-            method = search.get(name)(recipe="small", epochs=options.epochs)
             own["runs"] = sorted([*own["runs"], run(method, dataset, seed)], key=lambda one: one["seed"])
             own["settings"], own["summary"] = method.settings, summary(own["runs"])
             own["published"] = PUBLISHED[name]
             own.setdefault("same_cost", same_cost(PUBLISHED[name]["seconds"]))
             last = own["runs"][-1]
-            print(f"{name}, seed {seed}: {last['genotype']} {last['test']} {last['seconds']:.0f} s", flush=True)
+            print(f"{label(method)}, seed {seed}: {last['genotype']} {last['test']} {last['seconds']:.0f} s", flush=True)
             settings = {"channels": CHANNELS, "cells": CELLS, "images": [IMAGES, IMAGES], "data": dataset.name, "digest": dataset.digest}
             measure.record("search/weight_sharing", {"question": __doc__, "settings": settings, "methods": methods})
 
