@@ -43,7 +43,12 @@ class Sweep:
         command = [sys.executable, "-m", "jknas.cli", *self.arguments, "--db", str(self.db), "--json"]
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
         environment = os.environ | {"PYTHONPATH": path}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        # Files, not pipes: nobody reads while the sweep runs, and XLA may say more than a pipe holds.
+        with self._file("out").open("w") as out, self._file("err").open("w") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+
+    def _file(self, kind: str) -> Path:
+        return self.db.with_name(f"{self.db.name}.{kind}")
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers (Linux)."""
@@ -76,12 +81,11 @@ class Sweep:
         """Kill the driver, and start it again."""
         if self.process.poll() is None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
             self.kills["driver"] += 1
         self.start()
 
     def finish(self, seconds: float = 900) -> str:
         """Wait for the end, and return what was printed."""
-        out, err = self.process.communicate(timeout=seconds)
-        assert self.process.returncode == 0, err
-        return str(out)
+        assert self.process.wait(timeout=seconds) == 0, self._file("err").read_text()
+        return self._file("out").read_text()

@@ -24,6 +24,12 @@ def test_without_ray(monkeypatch):
         RayActors("local")
 
 
+def test_no_cluster():
+    pytest.importorskip("ray")
+    with pytest.raises(WorkerError, match=r"no Ray cluster answers at 'auto' .*: start one with `ray start --head`"):
+        RayActors("auto")
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Start a cluster once: pools connect to it and leave it running."""
@@ -97,9 +103,3 @@ class TestRay:
             assert cli.run([*command, *options, "--db", str(tmp_path / name)]) == 0
             assert len([json.loads(line) for line in capfd.readouterr().out.splitlines()]) == 24
         assert kept(tmp_path / "ray") == kept(tmp_path / "here")
-
-
-def test_no_cluster():
-    pytest.importorskip("ray")
-    with pytest.raises(WorkerError, match=r"no Ray cluster answers at '127.0.0.1:1' .*: start one with `ray start --head`"):
-        RayActors("127.0.0.1:1")
