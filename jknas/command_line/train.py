@@ -1,6 +1,5 @@
 """``jknas train``: train one cell."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ def command(
 ) -> None:
     """Train one cell; write DIR/result.json with its curves, and DIR/weights.msgpack. Test accuracy is that of the last epoch."""
     space = run.begin()
-    from jknas.networks.network import size_of
+    from jknas.networks.network import facts_of
     from jknas.scoring.environment import device, versions
     from jknas.training import evaluate, preset, save_weights, train
 
@@ -37,7 +36,7 @@ def command(
     plan = run.recipe(space, data, recipe, epochs=epochs, cutout=cutout, drop_path=drop_path)
     if auxiliary is not None:
         weight = (plan.auxiliary_weight or preset("darts").auxiliary_weight) if auxiliary else 0.0
-        plan = dataclasses.replace(plan, auxiliary_weight=weight)
+        plan = run.changed(plan, auxiliary_weight=weight)
     scheme, dataset = run.scheme(), run.load(data, plan)
     network = run.network(space, dataset, plan)
     place = options.made_folder(out)
@@ -65,7 +64,7 @@ def command(
         "test_accuracy": test.accuracy,
         "space": run.space,
         "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
-        "network": {**size_of(network), "resolution": dataset.resolution, "init": scheme},
+        "network": {**facts_of(network), "resolution": dataset.resolution, "init": scheme},
         "seconds": training.run_seconds + training.compile_seconds,
         "device": device(),
         "versions": versions(),

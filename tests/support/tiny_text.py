@@ -4,6 +4,11 @@ import json
 
 import numpy as np
 
+from jknas.spaces.skip_transformer import FAMILIES, skip_space
+
+SPACE = skip_space(layers=3, families=FAMILIES)
+"""Three wirings of few layers, which compile fast."""
+
 WORDS = (
     "the",
     "a",
@@ -73,4 +78,34 @@ def write_weights(folder, config=None, **more):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG if config is None else config))
     save_file(more.pop("state", None) or tensors(config, **more), folder / "model.safetensors")
+    return folder
+
+
+def write_tokenizer(folder):
+    """Write the ``tokenizer.json`` of a BERT whose vocabulary is :data:`WORDS`, with padding and truncation switched on."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    specials = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    backend = Tokenizer(models.WordPiece({word: number for number, word in enumerate((*specials, *WORDS))}, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    backend.enable_padding(length=30)
+    backend.enable_truncation(4)
+    folder.mkdir(parents=True, exist_ok=True)
+    backend.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def write_pairs(folder, *, train=40, dev=16, test=12, seed=0, columns=("sentence1", "sentence2", "label")):
+    """Write sentence pairs in which the second sentence either repeats the first or is another one."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", train), ("dev", dev), ("test", test)):
+        if not count:
+            continue
+        lines = ["\t".join(columns)]
+        for number in range(count):
+            first, other = (" ".join(rng.choice(WORDS[:-1], rng.integers(3, 7))) + " ." for _ in range(2))
+            lines.append("\t".join((first, first if number % 2 else other, "same" if number % 2 else "other")))
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     return folder

@@ -99,7 +99,7 @@ class SkipTransformerNetwork:
         Raises:
             NetworkError: files that are missing, damaged, or of another architecture or depth.
         """
-        place = pretrained.minilm_folder() if str(folder) == "minilm" else Path(folder).expanduser()
+        place = cls.weights_folder(folder)
         size = pretrained.size_in(place)
         if layers not in (None, size.layers):
             raise NetworkError(
@@ -120,6 +120,15 @@ class SkipTransformerNetwork:
             **more,
         )
 
+    @staticmethod
+    def weights_folder(name: str | Path) -> Path:
+        """Return the folder that a name means: ``minilm`` that of the optional package, another one itself.
+
+        Raises:
+            NetworkError: the package is missing or ships another file.
+        """
+        return pretrained.minilm_folder() if str(name) == "minilm" else Path(name).expanduser()
+
     @property
     def size(self) -> EncoderSize:
         """The size of the encoder."""
@@ -130,6 +139,13 @@ class SkipTransformerNetwork:
         """What a record says about the size besides channels, cells and classes, where it is not as published."""
         usual = SkipTransformerNetwork(self.channels, self.cells, stem=self.stem)
         return {name: getattr(self, name) for name in ("feed_forward", "positions") if getattr(self, name) != getattr(usual, name)}
+
+    @property
+    def own_facts(self) -> dict[str, Any]:
+        """What else a record says: what decides the numbers and is no size."""
+        usual = SkipTransformerNetwork(self.channels, self.cells, stem=self.stem)
+        facts = {name: getattr(self, name) for name in ("heads", "combine") if getattr(self, name) != getattr(usual, name)}
+        return facts if self.weights is None else {**facts, "weights": self.weights.digest[:16]}
 
     def check_inputs(self, length: int, name: str, *, error: type[JknasError] = NetworkError) -> None:
         """Raise unless the encoder has positions for sequences of this many tokens."""
