@@ -31,6 +31,7 @@ def command(
     from jknas.networks.network import facts_of
     from jknas.scoring.environment import device, versions
     from jknas.training import evaluate, preset, save_weights, train
+    from jknas.training.prediction import f1_score, predict
 
     genotype = options.architecture(space, arch)
     plan = run.recipe(space, data, recipe, epochs=epochs, cutout=cutout, drop_path=drop_path)
@@ -58,10 +59,16 @@ def command(
             on_epoch=lambda record: bars.update("train", record.epoch + 1, plan.epochs),
         )
         test = evaluate(network, training.variables, genotype, dataset, "test", precision=plan.precision)
+        more = {}
+        if dataset.has_f1:
+            for split in ("validation", "test"):
+                predicted = predict(network, training.variables, genotype, dataset, split)
+                more[f"{split}_f1"] = f1_score(dataset.split(split)[1], predicted)
     result: dict[str, Any] = {
         **training.as_dict(),
         "validation_accuracy": training.final["validation"].accuracy,
         "test_accuracy": test.accuracy,
+        **more,
         "space": run.space,
         "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
         "network": {**facts_of(network), "resolution": dataset.resolution, "init": scheme},
@@ -79,6 +86,7 @@ def command(
         "status": result["status"],
         "validation accuracy": f"{result['validation_accuracy']:.4f}",
         "test accuracy": f"{result['test_accuracy']:.4f}",
+        **{name.replace("_f1", " F1"): f"{value:.4f}" for name, value in more.items()},
         "seconds": f"{training.compile_seconds:.1f} compiling, {training.run_seconds:.1f} training",
         "result": place / "result.json",
         "weights": weights,

@@ -59,6 +59,11 @@ class Dataset:
     inputs: ClassVar[str] = "images"
     """What the examples are; a network says by the same name what it reads."""
 
+    @property
+    def has_f1(self) -> bool:
+        """Whether the F1 of class 1 is one of the task's metrics, as in MRPC."""
+        return False
+
     def __post_init__(self) -> None:
         if self.num_classes < 2:
             raise DataError(f"{self.name}: num_classes is {self.num_classes}; a classification data set needs at least 2.")

@@ -42,6 +42,11 @@ class TextDataset(Dataset):
     inputs: ClassVar[str] = "tokens"
 
     @property
+    def has_f1(self) -> bool:
+        """Whether the classes are 0 and 1, so that 1 is what the task looks for."""
+        return self.class_names == ("0", "1")
+
+    @property
     def resolution(self) -> int:
         """Tokens of a sequence, padding included, T."""
         return int(self.x_train.shape[2])

@@ -62,7 +62,8 @@ def train(
         network: any network with ``train_apply``; one with an auxiliary classifier if the recipe gives it a weight.
         genotype: the cell, or pair of cells, of the network's space.
         dataset: its training split is trained on, augmented as it says.
-        recipe: how; see :func:`~jknas.training.recipe.preset`.
+        recipe: how; see :func:`~jknas.training.recipe.preset`. Sentence pairs need a
+            :class:`~jknas.training.fine_tuning.FineTuning`, which starts from the network's pre-trained weights, if it has any.
         seed: 0 to 2^32 - 1. Weights, data order and augmentation follow from it alone.
         scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
         wiring: see :data:`~jknas.training.plan.WiringKind`. Both give the same numbers up to rounding.

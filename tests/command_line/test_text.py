@@ -1,5 +1,6 @@
 """The commands on sentence pairs, with a tiny encoder: scored, searched, trained, resumed; and what they refuse."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -109,6 +110,7 @@ def test_train_then_classify(capsys, places, tmp_path):
     dataset, trained = load(task, tokenizer=encoder), load_weights(tmp_path / "run")
     classes = np.asarray(trained.classify(dataset.x_test))
     assert (classes == dataset.y_test).mean() == pytest.approx(result["test_accuracy"])
+    assert "test_f1" not in result, "the classes are not 0 and 1"
 
 
 def test_without_weights_the_encoder_is_drawn(capsys, places):
@@ -145,6 +147,7 @@ def test_show(capsys, tmp_path):
     code, out, err = called(capsys, "show", "plain", "--space", "skip_transformer")
     assert (code, err) == (0, "")
     assert "6 layers" in out
+    assert "at 128 tokens" in out
 
 
 # ---- what does not fit
@@ -207,7 +210,23 @@ def test_images_take_no_fine_tuning():
         train(network, space.named["resnet"], dataset, recipe=preset("glue"), seed=0)
 
 
-# ---- every proxy
+# ---- one program, and every proxy
+
+
+def test_all_wirings_of_a_depth_compile_once(places):
+    task, encoder = places
+    traces = []
+
+    def counted(*arguments, **settings):
+        traces.append(None)
+        return proxies.get("mgm").measure(*arguments, **settings)
+
+    proxy = dataclasses.replace(proxies.get("mgm"), measure=counted)
+    scorer = make_scorer(proxy, load(task, tokenizer=encoder), SPACE, weights=encoder, batch_size=8)
+    records = [scorer.score(genotype) for genotype in SPACE.enumerate()]
+    assert len(traces) == 1
+    assert len({record.score for record in records}) == 3
+    assert all(record.status == "ok" for record in records)
 
 
 def test_every_proxy_scores_encoders_or_says_why_not(places):

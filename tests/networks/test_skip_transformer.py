@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from tolerances import relative_error
 
 from jknas.errors import NetworkError
 from jknas.networks.skip_transformer import SkipTransformerNetwork, pretrained
+from jknas.networks.skip_transformer.encoder import dropped
 from jknas.networks.skip_transformer.skips import weights_of
 from jknas.spaces.skip_transformer import ROBERTA_LARGE, SPACE, skip_space
 
@@ -109,6 +111,17 @@ def test_dropout_needs_a_key_and_changes_the_logits(params):
     assert relative_error(logits(0), logits(0)) == 0
     assert relative_error(logits(0), logits(1)) > 1e-3
     np.testing.assert_array_equal(NETWORK.train_apply(params, {}, x, genotype)[0], NETWORK.apply(params, x, genotype))
+
+
+def test_dropout_keeps_the_mean():
+    class Dropped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return dropped(self, 0.25, x)
+
+    found = np.asarray(Dropped().apply({}, jnp.ones(40_000), rngs={"dropout": jax.random.key(0)}))
+    assert set(found.tolist()) == {0.0, np.float32(1 / 0.75).item()}
+    assert found.mean() == pytest.approx(1, abs=0.015)
 
 
 def test_a_flax_module_computes_the_same(params):

@@ -14,9 +14,12 @@ References:
 Deviations:
     The classifier is RoBERTa's for both, a dense layer and tanh before the output layer. BERT's is the same function, but its dense layer
     is pre-trained (the "pooler"); here it is drawn anew.
+    Dropout draws 16 random bits per number, half of what ``nn.Dropout`` draws, which takes a third of the time of a training step on a CPU:
+    its probability is rounded to a multiple of 2^-16.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -94,7 +97,7 @@ class Layer(nn.Module):
         """Return the states after the layer; ``mask`` is added to the logits of the attention."""
         size, (n, t, hidden) = self.size, x.shape
         width = hidden // size.heads
-        drop = nn.Dropout(self.dropout, deterministic=not self.dropout)
+        drop = functools.partial(dropped, self, self.dropout)
         query, key, value = (nn.Dense(hidden, name=name)(x).reshape(n, t, size.heads, width) for name in ("query", "key", "value"))
         logits = jnp.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(width) + mask
         context = jnp.einsum("nhqk,nkhd->nqhd", drop(jax.nn.softmax(logits)), value).reshape(n, t, hidden)
@@ -129,7 +132,7 @@ class Embeddings(nn.Module):
             x = x + table(jnp.arange(ids.shape[1], dtype=ids.dtype))[None]
             types = tokens[:, 1]
         x = x + nn.Embed(size.types, size.hidden, name="type")(types)
-        return nn.Dropout(self.dropout, deterministic=not self.dropout)(_normalised(size, "norm", x))
+        return dropped(self, self.dropout, _normalised(size, "norm", x))
 
 
 class Encoder(nn.Module):
@@ -175,10 +178,19 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, tokens: Tokens, weights: list[Any]) -> Float[Array, "n k"]:
         """Return the logits."""
-        drop = nn.Dropout(self.dropout, deterministic=not self.dropout)
+        drop = functools.partial(dropped, self, self.dropout)
         first = Encoder(self.size, self.dropout, name="encoder")(tokens, weights)[-1][:, 0]
         pooled = jnp.tanh(nn.Dense(self.size.hidden, name="head_dense")(drop(first)))
         return nn.Dense(self.classes, name="head_output")(drop(pooled))
+
+
+def dropped(module: nn.Module, rate: float, x: jax.Array) -> jax.Array:
+    """Set each number to zero with probability ``rate``, and divide the others by 1 - rate; the key is the module's own."""
+    if not rate:
+        return x
+    threshold = round(rate * 2**16)
+    bits = jax.random.bits(module.make_rng("dropout"), x.shape, jnp.uint16)
+    return jnp.where(bits >= jnp.uint16(threshold), x / (1 - threshold / 2**16), jnp.zeros((), x.dtype))
 
 
 def _normalised(size: EncoderSize, name: str, x: Float[Array, "n t h"]) -> Float[Array, "n t h"]:

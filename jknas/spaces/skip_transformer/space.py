@@ -113,6 +113,7 @@ def skip_space(*, layers: int, families: Iterable[str] = PAPER, name: str | None
         stems=STEMS,
         graph=cell_graphs,
         convolutions=(),
+        inputs="tokens",
     )
 
 
