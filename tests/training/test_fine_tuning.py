@@ -16,7 +16,7 @@ from jknas.training.prediction import f1_score, predict
 
 NETWORK = SkipTransformerNetwork(channels=8, cells=3, input_channels=12, heads=2, feed_forward=8, positions=8)
 SPACE = tiny_text.SPACE
-RECIPE = FineTuning(epochs=3, batch_size=8, learning_rate=1e-2)
+RECIPE = FineTuning(epochs=3, batch_size=8, learning_rate=1e-2, dropout=0.0)
 
 
 def pairs(count, seed=0):
