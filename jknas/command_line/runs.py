@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jknas.command_line import architectures, options
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from jknas.scoring.scorer import Scorer
     from jknas.scoring.store import ScoreRecord, Store
     from jknas.spaces import Space
-    from jknas.training import Recipe
+    from jknas.training.recipe import AnyRecipe
     from jknas.workers import Pool
 
 # The embedded images have 8x8 pixels. Two reductions halve an image, so that the last stage would normalise over four of them.
@@ -46,6 +47,8 @@ class Run:
     channels: options.Channels = 16
     cells: options.Cells = None
     stem: options.Stem = None
+    weights: options.Weights = None
+    tokenizer: options.Tokenizer = None
     init: options.Init = "pytorch"
     seed: options.Seed = 0
     compile_cache: options.CompileCache = None
@@ -68,7 +71,7 @@ class Run:
             raise CommandError(str(error)) from error
         return typing.cast("Scheme", self.init)
 
-    def load(self, data: str, recipe: "Recipe | None" = None) -> "Dataset":
+    def load(self, data: str, recipe: "AnyRecipe | None" = None) -> "Dataset":
         """Load a data set, for a training recipe if one is given."""
         from jknas.data import load
 
@@ -77,7 +80,20 @@ class Run:
             resolution = _DIGITS_RESOLUTION
             if recipe is not None:
                 resolution = _DIGITS_DARTS_RESOLUTION if recipe.auxiliary_weight or recipe.cutout else _DIGITS_TRAINING_RESOLUTION
-        return load(data, folder=self.folder, resolution=resolution, limit=options.limit_of(self.limit))
+        limit, tokenizer = options.limit_of(self.limit), self.tokenizer or self.weights_folder()
+        return load(data, folder=self.folder, resolution=resolution, limit=limit, tokenizer=tokenizer)
+
+    def weights_folder(self) -> "Path | None":
+        """Return the folder of the pre-trained weights, or refuse them for a space without."""
+        if self.weights is None:
+            return None
+        from jknas import spaces
+        from jknas.networks.families import macro_of, require
+
+        macro = macro_of(spaces.get(self.space))
+        require(macro, "pretrained", "--weights", error=CommandError)
+        folder: Path = macro.weights_folder(self.weights)
+        return folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +173,7 @@ class ScoringRun(PooledRun):
             "channels": self.channels,
             "cells": self.cells,
             "stem": self.stem,
+            "weights": self.weights_folder(),
             "scheme": self.scheme(),
             "batch_size": self.batch,
         }
@@ -212,7 +229,7 @@ class TrainingRun(Run):
     weight_decay: options.WeightDecay = None
     precision: options.Precision = "float32"
 
-    def recipe(self, space: "Space[Any]", data: str, name: str | None = None, **changes: Any) -> "Recipe":
+    def recipe(self, space: "Space[Any]", data: str, name: str | None = None, **changes: Any) -> "AnyRecipe":
         """Return a recipe with the options that were given in place of its values.
 
         Args:
@@ -229,15 +246,24 @@ class TrainingRun(Run):
         if data == "digits":
             base = digits if name == _REPLACED_BY_DIGITS else dataclasses.replace(base, batch_size=digits.batch_size)
         changes |= {"batch_size": self.train_batch, "learning_rate": self.learning_rate}
-        changes |= {"weight_decay": self.weight_decay, "precision": self.precision}
-        return dataclasses.replace(base, **{field: value for field, value in changes.items() if value is not None})
+        changes |= {"weight_decay": self.weight_decay, "precision": None if self.precision == base.precision else self.precision}
+        return self.changed(base, **{field: value for field, value in changes.items() if value is not None})
 
-    def network(self, space: "Space[Any]", dataset: "Dataset", recipe: "Recipe") -> Any:
+    @staticmethod
+    def changed(recipe: "AnyRecipe", **values: Any) -> "AnyRecipe":
+        """Return a recipe with other values, or refuse one that recipes of its kind do not have."""
+        unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(recipe)})
+        if unknown:
+            raise CommandError(f"the recipe has no {unknown[0]} to change: leave --{unknown[0].replace('_', '-')} out.")
+        changed: AnyRecipe = dataclasses.replace(recipe, **values)
+        return changed
+
+    def network(self, space: "Space[Any]", dataset: "Dataset", recipe: "AnyRecipe") -> Any:
         """Return the network to train, with an auxiliary classifier if the recipe gives its loss a weight."""
         from jknas.networks.families import network_for
         from jknas.training import with_auxiliary
 
-        network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem)
+        network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem, weights=self.weights_folder())
         return with_auxiliary(network) if recipe.auxiliary_weight else network
 
 

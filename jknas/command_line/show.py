@@ -11,6 +11,9 @@ from jknas.command_line.output import print_json, show, table
 _RESOLUTIONS: dict[str | None, int] = {None: 32, "imagenet": 224}
 """Height and width of the images that a stem is made for."""
 
+_TOKENS = 128
+"""Tokens of a sequence."""
+
 
 def describe(
     space: Any, genotype: Any, *, channels: int, cells: int, classes: int, resolution: int, stem: str | None = None
@@ -42,7 +45,7 @@ def command(
     classes: Annotated[int, typer.Option("--classes", min=1, help="classes of the classifier")] = 10,
     resolution: Annotated[
         int | None,
-        typer.Option("--resolution", min=1, help="height and width of the images, for the MACs [32; with the ImageNet stem 224]"),
+        typer.Option("--resolution", min=1, help="height and width of the images, for the MACs [32; ImageNet stem 224]; tokens [128]"),
     ] = None,
     stem: options.Stem = None,
     json: options.Json = False,
@@ -54,7 +57,7 @@ def command(
     genotype = options.architecture(chosen, arch)
     depth = chosen.cells if cells is None else cells
     if resolution is None:
-        resolution = _RESOLUTIONS.get(stem, _RESOLUTIONS[None])
+        resolution = _TOKENS if chosen.inputs == "tokens" else _RESOLUTIONS.get(stem, _RESOLUTIONS[None])
     facts = describe(chosen, genotype, channels=channels, cells=depth, classes=classes, resolution=resolution, stem=stem)
     if out is not None:
         from jknas.report.cell_drawing import draw_cell
@@ -69,7 +72,7 @@ def command(
         "canonical": facts["canonical"],
         "dead": "yes: the output does not depend on the input" if facts["dead"] else "no",
         "parameters": f"{facts['parameters']:,}",
-        "MACs": f"{facts['macs']:,} at {resolution}x{resolution}",
+        "MACs": f"{facts['macs']:,} at {f'{resolution} tokens' if chosen.inputs == 'tokens' else f'{resolution}x{resolution}'}",
         "network": f"{channels} channels, {depth} {chosen.cells_unit}, {classes} classes" + (f", {stem} stem" if stem else ""),
     }
     show(table(space, rows | ({"drawing": facts["drawing"]} if out is not None else {})))

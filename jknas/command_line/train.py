@@ -1,6 +1,5 @@
 """``jknas train``: train one cell."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,15 +28,16 @@ def command(
 ) -> None:
     """Train one cell; write DIR/result.json with its curves, and DIR/weights.msgpack. Test accuracy is that of the last epoch."""
     space = run.begin()
-    from jknas.networks.network import size_of
+    from jknas.networks.network import facts_of
     from jknas.scoring.environment import device, versions
     from jknas.training import evaluate, preset, save_weights, train
+    from jknas.training.prediction import f1_score, predict
 
     genotype = options.architecture(space, arch)
     plan = run.recipe(space, data, recipe, epochs=epochs, cutout=cutout, drop_path=drop_path)
     if auxiliary is not None:
         weight = (plan.auxiliary_weight or preset("darts").auxiliary_weight) if auxiliary else 0.0
-        plan = dataclasses.replace(plan, auxiliary_weight=weight)
+        plan = run.changed(plan, auxiliary_weight=weight)
     scheme, dataset = run.scheme(), run.load(data, plan)
     network = run.network(space, dataset, plan)
     place = options.made_folder(out)
@@ -59,13 +59,19 @@ def command(
             on_epoch=lambda record: bars.update("train", record.epoch + 1, plan.epochs),
         )
         test = evaluate(network, training.variables, genotype, dataset, "test", precision=plan.precision)
+        more = {}
+        if dataset.has_f1:
+            for split in ("validation", "test"):
+                predicted = predict(network, training.variables, genotype, dataset, split)
+                more[f"{split}_f1"] = f1_score(dataset.split(split)[1], predicted)
     result: dict[str, Any] = {
         **training.as_dict(),
         "validation_accuracy": training.final["validation"].accuracy,
         "test_accuracy": test.accuracy,
+        **more,
         "space": run.space,
         "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
-        "network": {**size_of(network), "resolution": dataset.resolution, "init": scheme},
+        "network": {**facts_of(network), "resolution": dataset.resolution, "init": scheme},
         "seconds": training.run_seconds + training.compile_seconds,
         "device": device(),
         "versions": versions(),
@@ -80,6 +86,7 @@ def command(
         "status": result["status"],
         "validation accuracy": f"{result['validation_accuracy']:.4f}",
         "test accuracy": f"{result['test_accuracy']:.4f}",
+        **{name.replace("_f1", " F1"): f"{value:.4f}" for name, value in more.items()},
         "seconds": f"{training.compile_seconds:.1f} compiling, {training.run_seconds:.1f} training",
         "result": place / "result.json",
         "weights": weights,

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jknas.data import cifar, digits, imagenet16, npz
+from jknas.data import cifar, digits, imagenet16, npz, pairs
 from jknas.data import folder as class_folders
 from jknas.data.dataset import SPLITS, Dataset
 from jknas.data.files import FOLDER_VARIABLE, Located, check_digests, data_folder, digest_problem
 from jknas.data.images import FolderImages
 from jknas.data.resizing import resize
 from jknas.data.splits import check_limit
+from jknas.data.text import TextDataset
 from jknas.errors import DataError, closest
 
 Locate = Callable[[Path | None], Located | None]
@@ -106,6 +107,7 @@ def load(
     resolution: int | None = None,
     limit: tuple[int, int] | None = None,
     verify: bool = True,
+    tokenizer: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Load a data set. Nothing is downloaded: see `fetch`.
 
@@ -118,27 +120,32 @@ def load(
     Args:
         name: One of `names()`, or a path to an `.npz` with `x_train, y_train, x_test, y_test` (images uint8 `[N, H, W, C]`, labels 0..K-1)
             and optionally `x_validation, y_validation`, `mean, std` (`[C]`, units of pixel/255), `class_names`, `horizontal_flip`; or a
-            path to a folder of images, see :mod:`jknas.data.folder`: listed now, decoded when used.
+            path to a folder of images, see :mod:`jknas.data.folder`: listed now, decoded when used; or a path to a folder of sentence
+            pairs, see :mod:`jknas.data.pairs`, which gives a :class:`~jknas.data.text.TextDataset`.
         folder: Where the files are. None: the environment variable JKNAS_DATA.
-        resolution: Height and width in pixels, resized bilinearly. None: as stored; 224 for a folder of images.
+        resolution: Height and width in pixels, resized bilinearly. None: as stored; 224 for a folder of images. Of sentence pairs the most
+            tokens, 128 by default.
         limit: `(n_train, n_test)`: only the first n_train images of the train and of the validation split, and n_test of the test split.
             The constants do not depend on it.
         verify: Whether files with a published digest must be the originals. False for a copy that you made yourself.
+        tokenizer: Folder of the tokenizer of sentence pairs, see :mod:`jknas.data.tokenizer`; nothing else reads it.
 
     Raises:
         DataError: the name is unknown, a file is missing, damaged or not the original, or its content is not as expected.
     """
     limit = check_limit(limit)
-    located = _locate(name, folder)
+    located = _locate(name, folder, tokenizer, resolution)
     if verify:
         check_digests(located.files)
     dataset = located.read(limit)
     if not verify and any(file.digest for file in located.files):
         dataset = dataclasses.replace(dataset, source=f"{dataset.source}; digests not checked")
-    return resize(dataset, resolution)
+    return dataset if isinstance(dataset, TextDataset) else resize(dataset, resolution)
 
 
-def check(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> CheckReport:
+def check(
+    name: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None, *, tokenizer: str | os.PathLike[str] | None = None
+) -> CheckReport:
     """Read a whole data set and report on its files, digests, shapes and classes.
 
     Damaged or wrong files are reported as the `problem`, not raised.
@@ -146,11 +153,12 @@ def check(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None = 
     Args:
         name: As for `load`.
         folder: As for `load`.
+        tokenizer: As for `load`.
 
     Raises:
         DataError: the name is unknown, or nothing was found to check.
     """
-    located = _locate(name, folder)
+    located = _locate(name, folder, tokenizer)
     files = tuple(
         FileReport(file.path, file.path.stat().st_size, None if file.digest is None else digest_problem(file) is None)
         for file in located.files
@@ -197,7 +205,12 @@ def _availability(name: str, entry: _Entry, place: Path | None) -> Availability:
     return Availability(name, loads_as=located.name, files=tuple(file.path for file in located.files), advice="")
 
 
-def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None) -> Located:
+def _locate(
+    name: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None,
+    tokenizer: str | os.PathLike[str] | None = None,
+    resolution: int | None = None,
+) -> Located:
     text = os.fspath(name)
     place = data_folder(folder)
     if text in _ENTRIES:
@@ -210,6 +223,8 @@ def _locate(name: str | os.PathLike[str], folder: str | os.PathLike[str] | None)
         return located
     path = Path(text).expanduser()
     for candidate in (path, place / path if place is not None else path):
+        if pairs.holds_pairs(candidate):
+            return pairs.locate(candidate, None if tokenizer is None else Path(tokenizer).expanduser(), resolution)
         if candidate.is_dir():
             return class_folders.locate(candidate)
     if path.suffix == ".npz" or path.is_file() or len(path.parts) > 1:

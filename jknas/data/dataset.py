@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -56,23 +56,29 @@ class Dataset:
     horizontal_flip: bool
     source: str
 
+    inputs: ClassVar[str] = "images"
+    """What the examples are; a network says by the same name what it reads."""
+
+    @property
+    def has_f1(self) -> bool:
+        """Whether the F1 of class 1 is one of the task's metrics, as in MRPC."""
+        return False
+
     def __post_init__(self) -> None:
         if self.num_classes < 2:
             raise DataError(f"{self.name}: num_classes is {self.num_classes}; a classification data set needs at least 2.")
         for split in SPLITS:
             images, labels = self.split(split)
-            check_images(images, f"{self.name}: x_{split}")
+            self._check_examples(images, f"{self.name}: x_{split}")
             check_labels(labels, len(images), self.num_classes, f"{self.name}: y_{split}")
             if labels.dtype != np.int32:
                 raise DataError(f"{self.name}: y_{split} has dtype {labels.dtype}; expected int32: convert with y.astype(np.int32).")
             if images.shape[1:] != self.x_train.shape[1:]:
                 raise DataError(
-                    f"{self.name}: x_{split} holds images of shape {images.shape[1:]} but x_train of {self.x_train.shape[1:]}; "
+                    f"{self.name}: x_{split} holds {self.inputs} of shape {images.shape[1:]} but x_train of {self.x_train.shape[1:]}; "
                     "all splits need one height, width and channel count: resize or convert them first."
                 )
-        check_constants(self.mean, self.std, self.channels, self.name)
-        if self.crop_padding < 0:
-            raise DataError(f"{self.name}: crop_padding is {self.crop_padding}; expected 0 (no random crop) or more pixels.")
+        self._check_constants()
         for name in (f"{axis}_{split}" for split in SPLITS for axis in "xy"):
             if isinstance(getattr(self, name), FolderImages):
                 continue
@@ -103,13 +109,24 @@ class Dataset:
         Computed on first use; 60,000 CIFAR images take about a quarter of a second. Of images in a folder the relative paths and the sizes
         of the files count, and the resolution, but not the content.
         """
-        recipe = (self.num_classes, self.mean, self.std, self.crop_padding, self.horizontal_flip)
-        digest = hashlib.sha256(repr(recipe).encode())
+        digest = hashlib.sha256(repr(self._facts()).encode())
         for split in SPLITS:
             for array in self.split(split):
                 digest.update(f"{split} {array.dtype.str} {array.shape}".encode())
                 digest.update(array.fingerprint() if isinstance(array, FolderImages) else np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    def _facts(self) -> tuple[Any, ...]:
+        """Return what a score can depend on besides arrays."""
+        return self.num_classes, self.mean, self.std, self.crop_padding, self.horizontal_flip
+
+    def _check_examples(self, examples: Any, where: str) -> None:
+        check_images(examples, where)
+
+    def _check_constants(self) -> None:
+        check_constants(self.mean, self.std, self.channels, self.name)
+        if self.crop_padding < 0:
+            raise DataError(f"{self.name}: crop_padding is {self.crop_padding}; expected 0 (no random crop) or more pixels.")
 
     def split(self, split: str) -> tuple[Any, np.ndarray]:
         """Return images `[N, H, W, C]` (an array, or :class:`FolderImages`) and labels `[N]` of "train", "validation" or "test".
@@ -253,7 +270,9 @@ def channel_constants(images: UInt8[np.ndarray, "n h w c"]) -> tuple[tuple[float
     return tuple(means), tuple(deviations)
 
 
-def batch(dataset: Dataset, size: int, seed: int) -> tuple[Float32[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]]:
+def batch(
+    dataset: Dataset, size: int, seed: int
+) -> tuple[Float32[np.ndarray, "n h w c"] | Int32[np.ndarray, "n 3 t"], Int32[np.ndarray, " n"]]:
     """Draw a fixed minibatch of the training split: uniform, without replacement, not augmented.
 
     Args:
@@ -262,7 +281,7 @@ def batch(dataset: Dataset, size: int, seed: int) -> tuple[Float32[np.ndarray, "
         seed: Seed of numpy's `default_rng`; the same seed always gives the same images in the same order.
 
     Returns:
-        Normalised images `[size, H, W, C]` (float32) and labels `[size]` (int32).
+        Normalised images `[size, H, W, C]` (float32), or sequences of tokens (int32), and labels `[size]` (int32).
 
     Raises:
         DataError: the size is not between 1 and the number of training images.

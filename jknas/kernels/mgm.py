@@ -76,7 +76,7 @@ def mgm(
         x: the inputs, passed to ``apply`` unchanged.
         labels: class indices ``[n]``, needed by ``objective="loss"``.
         objective: ``"loss"`` or ``"logits"`` (the module docstring says which one the paper means).
-        parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
+        parameters: ``"all"``, ``"weights"``, ``"without_head"``, or a predicate on the leaf's path.
 
     Returns:
         A non-negative scalar in the dtype of the gradients, at least float32; NaN or infinity if the model produces them.

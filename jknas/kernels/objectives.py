@@ -13,10 +13,10 @@ from jknas.errors import KernelError
 Objective = Literal["loss", "logits"]
 """``loss``: cross-entropy of the example's own label. ``logits``: the sum of its outputs."""
 
-Parameters = Literal["all", "weights"] | Callable[[str], bool]
+Parameters = Literal["all", "weights", "without_head"] | Callable[[str], bool]
 """Which leaves to differentiate: ``all``; ``weights`` (every leaf that is not called a bias: convolutions, dense layers, embeddings,
-normalisation scales); or a predicate on the leaf's path as ``jax.tree_util.keystr`` prints it, for example ``lambda path: "head" not in
-path``."""
+normalisation scales); ``without_head`` (every leaf whose path does not begin with ``head`` or ``classifier``); or a predicate on the leaf's
+path as ``jax.tree_util.keystr`` prints it, for example ``lambda path: "head" not in path``."""
 
 Apply = Callable[[Any, Any], jax.Array]
 """Any model: ``apply(params, x) -> outputs [n, k]`` (or ``[n]`` for a single output)."""
@@ -61,8 +61,10 @@ def split_parameters(params: PyTree, parameters: Parameters) -> tuple[list[Any],
     Raises:
         KernelError: an unknown choice, a complex parameter among the chosen ones, or nothing to differentiate.
     """
-    if not callable(parameters) and parameters not in ("all", "weights"):
-        raise KernelError(f"parameters={parameters!r} is not known; choose 'all', 'weights' or a predicate on the leaf's path")
+    if not callable(parameters) and parameters not in ("all", "weights", "without_head"):
+        raise KernelError(
+            f"parameters={parameters!r} is not known; choose 'all', 'weights', 'without_head' or a predicate on the leaf's path"
+        )
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = [_is_chosen(path, leaf, parameters) for path, leaf in leaves]
     if not any(chosen):
@@ -89,6 +91,8 @@ def _is_chosen(path: tuple[Any, ...], leaf: Any, parameters: Parameters) -> bool
         return False
     if callable(parameters):
         chosen = bool(parameters(jax.tree_util.keystr(path)))
+    elif parameters == "without_head":
+        chosen = not jax.tree_util.keystr(path[:1], simple=True).startswith(("head", "classifier"))
     else:
         chosen = parameters == "all" or not path or "bias" not in jax.tree_util.keystr(path[-1:])
     if chosen and jnp.issubdtype(dtype, jnp.complexfloating):

@@ -7,6 +7,7 @@ searches ask for capabilities, never for a space's name or a network's type.
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jknas.data import Dataset
@@ -37,6 +38,11 @@ CAPABILITIES: Mapping[str, tuple[str, str]] = {
         "has used(params, chosen), the parameters of chosen operations",
     ),
     "module": ("module", "module(genotype), the network of one genotype as a flax.linen.Module"),
+    "pretrained": (
+        "pretrained",
+        "pretrained(params), which puts pre-trained weights in, weights_folder(name), and from_weights(folder, *, classes, layers), which "
+        "makes the network",
+    ),
     "torch_weights": ("to_state_dict", "to_state_dict(genotype, variables) and from_state_dict(genotype, state)"),
 }
 """By name the method that makes the capability, and how to write it."""
@@ -82,8 +88,16 @@ def macro_of(space: Space[Any]) -> Any:
     return load_reference(space.networks, "network") if isinstance(space.networks, str) else space.networks
 
 
-def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cells: int | None = None, stem: str | None = None) -> Network:
-    """Return the network on which the architectures of a space are scored and trained, for the classes and images of a data set.
+def network_for(
+    space: Space[Any],
+    dataset: Dataset,
+    *,
+    channels: int = 16,
+    cells: int | None = None,
+    stem: str | None = None,
+    weights: str | Path | None = None,
+) -> Network:
+    """Return the network on which the architectures of a space are scored and trained, for the classes and inputs of a data set.
 
     Args:
         space: the search space.
@@ -92,12 +106,18 @@ def network_for(space: Space[Any], dataset: Dataset, *, channels: int = 16, cell
         cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS); the space's usual
             number by default.
         stem: one of the space's; its first by default.
+        weights: folder of pre-trained weights, which then say the channels and the stem.
 
     Raises:
-        NetworkError: a size that is not positive.
+        NetworkError: a size that is not positive, or weights that cannot be used.
         SpaceError: the space has no network, or no such stem.
     """
     depth = space.cells if cells is None else cells
+    if weights is not None:
+        macro = macro_of(space)
+        require(macro, "pretrained", f"weights={str(weights)!r}")
+        loaded: Network = macro.from_weights(weights, classes=dataset.num_classes, layers=depth)
+        return loaded
     chosen = {} if stem is None else {"stem": space.stem(stem)}
     made: Network = macro_of(space)(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels, **chosen)
     return made
@@ -115,11 +135,23 @@ def resized(network: Any, *, channels: int, cells: int) -> Any:
 
 
 def check_fit(network: Network, dataset: Dataset, *, error: type[JknasError]) -> None:
-    """Raise unless the network has the data set's classes and channels, and the images can be halved twice.
+    """Raise unless the network reads what the data set holds, has its classes and channels, and can take the size of its examples.
+
+    Images must be such that they can be halved twice. A network of other inputs names them in an attribute ``inputs`` and has
+    ``check_inputs(length, name, *, error)``.
 
     Raises:
         JknasError: of the class ``error``; the message says what to change.
     """
+    reads = getattr(network, "inputs", "images")
+    if reads != dataset.inputs:
+        raise error(
+            f"the {type(network).__name__} reads {reads}, but {dataset.name} holds {dataset.inputs}: choose another data set, or a space "
+            f"whose networks read {dataset.inputs}."
+        )
+    if reads == "tokens":
+        _check_tokens(network, dataset, error)
+        return
     for name, of_network, of_data in (
         ("classes", network.classes, dataset.num_classes),
         ("input_channels", network.input_channels, dataset.channels),
@@ -131,3 +163,17 @@ def check_fit(network: Network, dataset: Dataset, *, error: type[JknasError]) ->
             f"{dataset.name} has images of {dataset.resolution}x{dataset.resolution} pixels; expected a multiple of 4, at least 8: "
             "load it with another resolution."
         )
+
+
+def _check_tokens(network: Any, dataset: Dataset, error: type[JknasError]) -> None:
+    if network.classes != dataset.num_classes:
+        raise error(
+            f"the network has classes={network.classes}, but {dataset.name} needs {dataset.num_classes}: build it with "
+            f"classes={dataset.num_classes}."
+        )
+    if network.input_channels < dataset.channels:
+        raise error(
+            f"the network knows {network.input_channels} words, but the tokenizer of {dataset.name} {dataset.channels}: load the data set "
+            "with the tokenizer of the weights."
+        )
+    network.check_inputs(dataset.resolution, dataset.name, error=error)

@@ -52,10 +52,19 @@ class ThinNetwork(Protocol):
 
 
 def size_of(network: Network) -> dict[str, Any]:
-    """Return what a record says about a network's size besides its images; a stem only if it is not the usual one of its class."""
-    size = {"channels": network.channels, "cells": network.cells, "classes": network.classes}
+    """Return what a record says about a network's size besides its inputs; a stem only if it is not the usual one of its class.
+
+    A network of more sizes has them, where they are not the usual ones, in an attribute ``own_size``.
+    """
+    size: dict[str, Any] = {"channels": network.channels, "cells": network.cells, "classes": network.classes}
     stem = getattr(network, "stem", None)
-    return size if stem == getattr(type(network), "stem", None) else {**size, "stem": stem}
+    size |= {} if stem == getattr(type(network), "stem", None) else {"stem": stem}
+    return size | getattr(network, "own_size", {})
+
+
+def facts_of(network: Network) -> dict[str, Any]:
+    """Return what a record says about a network: its size and, where the network has them, its ``own_facts``, such as its weights."""
+    return size_of(network) | getattr(network, "own_facts", {})
 
 
 def layers_of(network: Network, wiring: Any) -> Layers:
@@ -64,6 +73,11 @@ def layers_of(network: Network, wiring: Any) -> Layers:
 
 
 def initial_params(network: Network, key: PRNGKeyArray, scheme: Scheme) -> PyTree:
-    """Draw the parameters of every candidate operation, without running averages."""
+    """Draw the parameters of every candidate operation, without running averages; put pre-trained ones in, where a network has them."""
     drawn = network.init(key, scheme=scheme)
-    return drawn.get("params", drawn)
+    return with_pretrained(network, drawn.get("params", drawn))
+
+
+def with_pretrained(network: Any, params: PyTree) -> PyTree:
+    """Return drawn parameters with the pre-trained ones of a network in their place, where it has the capability "pretrained"."""
+    return network.pretrained(params) if hasattr(network, "pretrained") else params

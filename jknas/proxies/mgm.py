@@ -7,6 +7,10 @@
     normalisation at batch size one; or ``batch``, training mode. The default is the network's ``score_statistics``
     (:data:`jknas.proxies.proxy.USUAL_STATISTICS`).
 
+``parameters``
+    whose gradients count. The default is the network's ``score_parameters``, where it has that attribute: a pre-trained encoder has a head
+    that is drawn anew for every seed and holds most of the gradient.
+
 Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv:2111.13293, Eq. (15).
 Deviations: those of :mod:`jknas.kernels.mgm`.
 """
@@ -24,5 +28,5 @@ PROXY = NetworkProxy(
     reference=f"{KNAS}, Eq. (15), with the loss as in the released code",
     cost="1 backward pass",
     settings={"objective": "loss", "parameters": "all", "statistics": "example"},
-    network_defaults=USUAL_STATISTICS,
+    network_defaults={**USUAL_STATISTICS, "parameters": "score_parameters"},
 )

@@ -14,9 +14,9 @@ from jknas.networks.network import Network, initial_params
 
 
 class Batch(NamedTuple):
-    """The data that a proxy sees: normalised images ``[n, h, w, c]`` and class indices ``[n]``."""
+    """The data that a proxy sees: normalised images ``[n, h, w, c]``, or sequences of tokens, and class indices ``[n]``."""
 
-    x: Float[Array, "n h w c"]
+    x: Float[Array, "n h w c"] | Int[Array, "n 3 t"]
     labels: Int[Array, " n"]
 
 

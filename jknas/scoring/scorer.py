@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -23,7 +24,7 @@ from jknas.data import Dataset
 from jknas.errors import ProxyError
 from jknas.networks.families import check_fit, network_for
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.networks.network import Network, size_of
+from jknas.networks.network import Network, facts_of
 from jknas.proxies import Batch, NetworkProxy, Proxy, Setup, SizeProxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
@@ -81,7 +82,7 @@ class Scorer:
         proxy: what is computed.
         settings: its settings, defaults included.
         network: what is measured: the network that was asked for, or the one that the proxy's definition fixes.
-        resolution: height and width of the images.
+        resolution: height and width of the images, or tokens of a sequence.
         scheme: initialisation.
         dataset: name and digest of the data.
         seed: of the weights, the batch and whatever the proxy samples.
@@ -141,7 +142,7 @@ class Scorer:
             settings=canonical_json({**self.settings, **run}),
             dataset=self.dataset,
             seed=self.seed,
-            network=canonical_json({**size_of(self.network), "resolution": self.resolution}),
+            network=canonical_json({**facts_of(self.network), "resolution": self.resolution}),
             revision=self.proxy.revision,
         )
 
@@ -205,6 +206,7 @@ def make_scorer(
     channels: int = 16,
     cells: int | None = None,
     stem: str | None = None,
+    weights: str | Path | None = None,
     seed: int = 0,
     scheme: Scheme = "pytorch",
     batch_size: int | None = None,
@@ -222,6 +224,7 @@ def make_scorer(
         cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS), unless the proxy is
             defined for one number of them; by default the space's usual number.
         stem: one of ``Space.stems``, unless the proxy is defined for a network of its own; the space's first by default.
+        weights: folder of pre-trained weights, for spaces whose networks have them.
         seed: fixes weights, batch and whatever the proxy samples. Every architecture of a scorer gets the same weights where it has the
             same operation on the same edge.
         scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
@@ -236,7 +239,7 @@ def make_scorer(
         ValueError: an unknown scheme, or a network size that is not positive.
     """
     check_scheme(scheme)
-    asked = network = network_for(space, dataset, channels=channels, cells=cells, stem=stem)
+    asked = network = network_for(space, dataset, channels=channels, cells=cells, stem=stem, weights=weights)
     chosen = proxy.with_settings(settings or {}, asked)
     proxy.check(asked, chosen)
     size, images = 0, cast("tuple[Any, ...]", ())

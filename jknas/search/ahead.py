@@ -17,7 +17,8 @@ from jknas.data import Dataset
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.network import Network
 from jknas.search.state import Trained
-from jknas.training import Recipe, Training, train
+from jknas.training import Training, train
+from jknas.training.recipe import AnyRecipe
 
 R = TypeVar("R")
 
@@ -78,7 +79,7 @@ class Trainer:
 
     network: Network
     dataset: Dataset
-    recipe: Recipe
+    recipe: AnyRecipe
     seed: int
     scheme: Scheme
 

@@ -1,6 +1,7 @@
 """Answer a search step by computing: score networks, train them, test the winner."""
 
 import functools
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ from jknas.search.method import Evaluator, Scored
 from jknas.search.pooled import is_pooled, status_of
 from jknas.search.state import Part, Tested, Trained
 from jknas.training import EpochRecord, Training, evaluate
+
+_LONGEST_NAME = 70
+"""Characters of the name of a training's folder; longer codes are replaced by as many digits of their SHA-256."""
 
 
 class TrainingEvaluator(Evaluator):
@@ -97,6 +101,7 @@ class TrainingEvaluator(Evaluator):
                 channels=problem.network.channels,
                 cells=problem.network.cells,
                 stem=getattr(problem.network, "stem", None) if problem.space.stems else None,
+                weights=None if (weights := getattr(problem.network, "weights", None)) is None else weights.folder,
                 seed=problem.seed + more,
                 scheme=problem.scheme,
                 batch_size=problem.batch_size,
@@ -164,7 +169,8 @@ class TrainingEvaluator(Evaluator):
         for place in self._folder.iterdir():
             # Only what is named like a code was made here, should someone search into a folder that holds other things.
             code, _, epochs = place.name.partition("-")
-            named = code.isdecimal() and len(code) == self.problem.space.num_edges and (not epochs or epochs.isdecimal())
+            length = min(self.problem.space.num_edges, _LONGEST_NAME)
+            named = code.isdecimal() and len(code) == length and (not epochs or epochs.isdecimal())
             if named and place.is_dir() and place not in kept_places:
                 shutil.rmtree(place)
 
@@ -172,4 +178,6 @@ class TrainingEvaluator(Evaluator):
         if self._folder is None:
             return None
         code = "".join(map(str, genotype.code))
+        if len(code) > _LONGEST_NAME:  # than file systems allow
+            code = str(int(hashlib.sha256(code.encode()).hexdigest(), 16))[:_LONGEST_NAME].zfill(_LONGEST_NAME)
         return self._folder / (code if epochs in (None, self.problem.recipe.epochs) else f"{code}-{epochs}")

@@ -11,7 +11,7 @@ from jknas.data import Dataset
 from jknas.errors import SearchError
 from jknas.networks.families import check_fit, macro_of
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.networks.network import Network, size_of
+from jknas.networks.network import Network, facts_of
 from jknas.proxies import NetworkProxy, Proxy
 from jknas.proxies.macs import mac_count
 from jknas.proxies.params import parameter_count
@@ -23,7 +23,7 @@ from jknas.search.measured import Measured, check_measured, identity_of
 from jknas.search.method import check_count, check_seed
 from jknas.search.pooled import is_pooled, pooled_identity
 from jknas.spaces.space import Space
-from jknas.training import Recipe
+from jknas.training.recipe import AnyRecipe
 from jknas.workers import Pool
 
 
@@ -56,7 +56,7 @@ class Problem:
     space: Space
     dataset: Dataset
     network: Network
-    recipe: Recipe
+    recipe: AnyRecipe
     seed: int
     proxy: Proxy = field(default_factory=lambda: proxies.get("mgm"))
     aggregate: Aggregate | None = None
@@ -150,7 +150,7 @@ class Problem:
             "space": self.space.name,
             "dataset": {"name": self.dataset.name, "source": self.dataset.source, "digest": self.dataset.digest},
             "network": {
-                **size_of(self.network),
+                **facts_of(self.network),
                 "input_channels": self.network.input_channels,
                 "resolution": self.dataset.resolution,
                 "init": self.scheme,

@@ -128,6 +128,7 @@ class Space(Generic[G]):
         index: the published numbers of the genotypes, or None.
         graph: a genotype's cells as graphs, from which they are drawn; None: the space has no drawings.
         convolutions: the operations that hold a convolution; None: the space does not say.
+        inputs: what the networks read, "images" or "tokens"; says what a ``resolution`` means.
         parts: named parts of the space, such as those on which papers compare scores: whether a genotype belongs to one.
     """
 
@@ -156,6 +157,7 @@ class Space(Generic[G]):
     index: Index[G] | None = None
     graph: Callable[[G], tuple[CellGraph, ...]] | None = None
     convolutions: tuple[str, ...] | None = None
+    inputs: str = "images"
     parts: Mapping[str, Callable[[G], bool]] = field(default_factory=dict)
 
     def stem(self, name: str) -> str:

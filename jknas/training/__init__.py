@@ -2,6 +2,7 @@
 
 from jknas.errors import CheckpointError, TrainingError
 from jknas.training.evaluation import evaluate
+from jknas.training.fine_tuning import FineTuning
 from jknas.training.loop import train
 from jknas.training.network import with_auxiliary
 from jknas.training.recipe import PRESETS, Recipe, preset
@@ -12,6 +13,7 @@ __all__ = [
     "PRESETS",
     "CheckpointError",
     "EpochRecord",
+    "FineTuning",
     "Metrics",
     "Recipe",
     "TrainedNetwork",

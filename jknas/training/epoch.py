@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.relu_conv_norm import at_least_float32
 from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, shuffled
-from jknas.training.recipe import Precision, Recipe
+from jknas.training.recipe import AnyRecipe, Precision
 
 _MORE_DRAWS = 2**32 - 1
 """Folded into an epoch's key for what not every recipe draws: the place in a draw of words that no word has."""
@@ -38,11 +38,45 @@ class Pixels(NamedTuple):
     scale: Float[Array, " c"]
     shift: Float[Array, " c"]
 
+    def for_training(self, rows: jax.Array, words: jax.Array, centres: jax.Array | None, settings: "EpochSettings") -> jax.Array:
+        """Return images of the training split as the network reads them: augmented, normalised, cut out."""
+        pixels = augment(self.images[rows], words[rows], crop_padding=settings.crop_padding, horizontal_flip=settings.horizontal_flip)
+        x = self._inputs(pixels, settings.recipe.precision)
+        return x if centres is None else cut_out(x, centres[rows], side=settings.recipe.cutout)
+
+    def for_evaluation(self, rows: jax.Array, precision: Precision) -> jax.Array:
+        """Return images as the network reads them, not augmented."""
+        return self._inputs(self.images[rows], precision)
+
+    def _inputs(self, images: jax.Array, precision: Precision) -> jax.Array:
+        x = normalise(images, self.scale, self.shift)
+        return x.astype(jnp.bfloat16) if precision == "bfloat16" else x
+
+
+class Sequences(NamedTuple):
+    """One split of token sequences on the device."""
+
+    tokens: Int[Array, "n 3 t"]
+    labels: Int[Array, " n"]
+
+    def for_training(self, rows: jax.Array, words: jax.Array, centres: jax.Array | None, settings: "EpochSettings") -> jax.Array:
+        """Return sequences of the training split; nothing is augmented."""
+        del words, centres, settings
+        return self.tokens[rows]
+
+    def for_evaluation(self, rows: jax.Array, precision: Precision) -> jax.Array:
+        """Return sequences as they are."""
+        del precision
+        return self.tokens[rows]
+
+
+Split = Pixels | Sequences
+
 
 class Rates(NamedTuple):
-    """What a recipe's schedules say for one epoch."""
+    """What a recipe's schedules say for one epoch; the learning rate may be that of every step."""
 
-    learning_rate: Float[Array, ""]
+    learning_rate: Float[Array, ""] | Float[Array, " steps"]
     drop_path: Float[Array, ""]
 
 
@@ -72,7 +106,7 @@ class EpochSettings:
 
     network: Any
     genotype: Hashable
-    recipe: Recipe
+    recipe: AnyRecipe
     crop_padding: int
     horizontal_flip: bool
 
@@ -95,7 +129,7 @@ def initial_state(key: jax.Array, *, settings: EpochSettings, scheme: Scheme) ->
 
 def train_epoch(
     state: TrainState,
-    pixels: Pixels,
+    pixels: Split,
     code: Int[Array, " edges"],
     rates: Rates,
     key: jax.Array,
@@ -120,17 +154,15 @@ def train_epoch(
     words = draw_words(key, count)
     order = shuffled(words)
     wiring = code if settings.genotype is None else settings.genotype
-    optimiser = recipe.optimiser(rates.learning_rate)
     cutout_key, drop_key = jax.random.split(jax.random.fold_in(key, _MORE_DRAWS))
-    centres = draw_centres(cutout_key, pixels.images) if recipe.cutout else None
+    centres = draw_centres(cutout_key, pixels.images) if recipe.cutout and isinstance(pixels, Pixels) else None
 
     def step(state: TrainState, part: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Totals]:
         rows, number = part
-        images = augment(pixels.images[rows], words[rows], crop_padding=settings.crop_padding, horizontal_flip=settings.horizontal_flip)
-        x, labels = _inputs(images, pixels, recipe.precision), pixels.labels[rows]
-        if centres is not None:
-            x = cut_out(x, centres[rows], side=recipe.cutout)
-        dropped = {"key": jax.random.fold_in(drop_key, number), "drop_path": rates.drop_path} if recipe.drop_path else {}
+        x, labels = pixels.for_training(rows, words, centres, settings), pixels.labels[rows]
+        dropped: dict[str, Any] = {"key": jax.random.fold_in(drop_key, number)} if recipe.drop_path or recipe.dropout else {}
+        dropped |= {"drop_path": rates.drop_path} if recipe.drop_path else {}
+        dropped |= {"dropout": recipe.dropout} if recipe.dropout else {}
 
         def objective(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, jax.Array, PyTree]]:
             logits, side, batch_stats = settings.network.train_apply(params, state.batch_stats, x, wiring, **dropped)
@@ -142,7 +174,8 @@ def train_epoch(
             return total, (loss, correct.sum(), batch_stats)
 
         (_, (loss, correct, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, buffer = optimiser.update(gradient, state.optimiser, state.params)
+        rate = rates.learning_rate if rates.learning_rate.ndim == 0 else rates.learning_rate[number]
+        updates, buffer = recipe.optimiser(rate).update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, batch_stats, buffer), Totals(loss * len(rows), correct)
 
@@ -160,7 +193,7 @@ def train_epoch(
 def evaluate_split(
     params: PyTree,
     batch_stats: PyTree,
-    pixels: Pixels,
+    pixels: Split,
     code: Int[Array, " edges"],
     *,
     settings: EvaluationSettings,
@@ -173,7 +206,7 @@ def evaluate_split(
 
     def score(carry: None, place: jax.Array) -> tuple[None, Totals]:
         rows = jnp.minimum(place, count - 1)
-        x = _inputs(pixels.images[rows], pixels, settings.precision)
+        x = pixels.for_evaluation(rows, settings.precision)
         logits = settings.network.apply(params, x, wiring, statistics="running", batch_stats=batch_stats)
         losses, correct = _score(logits, pixels.labels[rows])
         counts = place < count
@@ -181,11 +214,6 @@ def evaluate_split(
 
     _, each = jax.lax.scan(score, None, jnp.arange(steps * size).reshape(steps, size))
     return Totals(each.loss.sum() / count, each.correct.sum())
-
-
-def _inputs(images: jax.Array, pixels: Pixels, precision: Precision) -> jax.Array:
-    x = normalise(images, pixels.scale, pixels.shift)
-    return x.astype(jnp.bfloat16) if precision == "bfloat16" else x
 
 
 def _smoothed(loss: jax.Array, logits: jax.Array, smoothing: float) -> jax.Array:

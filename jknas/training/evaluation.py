@@ -11,7 +11,7 @@ from jknas.data import Dataset
 from jknas.data.dataset import pixel_constants
 from jknas.errors import TrainingError, choose
 from jknas.networks.network import Network
-from jknas.training.epoch import EvaluationSettings, Pixels, Totals, evaluate_split
+from jknas.training.epoch import EvaluationSettings, Pixels, Sequences, Split, Totals, evaluate_split
 from jknas.training.network import code_of, part_of
 from jknas.training.plan import check_pair, check_splits
 from jknas.training.recipe import Precision
@@ -58,7 +58,7 @@ def evaluate(
     weights = jax.tree.map(jnp.asarray, part_of(network, variables, genotype))
     settings = EvaluationSettings(network, genotype, EVALUATION_BATCH, precision)
 
-    def score(pixels: Pixels) -> Totals:
+    def score(pixels: Split) -> Totals:
         arguments = (weights["params"], weights["batch_stats"], pixels, code_of(genotype))
         program, _ = PROGRAMS.compiled(evaluate_split, *arguments, fixed={"settings": settings})
         return program(*arguments)
@@ -67,19 +67,21 @@ def evaluate(
     return metrics(jax.device_get(score_parts(score, parts(dataset, split, EVALUATION_BATCH))), count)
 
 
-def parts(dataset: Dataset, split: str, size: int) -> Iterator[Pixels]:
+def parts(dataset: Dataset, split: str, size: int) -> Iterator[Split]:
     """Yield a split in parts on the device: a whole one in memory, one of files in batches."""
     return batches(dataset, split, size) if dataset.streamed else iter((resident(dataset, split),))
 
 
-def score_parts(score: Callable[[Pixels], Totals], found: Iterable[Pixels]) -> Totals:
+def score_parts(score: Callable[[Split], Totals], found: Iterable[Split]) -> Totals:
     """Return the totals of a split from those of its parts."""
     return functools.reduce(plus, ((jax.block_until_ready(score(pixels)), len(pixels.labels)) for pixels in found))[0]
 
 
-def resident(dataset: Dataset, split: str) -> Pixels:
+def resident(dataset: Dataset, split: str) -> Split:
     """Put a split on the device."""
     images, labels = dataset.split(split)
+    if dataset.inputs == "tokens":
+        return Sequences(jnp.asarray(images), jnp.asarray(labels))
     return Pixels(*map(jnp.asarray, (images, labels, *pixel_constants(dataset))))
 
 

@@ -17,18 +17,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jknas.data import Dataset
 from jknas.errors import TrainingError
 from jknas.networks.layers.initialisation import Scheme
-from jknas.networks.network import Network
+from jknas.networks.network import Network, with_pretrained
 from jknas.training import epoch
 from jknas.training.checkpoint import Checkpoints, Progress
-from jknas.training.epoch import EpochSettings, EvaluationSettings, Pixels, Rates, Totals, TrainState
+from jknas.training.epoch import EpochSettings, EvaluationSettings, Rates, Split, Totals, TrainState
 from jknas.training.evaluation import metrics, parts, resident, score_parts
 from jknas.training.network import code_of, part_of
 from jknas.training.plan import Plan, WiringKind, check_splits
-from jknas.training.recipe import Recipe
+from jknas.training.recipe import AnyRecipe
 from jknas.training.record import EpochRecord, Training
 from jknas.training.streaming import batches, plus
 from jknas.xla.programs import PROGRAMS
@@ -39,7 +40,7 @@ def train(
     genotype: Any,
     dataset: Dataset,
     *,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     seed: int,
     scheme: Scheme = "pytorch",
     wiring: WiringKind = "code",
@@ -61,7 +62,8 @@ def train(
         network: any network with ``train_apply``; one with an auxiliary classifier if the recipe gives it a weight.
         genotype: the cell, or pair of cells, of the network's space.
         dataset: its training split is trained on, augmented as it says.
-        recipe: how; see :func:`~jknas.training.recipe.preset`.
+        recipe: how; see :func:`~jknas.training.recipe.preset`. Sentence pairs need a
+            :class:`~jknas.training.fine_tuning.FineTuning`, which starts from the network's pre-trained weights, if it has any.
         seed: 0 to 2^32 - 1. Weights, data order and augmentation follow from it alone.
         scheme: initialisation, see :mod:`jknas.networks.layers.initialisation`.
         wiring: see :data:`~jknas.training.plan.WiringKind`. Both give the same numbers up to rounding.
@@ -131,7 +133,8 @@ class _Run:
     def start(self) -> TrainState:
         """Draw the state before the first epoch."""
         draw = self._program(epoch.initial_state, self._weights_key, settings=self._training, scheme=self.plan.scheme)
-        return draw(self._weights_key)
+        state = draw(self._weights_key)
+        return state._replace(params=with_pretrained(self.plan.network, state.params))
 
     def variables(self, state: TrainState) -> dict[str, Any]:
         """Return what the genotype uses of a state."""
@@ -139,14 +142,15 @@ class _Run:
 
     def epoch(self, state: TrainState, number: int) -> tuple[TrainState, EpochRecord]:
         """Train and score one epoch; ``state`` is used up."""
-        rate = self.plan.recipe.learning_rate_at(number)
+        steps = -(-self._counts["train"] // self.plan.recipe.batch_size)
+        rate = np.asarray(self.plan.recipe.learning_rates(number, steps))
         key = jax.random.fold_in(self._epochs_key, number)
         rates = Rates(*(jnp.asarray(value, jnp.float32) for value in (rate, self.plan.recipe.drop_path_at(number))))
         run = self._streamed if self.plan.dataset.streamed else self._whole
         state, totals, scores, seconds = run(state, rates, key)
         trained = metrics(totals, self._counts["train"])
         evaluated = {split: metrics(scores[split], self._counts[split]) for split in self.plan.splits}
-        return state, EpochRecord(number, rate, trained.loss, trained.accuracy, evaluated, seconds)
+        return state, EpochRecord(number, float(rate.flat[0]), trained.loss, trained.accuracy, evaluated, seconds)
 
     def _advance(self, *arguments: Any) -> Callable[..., tuple[TrainState, Totals]]:
         return self._program(epoch.train_epoch, *arguments, donate=(0,), settings=self._training)
@@ -177,7 +181,7 @@ class _Run:
             state, totals = self._advance(*arguments)(*arguments)
             found.append((totals, len(pixels.labels)))
 
-        def score(pixels: Pixels) -> Totals:
+        def score(pixels: Split) -> Totals:
             arguments = (state.params, state.batch_stats, pixels, self._code)
             return self._score(*arguments)(*arguments)
 

@@ -9,8 +9,9 @@ from jknas.data import SPLITS, Dataset
 from jknas.errors import TrainingError, choose
 from jknas.networks.families import check_fit, require
 from jknas.networks.layers.initialisation import Scheme, check_scheme
+from jknas.training.fine_tuning import FineTuning
 from jknas.training.network import can_have_auxiliary
-from jknas.training.recipe import Recipe
+from jknas.training.recipe import PRESETS, AnyRecipe, Recipe
 
 WiringKind = Literal["code", "static"]
 """``code``: every candidate operation has parameters and the cell is data; the first training of a network, recipe and data shape compiles,
@@ -30,7 +31,7 @@ class Plan:
     network: Any
     genotype: Any
     dataset: Dataset
-    recipe: Recipe
+    recipe: AnyRecipe
     seed: int
     scheme: Scheme
     wiring: WiringKind
@@ -38,7 +39,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_pair(self.network, self.genotype, self.dataset)
-        if not isinstance(self.recipe, Recipe):
+        if not isinstance(self.recipe, Recipe | FineTuning):
             hint = f": use jknas.training.preset({self.recipe!r})" if isinstance(self.recipe, str) else ""
             raise TrainingError(f"recipe is a {type(self.recipe).__name__}; expected a Recipe{hint}.")
         _check_seed(self.seed)
@@ -50,6 +51,11 @@ class Plan:
 
     def _check_regularisers(self) -> None:
         """Refuse a recipe that the network cannot be trained by, or not fully."""
+        if self.recipe.inputs != self.dataset.inputs:
+            names = ", ".join(name for name, recipe in PRESETS.items() if recipe.inputs == self.dataset.inputs)
+            raise TrainingError(
+                f"the recipe trains on {self.recipe.inputs}, but {self.dataset.name} holds {self.dataset.inputs}: take one of {names}."
+            )
         network, weight, drop = type(self.network).__name__, self.recipe.auxiliary_weight, self.recipe.drop_path
         auxiliary = getattr(self.network, "auxiliary", False)
         if weight and not auxiliary:
@@ -70,6 +76,8 @@ class Plan:
                 raise TrainingError(f"{self.dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
         if drop and not getattr(self.network, "has_drop_path", False):
             raise TrainingError(f"the recipe has drop_path={drop}, but the {network} has no drop path: set drop_path=0.")
+        if self.recipe.dropout and not getattr(self.network, "has_dropout", False):
+            raise TrainingError(f"the recipe has dropout={self.recipe.dropout}, but the {network} has none: set dropout=0.")
         if self.recipe.resized_crop and not self.dataset.streamed:
             raise TrainingError(
                 f"the recipe has resized_crop=True, which cuts training images out of files; {self.dataset.name} holds arrays of one size: "

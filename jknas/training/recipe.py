@@ -12,11 +12,12 @@ References:
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import optax
 
 from jknas.errors import TrainingError, check_count, choose
+from jknas.training.fine_tuning import FINE_TUNINGS, FineTuning
 
 Precision = Literal["float32", "bfloat16"]
 """``bfloat16``: convolutions, pooling and the classifier compute in bfloat16; parameters, batch normalisation and the loss stay float32."""
@@ -88,6 +89,9 @@ class Recipe:
     schedule: Schedule = "cosine"
     warmup: int = 0
 
+    inputs: ClassVar[str] = "images"
+    dropout: ClassVar[float] = 0.0
+
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             check_count(name, getattr(self, name), error=TrainingError)
@@ -120,6 +124,11 @@ class Recipe:
         if self.schedule == "linear":
             return self.learning_rate * (1 - epoch / self.epochs)
         return float(optax.cosine_decay_schedule(self.learning_rate, self.epochs)(epoch))
+
+    def learning_rates(self, epoch: int, steps: int) -> float:
+        """Return the learning rate of all steps of epoch 0, 1, ...: :meth:`learning_rate_at`."""
+        del steps
+        return self.learning_rate_at(epoch)
 
     def drop_path_at(self, epoch: int) -> float:
         """Return the probability of drop path in epoch 0, 1, ...: 0 in the first one, and never quite ``drop_path``."""
@@ -186,7 +195,10 @@ _DARTS = Recipe(
     drop_path=0.2,
 )
 
-PRESETS: dict[str, Recipe] = {
+AnyRecipe = Recipe | FineTuning
+"""How images are trained on, or sentence pairs."""
+
+PRESETS: dict[str, AnyRecipe] = {
     "nasbench201-12": Recipe(epochs=12),
     "nasbench201-200": Recipe(epochs=200),
     "darts": _DARTS,
@@ -206,6 +218,7 @@ PRESETS: dict[str, Recipe] = {
         warmup=5,
     ),
     "digits": Recipe(epochs=12, batch_size=25, learning_rate=0.02, random_crop=False),
+    **FINE_TUNINGS,
 }
 """The recipes by name: the two of the NAS-Bench-201 benchmark, of which the 12-epoch one anneals to zero by itself and is not the
 beginning of the 200-epoch one; those by which DARTS and TE-NAS train the cells that they found, from scratch on CIFAR-10; TE-NAS's on
@@ -215,8 +228,8 @@ batches, because 1,000 digits would give 4 steps per epoch instead of 40, a smal
 too few."""
 
 
-def preset(name: str) -> Recipe:
-    """Return the recipe of that name; change it with ``dataclasses.replace``.
+def preset(name: str) -> Any:
+    """Return the recipe of that name, an :data:`AnyRecipe`; change it with ``dataclasses.replace``.
 
     Raises:
         TrainingError: there is none of that name.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jknas.training.recipe import Recipe
+from jknas.training.recipe import AnyRecipe
 
 Status = Literal["ok", "diverged"]
 """``diverged``: a loss of the last epoch in the curves is not finite, and training stopped there."""
@@ -31,7 +31,7 @@ class EpochRecord:
 
     Attributes:
         epoch: 0, 1, ...
-        learning_rate: of this epoch.
+        learning_rate: of this epoch; of its first step, where it changes at every step.
         train_loss: mean cross-entropy in training mode during the epoch, on augmented images; without what an auxiliary classifier and
             label smoothing add.
         train_accuracy: correct share, likewise.
@@ -76,7 +76,7 @@ class Training:
     """
 
     genotype: Any
-    recipe: Recipe
+    recipe: AnyRecipe
     seed: int
     status: Status
     curves: tuple[EpochRecord, ...]

@@ -34,6 +34,10 @@ WEIGHTS, DESCRIPTION = "weights.msgpack", "network.json"
 _FORMAT = 1
 
 
+Inputs = UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"] | Int[Array, "n 3 t"] | Int[np.ndarray, "n 3 t"]
+"""Images, or sequences of tokens."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedNetwork:
     """A network with its trained weights.
@@ -42,9 +46,9 @@ class TrainedNetwork:
         network: the network, of its size.
         genotype: the architecture.
         variables: ``{"params", "batch_stats"}`` of this genotype.
-        mean: of each channel of the training images, in units of pixel/255.
+        mean: of each channel of the training images, in units of pixel/255; empty for a network that reads tokens.
         std: standard deviation of each channel, likewise.
-        resolution: height and width of the training images.
+        resolution: height and width of the training images, or tokens of a training sequence.
     """
 
     network: Any
@@ -65,13 +69,15 @@ class TrainedNetwork:
         module: nn.Module = self.network.module(self.genotype)
         return module
 
-    def normalised(self, images: UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"]) -> Float[Array, "n h w c"]:
-        """Normalise images as in training."""
+    def normalised(self, images: Inputs) -> Float[Array, "n h w c"] | Int[Array, "n 3 t"]:
+        """Normalise images as in training; sequences of tokens stay as they are."""
+        if not self.mean:
+            return jnp.asarray(images)
         scale, shift = map(jnp.asarray, pixel_constants(self))
         return normalise(jnp.asarray(images), scale, shift)
 
-    def classify(self, images: UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"]) -> Int[Array, " n"]:
-        """Return the class of each image, in evaluation mode; compiles once per shape of ``images``."""
+    def classify(self, images: Inputs) -> Int[Array, " n"]:
+        """Return the class of each image or sequence, in evaluation mode; compiles once per shape of ``images``."""
         return jnp.argmax(self._logits(self.variables, jnp.asarray(images)), -1)
 
     @functools.cached_property

@@ -169,7 +169,7 @@ def test_non_finite_gradients_stay_visible():
         ({"labels": jnp.zeros(5, int)}, r"got outputs \(6, 3\) and labels int32\(5,\)"),
         ({"labels": jnp.zeros(6)}, r"integer labels \[n\]"),
         ({"parameters": "conv"}, "parameters='conv' is not known"),
-        ({"parameters": None}, "parameters=None is not known; choose 'all', 'weights' or a predicate"),
+        ({"parameters": None}, "parameters=None is not known; choose 'all', 'weights', 'without_head' or a predicate"),
         ({"parameters": lambda path: False}, "chooses none of the 4 leaves"),
         ({"apply": lambda p, x: (p["out"]["bias"] * x.sum())[None, None]}, r"one row per example; it returned \(1, 1, 3\)"),
     ],

@@ -28,6 +28,14 @@ OTHERS = {
     "_knas50": ("y",),
     "_lrc_inputs": ("inputs_nchw",),
     "_tenas_supernet_C3N1": ("y", "*/alphas", "*_f64", "*/gram_f32"),
+    "text_minilm": (
+        *("labels", "input_ids", "token_type_ids", "attention_mask", "emb_*_f64", "layer1_*_f64", "last_*_f64", "logits_f64", "grad_names"),
+        *("grad_norms_f64", "mgm_ce_f64", "mgm_by_group_*", "gram_ce_f64", "gram_sumlogits_f64", "skip_*"),
+    ),
+    "text_roberta_tiny": (
+        *("input_ids", "attention_mask", "labels", "sd/roberta.*", "sd/classifier.*", "hidden_f64", "logits_f64", "grad/*"),
+        *("mgm_ce_f64", "gram_ce_f64"),
+    ),
     "_tenas_thin_supernet": ("*/alphas", "*/count_*", "*/n_neuron", "*/bits_f64", "sd/cells*", "sd/lastact*", "sd/classifier*"),
 }
 
@@ -73,8 +81,6 @@ def seeded(name, full):
 def main(source):
     for path in sorted(source.glob("*.npz")):
         name = path.stem
-        if name.startswith("text_"):
-            continue
         full = dict(np.load(path))
         if name.startswith("ws_"):  # all of it is compared
             np.savez_compressed(HERE / path.name, **full)

@@ -34,7 +34,7 @@ def within_five_sigma(counts, probabilities):
 
 
 def test_registry():
-    assert spaces.names() == ("darts", "nasbench201")
+    assert spaces.names() == ("darts", "nasbench201", "skip_transformer")
     assert spaces.get("nasbench201") is NASBENCH201
     assert repr(NASBENCH201) == "Space('nasbench201', size=15625)"
 
@@ -42,7 +42,10 @@ def test_registry():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nasbench101", "Unknown search space 'nasbench101'; expected one of darts, nasbench201. Did you mean 'nasbench201'"),
+        (
+            "nasbench101",
+            "Unknown search space 'nasbench101'; expected one of darts, nasbench201, skip_transformer. Did you mean 'nasbench201'",
+        ),
         ("", "Unknown search space ''"),
         (None, "Unknown search space of type NoneType"),
         ("x" * 10**5, r"x{40}'\.\.\. \(100000 characters\); expected one of"),

@@ -47,7 +47,7 @@ class TestPresets:
 
     def test_a_recipe_is_json(self):
         for recipe in PRESETS.values():
-            assert Recipe(**json.loads(json.dumps(recipe.as_dict()))) == recipe
+            assert type(recipe)(**json.loads(json.dumps(recipe.as_dict()))) == recipe
 
     def test_a_recipe_is_written_without_the_regularisers_that_it_does_not_use(self):
         """This text is part of the identity of stored checkpoints."""

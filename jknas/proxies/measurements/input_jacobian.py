@@ -15,9 +15,11 @@ Deviations:
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jknas.errors import KernelError
 from jknas.kernels.objectives import Apply, per_example
 from jknas.xla.soundness import require_sound_backend
 
@@ -34,6 +36,7 @@ def input_jacobian(apply: Apply, params: object, x: Float[Array, "n ..."]) -> Fl
         x: the inputs, one floating-point array.
 
     Raises:
+        KernelError: inputs that have no gradient.
         UnsoundBackendError: the installed JAX computes wrong matrix products.
 
     >>> import jax.numpy as jnp
@@ -41,6 +44,8 @@ def input_jacobian(apply: Apply, params: object, x: Float[Array, "n ..."]) -> Fl
     [[2.0, 4.0], [6.0, -2.0]]
     """
     require_sound_backend()
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise KernelError(f"the inputs are {x.dtype}: tokens have no gradient; use a score of the parameters' gradients, such as mgm.")
     with jax.default_matmul_precision("highest"):
         rows = jax.grad(lambda x: per_example(apply(params, x), objective="logits").sum())(x)
     return rows.reshape(len(x), -1)
