@@ -113,10 +113,15 @@ class Scorer:
         double = isinstance(self.proxy, NetworkProxy) and self.proxy.precision == "float64"
         return jax.enable_x64(True) if double else nullcontext()
 
+    def _draw(self) -> tuple[Any, ...]:
+        """Draw the weights, and put them and the batch on the device."""
+        proxy = cast("NetworkProxy", self.proxy)
+        return _drawn(proxy.setup, self.network, self.scheme, self.seed, *self._images)
+
     @functools.cached_property
     def _compiled(self) -> _Compiled:
         start, proxy = time.perf_counter(), cast("NetworkProxy", self.proxy)
-        arguments = _drawn(proxy.setup, self.network, self.scheme, self.seed, *self._images)
+        arguments = self._draw()
         fixed = {"measure": proxy.measure, "network": self.network, "settings": tuple(sorted(self.settings.items()))}
         with self._precision():
             arguments = _widened(arguments) if proxy.precision == "float64" else arguments

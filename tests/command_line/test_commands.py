@@ -525,7 +525,7 @@ class TestSearch:
             (["--samples", "15626"], "the space nasbench201 has 15625 architectures"),
             (["--topk", "0"], "topk is 0"),
             (["--epochs", "0"], "epochs is 0; expected a whole number, 1 or more"),
-            (["--method", "darts"], "Unknown search method 'darts'; expected one of best_by_proxy, bohb, evolution"),
+            (["--method", "darts"], "Unknown search method 'darts'; expected one of best_by_proxy, bohb, darts-v1"),
             (["--method", "random", "--samples", "5"], "--samples does not apply to --method random"),
             (["--proxy", "mgm,params"], "--proxy names 2 proxies; a search ranks by one"),
             (["--batch", "1001"], "batch has 1001 examples; digits has 1000"),

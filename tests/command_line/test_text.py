@@ -79,6 +79,7 @@ def test_other_weights_are_other_scores(capsys, places, tmp_path):
     assert records[0]["score"] != records[1]["score"]
 
 
+@pytest.mark.slow
 def test_search_is_interrupted_and_resumed(capsys, places, tmp_path):
     options = ("--method", "knas", "--samples", "3", "--topk", "2", "--epochs", "2", "--batch", "8", "--train-batch", "20")
     whole = arguments(places, "search", *options, "--out", tmp_path / "whole")

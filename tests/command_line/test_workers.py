@@ -34,8 +34,10 @@ def run(capfd):
 
 @pytest.mark.parametrize(
     ("one", "two"),
-    [(["--workers", 1], ["--workers", 2]), ([], ["--workers", 2, "--threads", CORES])],
-    ids=["one worker", "one process with all cores"],
+    [
+        pytest.param(["--workers", 1], ["--workers", 2], id="one worker"),
+        pytest.param([], ["--workers", 2, "--threads", CORES], id="one process with all cores", marks=pytest.mark.slow),
+    ],
 )
 def test_two_workers_score_as_one_process(run, tmp_path, one, two):
     command = [*OWN, "--proxy", "jacob_cov,plain,params", "--sample", 12]
@@ -186,7 +188,7 @@ def without_times(value):
 @pytest.mark.parametrize(
     "method",
     [
-        ("knas", "--samples", "9", "--topk", "3", "--proxy", "jacob_cov"),
+        pytest.param(("knas", "--samples", "9", "--topk", "3", "--proxy", "jacob_cov"), marks=pytest.mark.slow),
         pytest.param(("best_by_proxy", "--samples", "9", "--proxy", "log_rank(jacob_cov,plain)"), marks=pytest.mark.slow),
         ("random", "--topk", "3"),
     ],
@@ -215,6 +217,7 @@ def test_a_search_by_workers_is_resumed(run, tmp_path):
     assert whole == parts
 
 
+@pytest.mark.slow
 def test_correlations_by_workers_are_the_same(run, tmp_path):
     rows = [f"{genotype},{0.5 + 0.01 * sum(genotype.code)}" for genotype in spaces.get("own_space:SPACE").enumerate()]
     (tmp_path / "table.csv").write_text("\n".join(["genotype,accuracy", *rows]) + "\n")

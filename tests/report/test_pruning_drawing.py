@@ -58,7 +58,7 @@ def made(space: Space, *, absent=True, each=1, conditions=None, regions=None, st
 
 def compose(made, space=NASBENCH201, title=None):
     with mpl.rc_context(pruning_drawing.STYLE):
-        figure = pruning_drawing._compose(*pruning_drawing._check(*made, space), pruning_drawing._cells(space), space.operations, title)
+        figure = pruning_drawing._compose(*pruning_drawing._check(*made, space), pruning_drawing.cells_of(space), space.operations, title)
         figure.canvas.draw()
     return figure
 

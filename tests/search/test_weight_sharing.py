@@ -226,6 +226,7 @@ def test_the_settings_of_a_supernet():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_exact_gradient_is_the_limit_of_the_difference(float64):
     net = recorded.net(search.get("darts-v2")().made)
     shared = recorded.shared(net, recorded.alphas())
@@ -257,6 +258,7 @@ def test_a_sampled_code_of_darts(float64, rng):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("space", ["nasbench201", "darts"])
 @pytest.mark.parametrize("name", NAMES)
 def test_from_the_command_line(tmp_path, name, space):

@@ -107,7 +107,8 @@ def gumbels():
     return noise[:2], noise[2:]
 
 
-@pytest.mark.parametrize("unsampled", ["drift", pytest.param("skip", marks=slow)])
+@pytest.mark.parametrize("unsampled", ["drift", "skip"])
+@slow
 def test_gdas(unsampled):
     prefix = {"drift": "run_zero", "skip": "run_none"}[unsampled]
     two_iterations(made("gdas", unsampled=unsampled), recorded.load("gdas"), prefix, gumbels())
