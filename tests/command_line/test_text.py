@@ -99,6 +99,7 @@ def test_search_is_interrupted_and_resumed(capsys, places, tmp_path):
     assert (trained.network.channels, trained.network.weights, str(trained.genotype)) == (16, None, found["genotype"])
 
 
+@pytest.mark.slow
 def test_train_then_classify(capsys, places, tmp_path):
     code, out, err = called(
         capsys, *arguments(places, "train", "--arch", "highway:3", "--epochs", "2", "--train-batch", "20", "--out", tmp_path / "run")

@@ -67,6 +67,7 @@ def test_two_workers_score_200_cells_as_one_process(run, tmp_path):
     assert stores["here"] == stores["all"]
 
 
+@pytest.mark.slow
 def test_what_the_store_holds_starts_no_worker(run, tmp_path):
     command = [*OWN, "--proxy", "plain", "--sample", 5, "--db", tmp_path / "scores", "--workers", 2]
     assert "starting 2 workers" in run(*command)[2]
@@ -138,6 +139,7 @@ class TestKilled:
         assert kept(sweep.db) == kept(reference.db)
         assert len(lines) == len(kept(sweep.db)) == expected
 
+    @pytest.mark.slow
     def test_a_worker_and_the_driver(self, tmp_path):
         chance = random.Random(0)
         sweep = Sweep([*OWN, "--proxy", "jacob_cov", "--all", "--seeds", "5", "--workers", "2"], tmp_path / "scores")

@@ -114,6 +114,7 @@ def perceptron(n):
     return lambda p, x: jnp.tanh(x @ p[0]) @ p[1], params, jnp.asarray(rng.standard_normal((n, 10)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_eigsh_finds_the_ten_largest_eigenvalues_of_two_thousand_examples():
     apply, params, x = perceptron(2000)
     found = eigsh(ntk_operator(apply, params, x, chunk_size=1000), 10, return_eigenvectors=False)

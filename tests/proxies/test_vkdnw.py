@@ -87,6 +87,7 @@ def test_first_elements_are_derivatives_taken_one_by_one(name):
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.slow
 def test_only_the_first_tensors_of_a_genotype_count():
     genotype = CellGenotype.from_code(CELLS["mixed"])
     params = completed(TINY, {"params": jacobian(genotype)[0]})["params"]

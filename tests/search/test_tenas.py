@@ -222,6 +222,7 @@ def test_a_search_of_a_real_supernet_compiles_four_programs_and_is_resumed_exact
     assert plain(search.run(method, problem(), checkpoint=tmp_path, resume=True)) == plain(whole)
 
 
+@pytest.mark.slow
 def test_kernels_at_once_are_the_kernels_one_by_one_in_a_real_supernet(monkeypatch):
     monkeypatch.setattr(supernets, "supernet", lambda *_, **__: small())
     one, many = (search.run(search.get("tenas")(at_once=n, batch=4, samples=1000), problem()) for n in (1, 5))

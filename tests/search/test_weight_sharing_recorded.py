@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -94,10 +95,11 @@ EMPTY = ((), ())
     ("name", "prefix", "changes"),
     [
         ("darts-v1", "v1", {}),
-        pytest.param("darts-v1", "v1clip1", {"clip_norm": 1.0}, marks=slow),
-        pytest.param("darts-v2", "v2", {}, marks=slow),
+        ("darts-v1", "v1clip1", {"clip_norm": 1.0}),
+        ("darts-v2", "v2", {}),
     ],
 )
+@pytest.mark.slow
 def test_darts(name, prefix, changes):
     two_iterations(made(name, **changes), recorded.load("darts"), prefix, EMPTY)
 
@@ -114,9 +116,13 @@ def test_gdas(unsampled):
     two_iterations(made("gdas", unsampled=unsampled), recorded.load("gdas"), prefix, gumbels())
 
 
-@pytest.mark.parametrize("unsampled", ["drift", "skip"])
-@pytest.mark.parametrize("name", ["rsps", "setn", "enas"])
-@slow
+@pytest.mark.parametrize(
+    ("name", "unsampled"),
+    [
+        ("rsps", "drift"),
+        *(pytest.param(*one, marks=slow) for one in (("rsps", "skip"), *itertools.product(("setn", "enas"), ("drift", "skip")))),
+    ],
+)
 def test_single_paths(name, unsampled):
     stored = recorded.load("single_path")
     codes = tuple(recorded.code_of(stored[f"arch/{cell}"]) for cell in ("s1", "s2"))

@@ -121,6 +121,7 @@ def test_one_program_trains_every_wiring_at_every_rate():
     assert seconds[1:] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_by_the_seed():
     data, genotype = dataset(), SPACE.parse("plain")
     losses = {

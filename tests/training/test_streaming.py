@@ -65,6 +65,7 @@ class TestTraining:
         assert scores[0].loss == pytest.approx(scores[1].loss, rel=1e-5)
         assert scores[0].accuracy == scores[1].accuracy
 
+    @pytest.mark.slow
     def test_the_parts_of_a_split_are_weighted_by_their_size(self, files):
         """18 images in batches of 4 leave one of 2; the curve's score is that of the whole split."""
         network, trained = self.run(files, batch_size=4)
