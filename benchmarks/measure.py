@@ -6,10 +6,11 @@ import pathlib
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from jknas.scoring.environment import device, versions
 
@@ -42,6 +43,11 @@ def ratio(taken: Mapping[str, list[float]], of: str, to: str) -> dict[str, float
 def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
     """Return the median seconds of every function."""
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """Return mean and sample standard deviation (0 for a single value)."""
+    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
 
 
 def record(name: str, result: Mapping[str, Any], *, extra_versions: Mapping[str, str] | None = None) -> pathlib.Path:

@@ -28,8 +28,6 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from benchmarks import measure
 from jknas import proxies, search, spaces, tabular
 from jknas.scoring.record import ScoreKey, ScoreRecord
@@ -61,11 +59,6 @@ def record_of(genotype: Any, size: int) -> ScoreRecord:
     return ScoreRecord(key, str(SPACE.canonical(genotype)), float(size), "dead" if SPACE.is_dead(genotype) else "ok", 0.0)
 
 
-def spread(values: list[float]) -> list[float]:
-    """Return mean and sample standard deviation (0 for a single value)."""
-    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
-
-
 def searched(method: search.SearchMethod, make: Make, seeds: range) -> dict[str, Any]:
     """Run a search for many seeds, and look up what it finds."""
     tests: dict[str, list[float]] = {dataset: [] for dataset in tabular.PROTOCOLS}
@@ -81,9 +74,9 @@ def searched(method: search.SearchMethod, make: Make, seeds: range) -> dict[str,
         trained.append(sum(candidate.training is not None for candidate in state.candidates))
         best += str(winner) == BEST
     return {
-        "test": {dataset: spread(values) for dataset, values in tests.items()},
-        "seconds": spread(seconds),
-        "queries": spread(trained),
+        "test": {dataset: measure.spread(values) for dataset, values in tests.items()},
+        "seconds": measure.spread(seconds),
+        "queries": measure.spread(trained),
         "found_the_published_cell": best,
         "seeds": len(seeds),
         "method": method.name,

@@ -64,11 +64,6 @@ def methods(budget: float) -> dict[str, search.SearchMethod]:
     }
 
 
-def spread(values: list[float]) -> list[float]:
-    """Return mean and sample standard deviation."""
-    return [float(np.mean(values)), float(np.std(values, ddof=1))]
-
-
 def best_of(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_000) -> list[float]:
     """Return mean and standard deviation of the test accuracy of the best of k random architectures by final validation accuracy."""
     selects, reports = tabular.PROTOCOLS[dataset]
@@ -76,7 +71,7 @@ def best_of(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_000) 
     judged = np.array([table.accuracy(g, dataset=selects.dataset, split="validation", epochs=200, seeds="mean").mean for g in cells])
     tested = np.array([table.accuracy(g, dataset=reports.dataset, split="test", epochs=200, seeds="mean").mean for g in cells])
     drawn = np.random.default_rng(0).integers(len(cells), size=(draws, k))
-    return spread(list(tested[drawn[np.arange(draws), judged[drawn].argmax(1)]]))
+    return measure.spread(list(tested[drawn[np.arange(draws), judged[drawn].argmax(1)]]))
 
 
 def rival(method: search.SearchMethod, table: tabular.Table, dataset: str, seeds: int) -> tuple[dict[str, Any], list[Curve]]:
@@ -96,9 +91,9 @@ def rival(method: search.SearchMethod, table: tabular.Table, dataset: str, seeds
         evaluations.append(len(state.chosen))
         curves.append(curve_of(state, tested))
     row = {
-        "test": {name: spread(values) for name, values in tests.items()},
-        "validation_12_epochs": spread(validations),
-        "evaluations": spread(evaluations),
+        "test": {name: measure.spread(values) for name, values in tests.items()},
+        "validation_12_epochs": measure.spread(validations),
+        "evaluations": measure.spread(evaluations),
         "seeds": seeds,
         "settings": dict(method.settings),
         "seconds_a_run": (time.perf_counter() - start) / seeds,

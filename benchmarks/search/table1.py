@@ -80,11 +80,6 @@ def methods() -> dict[str, tuple[search.SearchMethod, str | None]]:
     }
 
 
-def spread(values: list[float]) -> list[float]:
-    """Return mean and sample standard deviation (0 for a single value)."""
-    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
-
-
 def searched(make: Callable[[int], search.TableProblem], method: search.SearchMethod, runs: int) -> dict[str, Any]:
     """Run a search for many seeds: accuracy, and time in both accountings."""
     accuracies, seconds = [], {name: [] for name in ACCOUNTINGS}
@@ -95,7 +90,7 @@ def searched(make: Callable[[int], search.TableProblem], method: search.SearchMe
         for name, accounting in ACCOUNTINGS.items():
             seconds[name].append(cost(problem, state, accounting, of_candidates=method.name == "knas"))
     return {
-        "test": spread(accuracies),
+        "test": measure.spread(accuracies),
         "runs": runs,
         "seconds": {name: float(np.mean(values)) for name, values in seconds.items()},
         "settings": dict(method.settings),
@@ -143,7 +138,7 @@ def null_model(table: tabular.Table, dataset: str, k: int, *, draws: int = 20_00
         for t in (selects, reports)
     )
     drawn = np.random.default_rng(0).integers(len(cells), size=(draws, k))
-    return spread(list(tested[drawn[np.arange(draws), judged[drawn].argmax(1)]]))
+    return measure.spread(list(tested[drawn[np.arange(draws), judged[drawn].argmax(1)]]))
 
 
 def recorded(dataset: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -25,11 +25,6 @@ from jknas.training import Recipe
 PUBLISHED = {"cifar10": [93.9, 0.47], "cifar100": [71.24, 0.56], "imagenet16-120": [42.38, 0.46]}
 
 
-def spread(values: list[float]) -> list[float]:
-    """Return mean and sample standard deviation (0 for a single value)."""
-    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
-
-
 def null_models(benchmark: tabular.Table) -> dict[str, dict[str, list[float]]]:
     """Return what the best of k random cells by 12-epoch validation accuracy reaches, over 1,000 draws, and the largest network."""
     cells = benchmark.genotypes()
@@ -40,9 +35,9 @@ def null_models(benchmark: tabular.Table) -> dict[str, dict[str, list[float]]]:
     for k in (1, 5, 20):
         drawn = np.random.default_rng(0).integers(len(cells), size=(1000, k))
         best = drawn[np.arange(1000), judged[drawn].argmax(1)]
-        found[f"best of {k} random"] = {name: spread(list(values[best])) for name, values in tested.items()}
+        found[f"best of {k} random"] = {name: measure.spread(list(values[best])) for name, values in tested.items()}
     largest = np.flatnonzero(sizes == sizes.max())
-    found["most parameters"] = {name: spread(list(values[largest])) for name, values in tested.items()}
+    found["most parameters"] = {name: measure.spread(list(values[largest])) for name, values in tested.items()}
     return found
 
 
@@ -78,8 +73,8 @@ def main() -> None:
         print(f"{name}, seed {seed}: {record['genotype']} {reached} {timing}", flush=True)
         known[name] = [runs[seed] for seed in sorted(runs)]
         table = {
-            key: {target: spread([run[target] for run in listed]) for target in tabular.PROTOCOLS}
-            | {"parameters": spread([run["parameters"] for run in listed]), "seeds": len(listed)}
+            key: {target: measure.spread([run[target] for run in listed]) for target in tabular.PROTOCOLS}
+            | {"parameters": measure.spread([run["parameters"] for run in listed]), "seeds": len(listed)}
             for key, listed in known.items()
         }
         measure.record(

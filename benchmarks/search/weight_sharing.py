@@ -51,11 +51,6 @@ EARLY = 10
 PATH = measure.RESULTS / "search/weight_sharing.json"
 
 
-def spread(values: Sequence[float]) -> list[float]:
-    """Return mean and sample standard deviation (0 for a single value)."""
-    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
-
-
 def reached(cell: Any) -> dict[str, float]:
     """Return the 200-epoch test accuracies of a cell."""
     return {name: float(values[0]) for name, values in accuracies([cell]).items()}
@@ -109,7 +104,7 @@ def same_cost(seconds: float) -> dict[str, Any]:
         counts.append(len(result.state.chosen))
         for name, value in reached(result.winner.genotype).items():
             found.setdefault(name, []).append(value)
-    return {"evaluations": float(np.mean(counts)), "test": {name: spread(values) for name, values in found.items()}}
+    return {"evaluations": float(np.mean(counts)), "test": {name: measure.spread(values) for name, values in found.items()}}
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -117,8 +112,8 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     names = runs[0]["test"]
     return {
         "seeds": len(runs),
-        "test": {name: spread([one["test"][name] for one in runs]) for name in names},
-        "early": {name: spread([one["early"]["test"][name] for one in runs]) for name in names},
+        "test": {name: measure.spread([one["test"][name] for one in runs]) for name in names},
+        "early": {name: measure.spread([one["early"]["test"][name] for one in runs]) for name in names},
         "seconds": float(np.median([one["seconds"] for one in runs])),
     }
 

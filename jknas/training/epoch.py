@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.relu_conv_norm import at_least_float32
@@ -166,11 +166,11 @@ def train_epoch(
 
         def objective(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, jax.Array, PyTree]]:
             logits, side, batch_stats = settings.network.train_apply(params, state.batch_stats, x, wiring, **dropped)
-            losses, correct = _score(logits, labels)
+            losses, correct = losses_and_hits(logits, labels)
             loss = losses.mean()
             total = _smoothed(loss, logits, recipe.label_smoothing)
             if side is not None:
-                total += recipe.auxiliary_weight * _smoothed(_score(side, labels)[0].mean(), side, recipe.label_smoothing)
+                total += recipe.auxiliary_weight * _smoothed(losses_and_hits(side, labels)[0].mean(), side, recipe.label_smoothing)
             return total, (loss, correct.sum(), batch_stats)
 
         (_, (loss, correct, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -208,7 +208,7 @@ def evaluate_split(
         rows = jnp.minimum(place, count - 1)
         x = pixels.for_evaluation(rows, settings.precision)
         logits = settings.network.apply(params, x, wiring, statistics="running", batch_stats=batch_stats)
-        losses, correct = _score(logits, pixels.labels[rows])
+        losses, correct = losses_and_hits(logits, pixels.labels[rows])
         counts = place < count
         return carry, Totals(jnp.where(counts, losses, 0).sum(), (correct & counts).sum())
 
@@ -223,8 +223,8 @@ def _smoothed(loss: jax.Array, logits: jax.Array, smoothing: float) -> jax.Array
     return (1 - smoothing) * loss - smoothing * jax.nn.log_softmax(at_least_float32(logits)).mean()
 
 
-def _score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the cross-entropy and the correctness of each image."""
+def losses_and_hits(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
+    """Return the cross-entropy of each example, in nats, and whether its largest logit is its label's."""
     logits = at_least_float32(logits)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     # The largest of non-finite logits is by convention the first class: that must not count as a hit.

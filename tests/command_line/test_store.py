@@ -4,18 +4,6 @@ import sqlite3
 import pytest
 from score_records import make_record, write_store
 
-from jknas import cli
-
-
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        capfd.readouterr()
-        code = cli.run([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
-
 
 @pytest.fixture
 def refused(run):

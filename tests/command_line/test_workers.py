@@ -9,7 +9,7 @@ import sys
 import pytest
 from sweeps import ROOT, Sweep, kept, scored
 
-from jknas import cli, spaces
+from jknas import spaces
 
 TINY = ["--data", "digits", "--channels", "4", "--cells", "1", "--resolution", "8", "--limit", "40,20", "--batch", "8"]
 OWN = ["score", "--space", "own_space:SPACE", *TINY]
@@ -20,16 +20,6 @@ CORES = len(os.sched_getaffinity(0))
 def registry(monkeypatch):
     """Leave the registry of spaces as it was."""
     monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
-
-
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        capfd.readouterr()
-        code = cli.run([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from jknas.search.weight_sharing.method import WeightSharing
 from jknas.search.weight_sharing.recipe import SharingRecipe, recipes
 
 if TYPE_CHECKING:
-    from jknas.search.weight_sharing.arrays import Shared
+    from jknas.search.weight_sharing.arrays import Measured, Shared
     from jknas.search.weight_sharing.supernet import Supernet
     from jknas.search.weight_sharing.training import Pair, Rates, Totals
 
@@ -46,22 +46,27 @@ class DartsV1(WeightSharing):
         """Step weights and logits."""
         from jax.nn import softmax  # noqa: PLC0415 - modules of methods import no JAX
 
-        from jknas.search.weight_sharing import arrays  # noqa: PLC0415
+        from jknas.search.weight_sharing.arrays import weight_step  # noqa: PLC0415
         from jknas.search.weight_sharing.training import Totals  # noqa: PLC0415
 
         del drawn
-        everything = net.everything
 
-        def weights(shared: "Shared") -> Any:
-            return arrays.weight_step(net, shared, pair.x, pair.y, softmax, everything, rates.learning_rate)
-
-        def architecture(shared: "Shared") -> Any:
-            return arrays.architecture_step(net, shared, pair.x_valid, pair.y_valid, softmax)
+        def step_weights(shared: "Shared") -> "tuple[Shared, Measured]":
+            return weight_step(net, shared, pair.x, pair.y, softmax, net.everything, rates.learning_rate)
 
         if net.recipe.order == "weights":
-            shared, first = weights(shared)
-            shared, second = architecture(shared)
+            shared, first = step_weights(shared)
+            shared, second = self.step_logits(net, shared, pair, rates)
         else:
-            shared, second = architecture(shared)
-            shared, first = weights(shared)
+            shared, second = self.step_logits(net, shared, pair, rates)
+            shared, first = step_weights(shared)
         return shared, Totals(first, second)
+
+    def step_logits(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates") -> "tuple[Shared, Measured]":
+        """Step the logits on the validation batch."""
+        from jax.nn import softmax  # noqa: PLC0415 - modules of methods import no JAX
+
+        from jknas.search.weight_sharing.arrays import architecture_step  # noqa: PLC0415
+
+        del rates
+        return architecture_step(net, shared, pair.x_valid, pair.y_valid, softmax)

@@ -21,21 +21,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jknas.errors import SearchError, choose
 from jknas.search.method import option
-from jknas.search.weight_sharing.darts_v1 import PUBLISHED
-from jknas.search.weight_sharing.method import WeightSharing
+from jknas.search.weight_sharing.darts_v1 import PUBLISHED, DartsV1
 from jknas.search.weight_sharing.recipe import SharingRecipe, recipes
 
 if TYPE_CHECKING:
     from jknas.search.weight_sharing.arrays import Measured, Shared
     from jknas.search.weight_sharing.supernet import Supernet
-    from jknas.search.weight_sharing.training import Pair, Rates, Totals
+    from jknas.search.weight_sharing.training import Pair, Rates
 
 UNROLLED = ("finite-difference", "exact")
 _RADIUS = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsV2(WeightSharing):
+class DartsV2(DartsV1):
     """Second-order DARTS.
 
     Cost of an iteration: five passes, forwards and backwards, through all operations of all edges; three and a second derivative with the
@@ -57,30 +56,13 @@ class DartsV2(WeightSharing):
         super().__post_init__()
         choose("gradient of the unrolled step", self.unrolled, UNROLLED, error=SearchError)
 
-    def iterate(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates", drawn: Any) -> "tuple[Shared, Totals]":
-        """Step weights and logits."""
-        from jax.nn import softmax  # noqa: PLC0415 - modules of methods import no JAX
+    def step_logits(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates") -> "tuple[Shared, Measured]":
+        """Step the logits by the validation loss of the unrolled weights."""
+        from jknas.search.weight_sharing.arrays import adam_step  # noqa: PLC0415 - modules of methods import no JAX
 
-        from jknas.search.weight_sharing import arrays  # noqa: PLC0415
-        from jknas.search.weight_sharing.training import Totals  # noqa: PLC0415
-
-        del drawn
         gradient_of = exact if self.unrolled == "exact" else finite_difference
-
-        def weights(shared: "Shared") -> Any:
-            return arrays.weight_step(net, shared, pair.x, pair.y, softmax, net.everything, rates.learning_rate)
-
-        def architecture(shared: "Shared") -> Any:
-            gradient, averages, measured = gradient_of(net, shared, pair, rates.learning_rate)
-            return arrays.adam_step(net, shared._replace(batch_stats=averages), gradient), measured
-
-        if net.recipe.order == "weights":
-            shared, first = weights(shared)
-            shared, second = architecture(shared)
-        else:
-            shared, second = architecture(shared)
-            shared, first = weights(shared)
-        return shared, Totals(first, second)
+        gradient, averages, measured = gradient_of(net, shared, pair, rates.learning_rate)
+        return adam_step(net, shared._replace(batch_stats=averages), gradient), measured
 
 
 def unroll(net: "Supernet", shared: "Shared", gradient: Any, learning_rate: Any) -> Any:

@@ -92,11 +92,11 @@ class Enas(WeightSharing):
     def finish_epoch(self, net: "Supernet", shared: "Shared", run: "SharingRun", key: "Array") -> "Shared":
         """Train the controller."""
         from jax.numpy import asarray  # noqa: PLC0415 - modules of methods import no JAX
-        from jax.random import key_data  # noqa: PLC0415
 
+        from jknas.search.weight_sharing.supernet import generator  # noqa: PLC0415
         from jknas.search.weight_sharing.training import candidate_rows  # noqa: PLC0415
 
-        recipe, rng = net.recipe, np.random.default_rng(np.asarray(key_data(key)).tolist())
+        recipe, rng = net.recipe, generator(key)
         count, images = recipe.controller_steps * recipe.controller_samples, len(run.valid.labels)
         size = min(recipe.candidate_batch, images)
         # Batches of one size in one program: what a split has beyond its full batches is left for its next shuffling.
@@ -128,30 +128,20 @@ def train_controller(shared: "Shared", valid: Any, rows: "Array", key: "Array", 
     import jax.numpy as jnp  # noqa: PLC0415
 
     from jknas.search.weight_sharing.controller import choose_operations  # noqa: PLC0415
-    from jknas.search.weight_sharing.training import score_code  # noqa: PLC0415
-    from jknas.training.augmentation import draw_words, normalise  # noqa: PLC0415
+    from jknas.search.weight_sharing.training import accuracy  # noqa: PLC0415
 
     net, recipe = settings.net, settings.net.recipe
     before, samples = shared.baseline, recipe.controller_samples
     noise = jax.random.gumbel(key, (*rows.shape[:1], net.edges, net.operations))
 
-    def accuracy(code: Any, places: Any, number: Any) -> Any:
-        if recipe.augmented:
-            x = settings.images(valid, places, draw_words(jax.random.fold_in(key, number), len(places)))
-        else:
-            x = normalise(valid.images[places], valid.scale, valid.shift)
-        return score_code(shared, code, x, valid.labels[places], net=net).correct / len(places)
-
-    def one(controller: Any, noise: Any, places: Any, number: Any) -> Any:
-        code = choose_operations(controller, noise).code
-        return code, accuracy(code, places, number)
-
     def step(shared: Any, part: Any) -> Any:
-        def look(_: None, one_of: Any) -> Any:
-            return None, one(shared.architecture, *one_of)
+        def look(_: None, one: Any) -> Any:
+            noise, places, number = one
+            code = choose_operations(shared.architecture, noise).code
+            return None, (code, accuracy(shared, valid, code, places, jax.random.fold_in(key, number), settings))
 
         codes, accuracies = jax.lax.scan(look, None, part)[1]
-        return controller_step(net, shared, codes, accuracies.astype(before.dtype), before)
+        return controller_step(net, shared, codes, accuracies, before)
 
     grouped = jax.tree.map(lambda leaf: leaf.reshape(-1, samples, *leaf.shape[1:]), (noise, rows, jnp.arange(len(rows))))
     shared, baselines = jax.lax.scan(step, shared, grouped)

@@ -69,11 +69,9 @@ class Rsps(WeightSharing):
 
     def propose(self, net: "Supernet", shared: "Shared", key: "Array") -> np.ndarray:
         """Return uniformly random codes."""
-        from jax.random import key_data  # noqa: PLC0415 - modules of methods import no JAX
+        from jknas.search.weight_sharing.supernet import distinct_codes, generator  # noqa: PLC0415 - modules of methods import no JAX
 
-        from jknas.search.weight_sharing.supernet import distinct_codes  # noqa: PLC0415
-
-        rng = np.random.default_rng(np.asarray(key_data(key)).tolist())
+        rng = generator(key)
         sizes, count = (net.operations,) * net.edges, net.recipe.candidates
         return distinct_codes(rng, sizes, count) if net.recipe.distinct else rng.integers(0, sizes, (count, net.edges), np.int32)
 

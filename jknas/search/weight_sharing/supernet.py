@@ -16,6 +16,7 @@ from jknas.networks.families import require
 from jknas.search.weight_sharing.recipe import SharingRecipe
 from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.space import Space
+from jknas.training.epoch import losses_and_hits
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ class Forward:
 
 def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> tuple[Float[Array, ""], Int[Array, ""]]:
     """Return the mean cross-entropy in nats, and how many largest logits are their labels'."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    hits = (logits.argmax(-1).astype(labels.dtype) == labels) & jnp.isfinite(logits).all(-1)
+    losses, hits = losses_and_hits(logits, labels)
     return losses.mean(), hits.sum()
 
 
@@ -134,6 +134,11 @@ def derive(space: Space[Any], weights: np.ndarray) -> Any:
     for group in (group for cell in plan.kept or () for group in cell):
         kept -= set(sorted(group, key=lambda edge: -strength[edge])[2:])
     return plan.genotype([int(chosen[edge]) if edge in kept else -1 for edge in range(len(weights))])
+
+
+def generator(key: Array) -> np.random.Generator:
+    """Return NumPy's generator of a random key."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
 
 
 def most_probable(log_weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

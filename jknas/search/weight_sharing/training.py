@@ -17,7 +17,7 @@ from jknas.search.method import Evaluator
 from jknas.search.weight_sharing.arrays import Measured, Shared
 from jknas.search.weight_sharing.kept import read_arrays, write_arrays
 from jknas.search.weight_sharing.state import EpochFound
-from jknas.search.weight_sharing.supernet import Supernet, cross_entropy, derive, supernet_of
+from jknas.search.weight_sharing.supernet import Supernet, cross_entropy, derive, generator, supernet_of
 from jknas.training.augmentation import augment, draw_words, normalise, shuffled
 from jknas.training.epoch import Pixels
 from jknas.training.evaluation import resident
@@ -120,27 +120,27 @@ def first_shared(key: Array, *, settings: Settings, scheme: Any) -> Shared:
     )
 
 
-def score_code(shared: Shared, code: Array, x: Array, y: Array, *, net: Supernet) -> Measured:
-    """Return loss and right images of a cell with the supernet's weights, in evaluation mode."""
+def accuracy(  # noqa: PLR0917
+    shared: Shared, pixels: Pixels, code: Int[Array, " edges"], places: Int[Array, " n"], key: Array, settings: Settings
+) -> Float[Array, ""]:
+    """Return the accuracy, 0..1, of a cell with the supernet's weights on some images, in evaluation mode."""
+    net, labels = settings.net, pixels.labels[places]
+    if net.recipe.augmented:
+        x = settings.images(pixels, places, draw_words(key, len(places)))
+    else:
+        x = normalise(pixels.images[places], pixels.scale, pixels.shift)
     logits = net.network.apply(shared.params, x, code, statistics="running", batch_stats=shared.batch_stats)
-    return Measured(*cross_entropy(logits, y))
+    return cross_entropy(logits, labels)[1].astype(shared.baseline.dtype) / len(places)
 
 
 def score_codes(
     shared: Shared, pixels: Pixels, codes: Int[Array, "m edges"], rows: Int[Array, "m n"], key: Array, *, settings: Settings
 ) -> Float[Array, " m"]:
     """Return the accuracy of each cell on its own batch, 0..1."""
-    net = settings.net
 
     def score(_: None, one: tuple[Array, Array, Array]) -> tuple[None, Array]:
         code, places, number = one
-        x = pixels.images[places]
-        if net.recipe.augmented:
-            x = settings.images(pixels, places, draw_words(jax.random.fold_in(key, number), len(places)))
-        else:
-            x = normalise(x, pixels.scale, pixels.shift)
-        found = score_code(shared, code, x, pixels.labels[places], net=net)
-        return None, found.correct.astype(shared.baseline.dtype) / len(places)
+        return None, accuracy(shared, pixels, code, places, jax.random.fold_in(key, number), settings)
 
     return jax.lax.scan(score, None, (codes, rows, jnp.arange(len(codes))))[1]
 
@@ -225,8 +225,7 @@ class SharingRun:
 
     def _best(self, codes: np.ndarray, key: Array) -> tuple[Any, float]:
         """Return the cell with the highest accuracy on its batch, the first of equal ones, and that accuracy."""
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
-        batches = candidate_rows(rng, len(self.valid.labels), self.net.recipe.candidate_batch, len(codes))
+        batches = candidate_rows(generator(key), len(self.valid.labels), self.net.recipe.candidate_batch, len(codes))
         found = np.zeros(len(codes))
         for size in sorted({len(batch) for batch in batches}, reverse=True):
             places = [place for place, batch in enumerate(batches) if len(batch) == size]
