@@ -4,34 +4,65 @@ Exit codes: 0; 2 for input that the user can correct (one line on standard error
 on); 141 for a reader of the output that went away; 1 for anything else, with a traceback.
 """
 
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
-from jknas.command_line import correlate, data, report, score, search, show, store, train
 from jknas.command_line.errors import Interrupted
 from jknas.command_line.output import complain
 from jknas.errors import JknasError
 
+COMMANDS = {
+    "search": "Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights.",
+    "score": "Score architectures without training them.",
+    "correlate": "Correlate scores with trained accuracies, beside parameters, MACs and a random score.",
+    "train": "Train one cell; write its curves and its weights.",
+    "show": "Print parameters, MACs, canonical form and published index of a cell, and draw it.",
+    "report": "Write a result as one HTML page.",
+    "data": "List, download and check data sets.",
+    "store": "Look into stores of scores, export and merge them.",
+}
+"""The commands, each the file of its name in :mod:`jknas.command_line`, with its line in the list of ``jknas --help``."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands. The file of a command is imported when the command is called: the list of all commands is there at once."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, line in COMMANDS.items():
+            self.add_command(typer.core.TyperCommand(name, help=line))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in COMMANDS:
+            self.add_command(_imported(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def _imported(name: str) -> Any:
+    module = importlib.import_module(f"jknas.command_line.{name}")
+    made = typer.Typer(add_completion=False)
+    if hasattr(module, "app"):
+        made.add_typer(module.app, name=name)
+        return typer.main.get_group(made).commands[name]
+    made.command(name)(module.command)
+    return typer.main.get_command(made)
+
+
 app = typer.Typer(
     name="jknas",
+    cls=_Commands,
     help="Score and search neural architectures without training them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("search")(search.command)
-app.command("score")(score.command)
-app.command("correlate")(correlate.command)
-app.command("train")(train.command)
-app.command("show")(show.command)
-app.command("report")(report.command)
-app.add_typer(data.app, name="data")
-app.add_typer(store.app, name="store")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,9 +1,11 @@
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 import jknas
+from jknas.cli import COMMANDS
 
 
 def test_every_public_name_is_there():
@@ -51,6 +53,7 @@ import sys
 opened = []
 sys.addaudithook(lambda event, details: opened.append(str(details[0])) if event == "open" else None)
 import jknas
+from jknas.cli import COMMANDS
 jknas_opened = [path for path in opened if not path.isdigit() and not path.endswith(".py") and ".pyc" not in path]
 imported = {"jax", "matplotlib", "ray", "pyarrow"} & set(sys.modules)
 assert not imported, f"import jknas imported {imported}"
@@ -75,8 +78,18 @@ def test_importing_starts_no_backend_reads_nothing_and_sets_no_flag():
 
 
 def test_help_imports_no_jax():
-    lines = ["import sys", "from jknas.cli import run", "assert run(['--help']) == 0", "assert run(['search', '--help']) == 0"]
+    lines = ["import sys", "from jknas.cli import COMMANDS, run"]
+    # The list of the commands is there at once: it takes no library of numbers, and no command.
+    lines += ["assert run(['--help']) == 0", "assert not {'numpy', 'jknas.search', 'jknas.proxies'} & set(sys.modules)"]
+    lines += ["for name in COMMANDS: assert run([name, '--help']) == 0, name"]
     code = "\n".join([*lines, "assert not {'jax', 'matplotlib', 'ray'} & set(sys.modules)"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "search" in done.stdout
+    assert all(f"Usage: jknas {name}" in done.stdout for name in COMMANDS)
+
+
+def test_every_command_is_listed_by_its_own_words():
+    for name, line in COMMANDS.items():
+        module = importlib.import_module(f"jknas.command_line.{name}")
+        own = module.app.info.help if hasattr(module, "app") else module.command.__doc__
+        assert line.split(";")[0].split(",")[0].rstrip(".") in own.replace("\n", " "), (name, own)
