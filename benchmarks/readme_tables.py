@@ -365,6 +365,39 @@ def text_speed() -> str:
     return lined(["ratio", "median", "lowest", "highest"], rows)
 
 
+def text_fine_tuning() -> str:
+    """Return what fine-tuning an encoder reaches, by jknas and by PyTorch."""
+    rows = []
+    for library, found in result("training/text_fine_tuning")["means"].items():
+        accuracies = (spread([100 * value for value in pair]) for pair in found["accuracy"])
+        rows.append([library, str(found["seeds"]), *accuracies, spread([100 * value for value in found["f1"]])])
+    return lined(["library", "seeds", *(f"accuracy after epoch {epoch}, %" for epoch in (1, 2, 3)), "F1, %"], rows)
+
+
+def table2() -> str:
+    """Return Table 2 of KNAS, as far as it was measured."""
+    said = {"plain": "plain encoder", "best": "best {kept} by MGM", "random": "{kept} random wirings"}
+    rows = []
+    for task, found in result("search/table2")["tasks"].items():
+        published = {"plain": found["published"]["RoBERTa-large"], "best": found["published"]["KNAS"]}
+        for kind, row in found["rows"].items():
+            values = (spread([100 * value for value in row[name]]) if name in row else "-" for name in ("dev", "f1", "test"))
+            names = ", ".join(f"`{name}`" for name in row["wirings"])
+            cells = [task.upper(), said[kind].format(**found), names, str(len(row["seeds"])), *values, number(published.get(kind))]
+            rows.append(cells)
+    return lined(["task", "search", "fine-tuned", "seeds", "dev accuracy", "dev F1", "test accuracy", "published, RoBERTa-large"], rows)
+
+
+def table2_wirings() -> str:
+    """Return every wiring with its MGM and its fine-tuned accuracies on dev."""
+    rows = []
+    for task, found in result("search/table2")["tasks"].items():
+        for name, one in found["wirings"].items():
+            reached = spread([100 * value for value in one["dev"]]) if "dev" in one else "-"
+            rows.append([task.upper(), str(one["rank"]), f"`{name}`", f"{one['mgm']:.4f}", str(len(one["runs"])), reached])
+    return lined(["task", "rank", "wiring", "MGM", "trainings", "dev accuracy"], rows)
+
+
 def gram_speed() -> str:
     """Return the speed of the exact kernel of the NAS-Bench-201 network."""
     said = {
@@ -470,7 +503,7 @@ def first_run() -> str:
 _MADE = (
     *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
     *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
-    *(first_run, table1, table1_seconds, weight_sharing, rivals, tenas_search, tenas_seconds),
+    *(first_run, table1, table1_seconds, weight_sharing, rivals, tenas_search, tenas_seconds, table2, table2_wirings),
     *(
         gram_models,
         mgm_speed,
@@ -482,6 +515,7 @@ _MADE = (
         sweep_memory,
         torch_parity,
         reference_training,
+        text_fine_tuning,
     ),
 )
 TABLES: Mapping[str, Callable[[], str]] = {function.__name__: function for function in _MADE}
