@@ -398,6 +398,22 @@ def table2_wirings() -> str:
     return lined(["task", "rank", "wiring", "MGM", "trainings", "dev accuracy"], rows)
 
 
+def supernet_step() -> str:
+    """Return the speed of the steps of a supernet."""
+    said = {
+        "mixture / torch": "weight step of the mixture of all operations / PyTorch's",
+        "sampled / mixture": "GDAS's step, of the drawn operations / that of the mixture",
+        "code / mixture": "step of a uniformly random code (RSPS, SETN, ENAS) / that of the mixture",
+    }
+    found = result("speed/supernet_step")["cells"]
+    rows = [
+        [cells, text, *(number(ratios[pair][part]) for part in ("median", "low", "high"))]
+        for cells, ratios in found.items()
+        for pair, text in said.items()
+    ]
+    return lined(["cells per stage", "ratio", "median", "lowest", "highest"], rows)
+
+
 def gram_speed() -> str:
     """Return the speed of the exact kernel of the NAS-Bench-201 network."""
     said = {
@@ -508,6 +524,7 @@ _MADE = (
         gram_models,
         mgm_speed,
         text_speed,
+        supernet_step,
         gram_speed,
         gram_speed_plain,
         gram_parts,

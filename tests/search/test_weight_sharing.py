@@ -4,6 +4,9 @@ import dataclasses
 import itertools
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -273,3 +276,32 @@ def test_from_the_command_line(tmp_path, name, space):
     assert {"counts", "timing", "candidates", "versions", "null_model"} <= record.keys()
     for file in ("cell.svg", "cell.png", "search.svg", "search.png"):
         assert (tmp_path / file).stat().st_size > 1000
+
+
+def timeless(record):
+    """What a result says, without times."""
+    if isinstance(record, dict):
+        return {name: timeless(value) for name, value in record.items() if "second" not in name and name not in ("timing", "cost")}
+    return [timeless(one) for one in record] if isinstance(record, list) else record
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_again_and_again(tmp_path, name):
+    size = ["--channels", "4", "--cells", "1", "--limit", "200,50", "--epochs", "6", "--seed", "0"]
+    command = [sys.executable, "-m", "jknas.cli", "search", "--method", name, "--data", "digits", *size, "--json"]
+    command += ["--compile-cache", str(tmp_path / "cache")]
+    whole = json.loads(subprocess.run([*command, "--out", tmp_path / "whole"], capture_output=True, text=True, check=True).stdout)
+    part, rng = tmp_path / "part", np.random.default_rng(0)
+    state = part / "checkpoint" / "state.json"
+    for steps in (1, 2, 4):
+        process = subprocess.Popen([*command, "--out", part, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (state.exists() and json.loads(state.read_text())["steps"] >= steps):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))  # in an epoch, or between its files
+        process.kill()
+        process.wait()
+    resumed = subprocess.run([*command, "--out", part, "--resume"], capture_output=True, text=True, check=True)
+    assert timeless(json.loads(resumed.stdout)) == timeless(whole)
