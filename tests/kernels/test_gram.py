@@ -431,3 +431,15 @@ def test_mixed_precision_inside_is_not_taken_for_interaction():
         return (jnp.tanh(half[0] @ half[1]) @ half[2]).astype(jnp.float32)
 
     gram(apply, (draw(64, 64), draw(64, 3)), draw.data(64))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 7), (7, 3)])
+def test_large_gradients_of_dense_layers_are_contracted_in_blocks(monkeypatch, float64, inputs, outputs):
+    rng = np.random.default_rng(0)
+    first, second = ([jnp.asarray(rng.normal(size=(n, 2, 1, 5, width))) for width in (inputs, outputs)] for n in (4, 6))
+    flat = [jnp.einsum("nkbtc,nkbtf->nkcf", *side).reshape(len(side[0]), -1) for side in (first, second)]
+    monkeypatch.setattr(rows, "_IN_CACHE", 64)  # blocks of one or two of the seven columns
+    one, both = jax.jit(lambda side: rows.dense_direct(side, side)), jax.jit(rows.dense_direct)
+    np.testing.assert_allclose(one(first), flat[0] @ flat[0].T, rtol=1e-12)
+    np.testing.assert_allclose(both(first, second), flat[0] @ flat[1].T, rtol=1e-12)
+    assert "while" in one.lower(first).as_text()

@@ -5,15 +5,20 @@ its ``custom_vmap`` rule takes over, which sees the arrays of all examples and c
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jknas.kernels.tape.sketching import project, project_lookups, widest
+
+_IN_CACHE = 2**22
+"""Entries of a block of gradients that stays in the cache of a CPU."""
 
 Contract = Callable[..., jax.Array]
 """``contract(first, second) -> [n1, n2]``: inner products between two lists of per-example arrays ``[n, k, ...]``, summed over ``k``.
@@ -121,8 +126,33 @@ _dense_gradient = functools.partial(product, "nkbtc,nkbtf->nkbcf")
 
 
 def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
-    """Contract a dense layer's inputs ``[n, k, b, t, c]`` and cotangents ``[n, k, b, t, f]`` through its per-example weight gradients."""
-    return _by_gradients(_dense_gradient, first, second)
+    """Contract a dense layer's inputs ``[n, k, b, t, c]`` and cotangents ``[n, k, b, t, f]`` through its per-example weight gradients.
+
+    On CPUs large gradients are formed and multiplied block by block of their columns, so that they stay in the cache: formed as a whole,
+    they are written to memory and read back, which takes twice the time of the multiplications.
+    """
+    sides = [first] if first is second else [first, second]
+    if first[0].shape[-1] > first[1].shape[-1]:
+        sides = [[d, a] for a, d in sides]  # the gradients are transposed, their inner products the same
+    entries = max(math.prod(a.shape[:3]) * a.shape[-1] for a, _ in sides)
+    columns = sides[0][1].shape[-1]
+    size = -(-columns // -(-entries * columns // _IN_CACHE))
+
+    def whole(*arrays: jax.Array) -> jax.Array:
+        pairs = [list(arrays[:2]), list(arrays[2:])]
+        return _by_gradients(_dense_gradient, pairs[0], pairs[1] if arrays[2:] else pairs[0])
+
+    def in_blocks(*arrays: jax.Array) -> jax.Array:
+        def block(start: Any, width: int) -> jax.Array:
+            parts = [lax.dynamic_slice_in_dim(one, start, width, axis=-1) if place % 2 else one for place, one in enumerate(arrays)]
+            return whole(*parts)
+
+        count, rest = divmod(columns, size)
+        total = lax.fori_loop(1, count, lambda number, total: total + block(number * size, size), block(0, size))
+        return total + block(count * size, rest) if rest else total
+
+    flat = [array for side in sides for array in side]
+    return lax.platform_dependent(*flat, cpu=in_blocks, default=whole) if size < columns else whole(*flat)
 
 
 def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
