@@ -14,6 +14,7 @@ from slow_kernel import compiled_slow_gram, jacobian, slow_gram, split
 from tolerances import relative_error, tolerances
 
 from jknas.kernels.gram import gram
+from jknas.kernels.tape import rows
 
 
 def forms(kernel):
