@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jknas.command_line import architectures, options
 from jknas.command_line.output import Bars
+from jknas.command_line.search_methods import Workers
 from jknas.errors import CommandError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from jknas.proxies import Proxy
     from jknas.scoring.scorer import Scorer
     from jknas.scoring.store import ScoreRecord, Store
+    from jknas.search.method import SearchMethod
     from jknas.spaces import Space
     from jknas.training.recipe import AnyRecipe
     from jknas.workers import Pool
@@ -109,6 +111,11 @@ class PooledRun(Run):
         if self.workers is not None:
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         return super().begin()
+
+    @property
+    def asks_for_workers(self) -> bool:
+        """Whether other processes are to compute."""
+        return self.workers is not None or self.ray is not None
 
     def pool(self, bars: Bars) -> "AbstractContextManager[Pool | None]":
         """Return the workers, as a context that ends them; None where this process computes."""
@@ -270,6 +277,21 @@ class TrainingRun(Run):
 @dataclass(frozen=True, kw_only=True)
 class SearchRun(TrainingRun, PooledRun):
     """The options of the searches."""
+
+    workers: Workers = None
+
+    def check_workers(self, method: "SearchMethod[Any]") -> None:
+        """Refuse workers for a method that has nothing to do for them."""
+        given = "--workers" if self.workers is not None else "--ray"
+        if self.asks_for_workers and not method.uses_workers:
+            raise CommandError(f"{given} does not apply to --method {method.name}, whose every step depends on the last: leave it out.")
+
+    def pool_for(self, method: "SearchMethod[Any]", bars: Bars) -> "AbstractContextManager[Pool | None]":
+        """Return the workers, and say what they do for a method."""
+        found = self.pool(bars)
+        if self.asks_for_workers:
+            bars.note(f"workers {method.workers}; what depends on the last result, this process does")
+        return found
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

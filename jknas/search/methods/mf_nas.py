@@ -72,6 +72,7 @@ class MfNas(SearchMethod[MfNasState]):
     name: ClassVar[str] = "mf_nas"
     state: ClassVar[type[State]] = MfNasState
     proxy: ClassVar[str] = "ranks"
+    workers: ClassVar[str] = "score a random sample and train each rung"
 
     samples: int = option(2000, "architectures to sample and score")
     topk: int = option(32, "candidates to train")
@@ -108,7 +109,8 @@ class MfNas(SearchMethod[MfNasState]):
         rung = state.rungs[-1]
         if len(rung.trainings) == len(rung.places):
             return test_winner(evaluator, state)
-        place = rung.places[len(rung.trainings)]
+        place, *others = rung.places[len(rung.trainings) :]
+        evaluator.expect_trainings([state.candidates[one].genotype for one in (place, *others)], epochs=rung.epochs)
         training = evaluator.train(state.candidates[place].genotype, epochs=rung.epochs)
         rung = rung._replace(trainings=(*rung.trainings, training))
         best = ordered(state, rung)
