@@ -22,7 +22,8 @@ def _workers_help() -> str:
         doing.setdefault(registry.get(name).workers, []).append(name)
     without = doing.pop("", [])
     said = "; ".join(f"{', '.join(methods)}: {words}" for words, methods in doing.items())
-    return f"compute in this many processes of this machine, on GPUs one per device (default: in this process). {said}. Not for {', '.join(without)}"
+    where = "compute in this many processes of this machine, on GPUs one per device (default: in this process)"
+    return f"{where}. {said}. Not for {', '.join(without)}"
 
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help=_workers_help())]
