@@ -119,7 +119,7 @@ def test_a_damaged_file_is_made_again(folder, tokenizer, cache, calls, damage):
         elif damage == "cut":
             content = content[: chance.randrange(1, len(content))]
         elif damage == "flipped":
-            content[chance.randrange(60, len(content) // 2)] ^= 0xFF
+            content[chance.randrange(60, len(content) // 3)] ^= 0xFF  # in the tokens of the training pairs
         path.write_bytes(content)
         if damage == "other rows":
             np.savez(path, **splits | {"train": whole.x_train[:-1]})
