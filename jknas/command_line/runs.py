@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from jknas.command_line import architectures, options
 from jknas.command_line.output import Bars
-from jknas.command_line.search_methods import Workers
 from jknas.errors import CommandError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from jknas.proxies import Proxy
     from jknas.scoring.scorer import Scorer
     from jknas.scoring.store import ScoreRecord, Store
-    from jknas.search.method import SearchMethod
     from jknas.spaces import Space
     from jknas.training.recipe import AnyRecipe
     from jknas.workers import Pool
@@ -272,26 +270,6 @@ class TrainingRun(Run):
 
         network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem, weights=self.weights_folder())
         return with_auxiliary(network) if recipe.auxiliary_weight else network
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRun(TrainingRun, PooledRun):
-    """The options of the searches."""
-
-    workers: Workers = None
-
-    def check_workers(self, method: "SearchMethod[Any]") -> None:
-        """Refuse workers for a method that has nothing to do for them."""
-        given = "--workers" if self.workers is not None else "--ray"
-        if self.asks_for_workers and not method.uses_workers:
-            raise CommandError(f"{given} does not apply to --method {method.name}, whose every step depends on the last: leave it out.")
-
-    def pool_for(self, method: "SearchMethod[Any]", bars: Bars) -> "AbstractContextManager[Pool | None]":
-        """Return the workers, and say what they do for a method."""
-        found = self.pool(bars)
-        if self.asks_for_workers:
-            bars.note(f"workers {method.workers}; what depends on the last result, this process does")
-        return found
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

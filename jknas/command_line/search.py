@@ -9,9 +9,10 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
-from jknas.command_line.runs import SearchRun, expanded
+from jknas.command_line.runs import expanded
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_ranking import ranked_by, ranking_named
+from jknas.command_line.search_run import SearchRun
 from jknas.command_line.search_table import draw_course, looked_up, table_problem
 from jknas.errors import CommandError, DrawingError
 from jknas.search import registry
