@@ -30,5 +30,5 @@ class SearchRun(TrainingRun, PooledRun):
         """Return the workers, and say what they do for a method."""
         found = self.pool(bars)
         if self.asks_for_workers:
-            bars.note(f"workers {method.workers}; what depends on the last result, this process does")
+            bars.note(f"workers {method.workers}; this process does what depends on the last result")
         return found
