@@ -72,8 +72,8 @@ def command(
 ) -> None:
     """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve.
 
-    With --workers, other processes compute ahead what the method knows that it will need; this one does what depends on the last result. The
-    result is the same for every number of workers.
+    With --workers, other processes compute ahead what the method knows that it will need; this one does what depends on the last result.
+    The result is the same for every number of workers.
     """
     space = run.begin()
     from jknas import search
