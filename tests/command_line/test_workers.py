@@ -150,11 +150,10 @@ class TestKilled:
         command = ["score", "--proxy", "naswot,jacob_cov,params", "--sample", "200", *TINY, *cache, "--workers", "2"]
         sweep = Sweep(command, tmp_path / "scores")
         sweep.start()
-        for kill in range(20):
+        for kill, what in enumerate(chance.sample(["driver"] * 7 + ["worker"] * 13, 20)):
             assert sweep.until(kill * 18 + chance.randrange(18)), "the sweep was over before all kills"
-            sweep.kill_one(chance)
-        assert sum(sweep.kills.values()) == 20
-        assert min(sweep.kills.values()) >= 4
+            sweep.kill(what, chance)
+        assert sweep.kills == {"driver": 7, "worker": 13}
         self.check(sweep, tmp_path, 600)
 
 
@@ -166,8 +165,8 @@ class TestKilledSearch:
     @pytest.mark.parametrize(
         ("method", "kills", "until"),
         [
-            (["mf_nas", "--samples", "27", "--topk", "16"], 20, 57),  # 27 scores, 31 trainings in five rungs
-            (["proxy_evolution", "--samples", "20", "--max-evaluations", "14"], 8, 29),  # 20 scores, and the first population of ten
+            (["mf_nas", "--samples", "27", "--topk", "16"], (7, 13), 57),  # 27 scores, 31 trainings in five rungs
+            (["proxy_evolution", "--samples", "20", "--max-evaluations", "14"], (3, 5), 29),  # 20 scores, and the first population of ten
         ],
         ids=lambda value: value[0] if isinstance(value, list) else None,
     )
@@ -181,13 +180,14 @@ class TestKilledSearch:
         whole.start()
         whole.finish()
         broken.start()
-        for kill in range(kills):
-            assert broken.until(int((kill + chance.random()) * until / kills)), "the search was over before all kills"
+        drivers, workers = kills
+        count = drivers + workers
+        for kill, what in enumerate(chance.sample(["driver"] * drivers + ["worker"] * workers, count)):
+            assert broken.until(int((kill + chance.random()) * until / count)), "the search was over before all kills"
             time.sleep(0.5 * chance.random())
-            broken.kill_one(chance)
+            broken.kill(what, chance)
         broken.finish()
-        assert sum(broken.kills.values()) == kills
-        assert min(broken.kills.values()) >= 2
+        assert broken.kills == {"driver": drivers, "worker": workers}
         one, two = (without_times(json.loads((part.db / "result.json").read_text())) for part in (whole, broken))
         assert one == two
         assert kept(whole.db / "scores.sqlite") == kept(broken.db / "scores.sqlite")

@@ -81,9 +81,9 @@ class Sweep:
             os.kill(chance.choice(pids), signal.SIGKILL)
             self.kills["worker"] += 1
 
-    def kill_one(self, chance: random.Random, drivers: float = 0.35) -> None:
-        """Kill the driver, by a share of chance, or else a worker as soon as there is one."""
-        if chance.random() < drivers:
+    def kill(self, what: str, chance: random.Random) -> None:
+        """Kill the "driver", or a "worker" as soon as there is one."""
+        if what == "driver":
             self.kill_driver()
             return
         while not self.workers():  # it has just been started again
