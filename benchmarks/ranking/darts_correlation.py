@@ -11,7 +11,8 @@ the three intervals excludes the 0.21 of the full size.
 Scores are kept in darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
 Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
-[--channels 16] [--cells 8] [--out NAME]; --proxy observed stands for the scores that look inside the network. FILE.csv has the columns
+[--channels 16] [--cells 8] [--out NAME] [--workers N].
+--proxy observed stands for the scores that look inside the network. FILE.csv has the columns
 genotype and reported_acc; FILE.npz holds CIFAR-10, and --data cifar10 takes the original archive in the folder JKNAS_DATA. On two CPU
 cores one program compiles for three minutes and one score of mgm takes up to 16 seconds on a busy machine: an hour per proxy at 16 channels
 and 8 cells, several for the kernel; --channels 8 --cells 5 gives a quick look. linear_regions and tenas_condition have networks of their
@@ -25,15 +26,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from jknas import data, proxies, spaces, tabular
 from jknas.errors import ProxyError
 from jknas.networks.families import macro_of
 from jknas.proxies import NetworkProxy, Proxy
 from jknas.ranking import metrics
-from jknas.scoring.scorer import Scorer, make_scorer, score_many
+from jknas.scoring.scorer import Scorer, make_scorer, score_together
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces import Space
+from jknas.workers import Pool
 
 NULL_MODELS = ("params", "macs")
 
@@ -85,10 +87,10 @@ def correlations(proxy: Proxy | None, scores: list[float], accuracy: np.ndarray,
     return found
 
 
-def scored(scorer: Scorer, genotypes: list[Any], store: Store) -> list[ScoreRecord]:
+def scored(scorer: Scorer, genotypes: list[Any], store: Store, pool: Pool | None) -> list[ScoreRecord]:
     """Return the scores of all genotypes, those of the store and new ones."""
     records = []
-    for record, fresh in score_many(scorer, genotypes, store=store):
+    for record, fresh in score_together([scorer], genotypes, store=store, pool=pool):
         records.append(record)
         if fresh and isinstance(scorer.proxy, NetworkProxy) and len(records) % 10 == 1:
             print(f"{scorer.proxy.name}: {len(records)} of {len(genotypes)}, {record.seconds:.2f} s a score", flush=True)
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--kernel-batch", type=int, default=16, help="examples of the tangent kernel, which takes as many backward passes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="darts_correlation", help="name of the result")
+    pools.add_options(parser)
     options = parser.parse_args()
     trained = tabular.read_accuracies(options.accuracies, space)
     genotypes = trained.genotypes()
@@ -134,13 +137,14 @@ def main() -> None:
     scores: dict[str, list[float]] = {RANDOM: np.random.default_rng(options.seed + 1).random(len(genotypes)).tolist()}
     table: dict[str, Any] = {RANDOM: {**correlations(None, scores[RANDOM], accuracy, options.seed), "program": None}}
     programs: dict[str, Any] = {}
-    with Store(measure.RESULTS / "ranking/darts_correlation.sqlite") as store:
+    with pools.opened(options) as pool, Store(measure.RESULTS / "ranking/darts_correlation.sqlite") as store:
+        by = pools.facts(pool, options)
         for name in dict.fromkeys(KERNEL if name in OF_SPECTRUM else name for name in wanted):
             proxy = proxies.get(name)
             batch = options.kernel_batch if name == KERNEL else options.batch if name.startswith("mgm") else None
             sizes = {"channels": options.channels, "cells": options.cells}
             scorer = make_scorer(proxy, dataset, space, **sizes, seed=options.seed, batch_size=batch)
-            records = scored(scorer, genotypes, store)
+            records = scored(scorer, genotypes, store, pool)
             programs[name] = facts(scorer, records)
             read = [one for one in wanted if one == name or (name == KERNEL and one in OF_SPECTRUM)]
             for one in read:
@@ -159,6 +163,7 @@ def main() -> None:
                 "channels": options.channels,
                 "cells": options.cells,
                 "scheme": "pytorch",
+                **by,
             },
             "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
             "accuracy": {"column": "reported_acc", "low": float(accuracy.min()), "high": float(accuracy.max())},

@@ -7,7 +7,7 @@ NAS-Bench-201. Three numbers each: Spearman's correlation with the published 200
 its reliability; and with the squared norm of one example's whole gradient. Expected: both equations with the loss about 0.7 and reliable;
 the released formula with true per-example gradients no signal (reliability about 0, half the scores negative); with shared buffers the
 gradient norm of one example.
-Command: python -m benchmarks.ranking.knas_estimators --data FILE.npz [--first 100] [--seeds 0,1]
+Command: python -m benchmarks.ranking.knas_estimators --data FILE.npz [--first 100] [--seeds 0,1] [--workers N]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
 About 25 minutes on two busy CPU cores; an interrupted run goes on
 (knas_estimators.sqlite).
@@ -18,12 +18,13 @@ import pathlib
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from jknas import data, proxies, spaces, tabular
 from jknas.ranking import metrics
 from jknas.scoring.scorer import make_scorer, score_together
 from jknas.scoring.store import Store
 from jknas.spaces.nasbench201.index import genotype_at
+from jknas.workers import Pool
 
 REFERENCE = "one example's squared gradient norm"
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
@@ -42,7 +43,7 @@ def estimators() -> dict[str, tuple[str, dict[str, str], int | None]]:
     }
 
 
-def scores_of(options: argparse.Namespace, dataset: data.Dataset) -> dict[str, np.ndarray]:
+def scores_of(options: argparse.Namespace, dataset: data.Dataset, pool: Pool | None) -> dict[str, np.ndarray]:
     """Return the scores ``[seed, architecture]`` of every estimator."""
     found = {}
     genotypes = [genotype_at(index) for index in range(options.first)]
@@ -52,7 +53,7 @@ def scores_of(options: argparse.Namespace, dataset: data.Dataset) -> dict[str, n
             for seed in options.seeds:
                 fixed = {"cells": options.cells, "seed": seed, "batch_size": batch, "settings": settings}
                 scorer = make_scorer(proxies.get(proxy), dataset, spaces.get("nasbench201"), **fixed)
-                rows.append([record.score for record, _ in score_together([scorer], genotypes, store=store)])
+                rows.append([record.score for record, _ in score_together([scorer], genotypes, store=store, pool=pool)])
                 print(f"{name}, seed {seed}: {len(rows[-1])} scores", flush=True)
             found[name] = np.asarray(rows)
     return found
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1])
     parser.add_argument("--cells", type=int, default=5)
     parser.add_argument("--db", type=pathlib.Path, default=measure.RESULTS / "ranking/knas_estimators.sqlite")
+    pools.add_options(parser)
     options = parser.parse_args()
     table, dataset = tabular.load(), data.load(options.data)
     genotypes = [genotype_at(index) for index in range(options.first)]
@@ -89,12 +91,13 @@ def main() -> None:
         name: np.asarray([table.accuracy(genotype, **target._asdict(), seeds="mean").mean for genotype in genotypes])
         for name, target in targets.items()
     }
-    found = scores_of(options, dataset)
+    with pools.opened(options) as pool:
+        found, by = scores_of(options, dataset, pool), pools.facts(pool, options)
     rows = {name: facts(name, found, accuracies) for name in found}
     for name, row in rows.items():
         means = ", ".join(f"{target} {np.mean(values):.2f}" for target, values in row["spearman"].items())
         print(f"{name}: {means}; reliability {row['reliability'][0]:.2f}; with {REFERENCE} {np.mean(row['with_one_example_norm']):.2f}")
-    settings = {"first": options.first, "seeds": options.seeds, "cells": options.cells, "channels": 16, "scheme": "pytorch"}
+    settings = {"first": options.first, "seeds": options.seeds, "cells": options.cells, "channels": 16, "scheme": "pytorch", **by}
     measure.record(
         "ranking/knas_estimators",
         {

@@ -3,8 +3,9 @@
 Question: Spearman correlation of Eq. (15) (loss, statistics="example", PyTorch-default initialisation) at initialisation with the 200-epoch
 CIFAR-10 test accuracy of NAS-Bench-201, over 200 random architectures on real CIFAR-10 images; expected about 0.7. The number of
 parameters is the null model. Scores are kept in mgm_correlation.sqlite (not committed): an interrupted run goes on.
-Command: python -m benchmarks.ranking.mgm_correlation --data FILE.npz [--sample 200] [--seed 0] [--batch 64]
+Command: python -m benchmarks.ranking.mgm_correlation --data FILE.npz [--sample 200] [--seed 0] [--batch 64] [--workers N]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. About three minutes on two quiet CPU cores.
+With --workers the time of compilation is the workers' own, and not recorded.
 """
 
 import argparse
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from jknas import data, proxies, spaces, tabular
 from jknas.ranking import metrics
-from jknas.scoring.scorer import make_scorer, score_many
+from jknas.scoring.scorer import make_scorer, score_together
 from jknas.scoring.store import Store
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
@@ -36,19 +37,21 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=64)
+    pools.add_options(parser)
     options = parser.parse_args()
     space = spaces.get("nasbench201")
     dataset = data.load(options.data, limit=(2048, 1))
     genotypes = space.sample(np.random.default_rng(options.seed), options.sample, unique=True)
     trained = accuracies(genotypes)
     scored, timing = {}, {}
-    with Store(measure.RESULTS / "ranking/mgm_correlation.sqlite") as store:
+    with pools.opened(options) as pool, Store(measure.RESULTS / "ranking/mgm_correlation.sqlite") as store:
+        by = pools.facts(pool, options)
         for name in ("mgm", "params"):
             scorer = make_scorer(
                 proxies.get(name), dataset, space, seed=options.seed, batch_size=options.batch if name == "mgm" else None
             )  # fmt: skip
             records = []
-            for record, _ in score_many(scorer, genotypes, store=store):
+            for record, _ in score_together([scorer], genotypes, store=store, pool=pool):
                 records.append(record)
                 if len(records) % 20 == 0:
                     print(f"{name}: {len(records)} of {len(genotypes)}", flush=True)
@@ -78,6 +81,7 @@ def main() -> None:
                 "batch": options.batch,
                 "scheme": "pytorch",
                 "statistics": "example",
+                **by,
             },
             "dataset": {"name": dataset.name, "source": dataset.source},
             "timing": timing,

@@ -6,7 +6,7 @@ accumulates, and a random score? One draw of PyTorch-default weights (unless a p
 CIFAR-10 images for all architectures. To score a thousand architectures by all of them on two CPU cores in a session, the network has one
 cell per stage instead of five (--cells 5 is the published one), and the costly proxies see smaller batches than published (``BATCHES``).
 Architectures whose output cannot depend on the input rank last in every score but the random one; so do scores that are not finite.
-Command: python -m benchmarks.ranking.proxy_study --data FILE.npz [--first 1000] [--cells 1] [--proxy NAME,...]
+Command: python -m benchmarks.ranking.proxy_study --data FILE.npz [--first 1000] [--cells 1] [--proxy NAME,...] [--workers N]
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA.
 About 90 minutes on two busy CPU cores, 0.1 to 0.4 s a score of a pass over the batch; an
 interrupted run goes on (proxy_study.sqlite, or --db). Writes proxy_study.json and prints the table. The same for the
@@ -22,13 +22,14 @@ import statistics
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from jknas import data, proxies, spaces, tabular
 from jknas.proxies import NetworkProxy
 from jknas.ranking import aggregates, correlation
 from jknas.scoring.scorer import make_scorer, score_together, sharing
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces.nasbench201.index import genotype_at
+from jknas.workers import Pool
 
 BATCHES = {
     **dict.fromkeys(("mgm", "mgm_logits", "mgm_layerwise", "mgm_released", "mgm_released_aliased"), 16),
@@ -45,7 +46,7 @@ TARGETS = ("cifar10", "cifar100", "imagenet16-120")
 NULL_MODELS = ("params", "macs")
 
 
-def scored(options: argparse.Namespace, dataset: data.Dataset) -> dict[str, list[ScoreRecord]]:
+def scored(options: argparse.Namespace, dataset: data.Dataset, pool: Pool | None) -> dict[str, list[ScoreRecord]]:
     """Return the records of every proxy, in the order of the architectures."""
     space, found = spaces.get("nasbench201"), {}
     genotypes = [genotype_at(index) for index in range(options.first)]
@@ -56,7 +57,7 @@ def scored(options: argparse.Namespace, dataset: data.Dataset) -> dict[str, list
         while groups:
             group = groups.pop(0)
             shared = options.deduplicate and isinstance(group[0].proxy, NetworkProxy)
-            for record, _ in score_together(group, genotypes, store=store, deduplicate=shared):
+            for record, _ in score_together(group, genotypes, store=store, deduplicate=shared, pool=pool):
                 found.setdefault(record.key.proxy, []).append(record)
             print(f"{', '.join(scorer.proxy.name for scorer in group)}: {len(genotypes)} architectures", flush=True)
     return found
@@ -100,10 +101,12 @@ def main() -> None:
     )
     parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap")
     parser.add_argument("--name", default="proxy_study", help="of the result file")
+    pools.add_options(parser)
     options = parser.parse_args()
     options.proxy = list(dict.fromkeys((*options.proxy, *NULL_MODELS)))
     table, dataset = tabular.load(), data.load(options.data)
-    records = scored(options, dataset)
+    with pools.opened(options) as pool:
+        records, by = scored(options, dataset, pool), pools.facts(pool, options)
     scores = ranking(records, seed=options.seed)
     genotypes = [genotype_at(index) for index in range(options.first)]
     rows: dict[str, list[dict[str, object]]] = {}
@@ -124,6 +127,7 @@ def main() -> None:
                 "seed": options.seed,
                 "deduplicate": options.deduplicate,
                 "resamples": options.resamples,
+                **by,
             },
             "dataset": {"name": dataset.name, "source": dataset.source, "resolution": dataset.resolution},
             "targets": {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS},

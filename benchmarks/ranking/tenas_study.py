@@ -4,25 +4,57 @@ Question: Kendall and Spearman correlations, over random NAS-Bench-201 cells, of
 backward passes), the same with every image normalised by itself (one backward pass), the linear regions and both rank sums, with the
 200-epoch test accuracies; the number of parameters is the null model. The paper's Fig. 2 has Kendall -0.42 (condition number), +0.50
 (regions) and -0.64 (rank sum, smaller is better); here all signs are turned so that larger is better.
-Command: python -m benchmarks.ranking.tenas_study --data FILE.npz [--sample 100] [--repeats 1] [--seed 0]
+Command: python -m benchmarks.ranking.tenas_study --data FILE.npz [--sample 100] [--repeats 1] [--seed 0] [--workers N]
 What is measured is kept in tenas_runs (not committed): an interrupted run goes on.
 FILE.npz holds CIFAR-10; --data cifar10 takes the original archive in the folder JKNAS_DATA. About ten minutes on two quiet CPU cores.
 """
 
 import argparse
 import json
-import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from benchmarks.ranking.mgm_correlation import accuracies
 from jknas import data, spaces
 from jknas.ranking import metrics
-from jknas.search.pruning.measure import Measure
+from jknas.search.pruning.measure import Job, Measure
 from jknas.search.pruning.measuring import Measurer
 from jknas.search.pruning.supernets import supernet
+from jknas.spaces.nasbench201.genotype import CellGenotype
+from jknas.workers import Pool
+
+
+def measured(
+    statistics: Any, genotypes: Sequence[CellGenotype], dataset: data.Dataset, options: argparse.Namespace, pool: Pool | None
+) -> list[list[float]]:
+    """Return condition number, regions and seconds of each cell."""
+    space = spaces.get("nasbench201")
+    how = Measure(
+        statistics=statistics,
+        repeats=options.repeats,
+        batch=72,
+        samples=3000,
+        draws="repeat",
+        schemes=("pytorch", "pytorch"),
+        unguarded=False,
+    )
+    kept = measure.RESULTS / "ranking" / "tenas_runs" / f"study-{statistics}-{options.repeats}-{options.seed}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    measurer = Measurer(supernet(space, classes=10, input_channels=3), dataset, how, seed=options.seed)
+    left = [genotype for genotype in genotypes if str(genotype) not in known]
+    alone = [tuple(tuple(at == digit for at in range(len(space.operations))) for digit in genotype.code) for genotype in left]
+    for place, result in pools.each(pool, measurer, [Job(0, 0, ((live, live),)) for live in alone]):
+        (one,) = result.found
+        known[str(left[place])] = [float(np.mean(one.condition)), float(np.mean(one.regions)), result.seconds]
+        kept.write_text(json.dumps(known))
+        if len(known) % 20 == 0:
+            print(f"{statistics}: {len(known)} of {len(genotypes)}", flush=True)
+    return [known[str(genotype)] for genotype in genotypes]
 
 
 def main() -> None:
@@ -32,40 +64,15 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    pools.add_options(parser)
     options = parser.parse_args()
     space, dataset = spaces.get("nasbench201"), data.load(options.data, limit=(10_000, 1))
     drawn = space.sample(np.random.default_rng(options.seed), 2 * options.sample, unique=True)
     genotypes = [genotype for genotype in drawn if not space.is_dead(genotype)][: options.sample]
-    net = supernet(space, classes=10, input_channels=3)
-    found: dict[str, list[list[float]]] = {}
-    seconds: dict[str, float] = {}
-    for statistics in ("example", "batch"):
-        how = Measure(
-            statistics=statistics,
-            repeats=options.repeats,
-            batch=72,
-            samples=3000,
-            draws="repeat",
-            schemes=("pytorch", "pytorch"),
-            unguarded=False,
-        )
-        kept = measure.RESULTS / "ranking" / "tenas_runs" / f"study-{statistics}-{options.repeats}-{options.seed}.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        known = json.loads(kept.read_text()) if kept.exists() else {}
-        measurer = Measurer(net, dataset, how, seed=options.seed)
-        for genotype in genotypes:
-            if str(genotype) in known:
-                continue
-            live = [[at == digit for at in range(len(space.operations))] for digit in genotype.code]
-            start, compiled = time.perf_counter(), measurer.compile_seconds
-            (one,) = measurer.measure(0, 0, [(live, live)])
-            taken = time.perf_counter() - start - (measurer.compile_seconds - compiled)
-            known[str(genotype)] = [float(np.mean(one.condition)), float(np.mean(one.regions)), taken]
-            kept.write_text(json.dumps(known))
-            if len(known) % 20 == 0:
-                print(f"{statistics}: {len(known)} of {len(genotypes)}", flush=True)
-        found[statistics] = [known[str(genotype)] for genotype in genotypes]
-        seconds[statistics] = float(np.median([row[2] for row in found[statistics]]))
+    with pools.opened(options) as pool:
+        found = {statistics: measured(statistics, genotypes, dataset, options, pool) for statistics in ("example", "batch")}
+        by = pools.facts(pool, options)
+    seconds = {statistics: float(np.median([row[2] for row in rows])) for statistics, rows in found.items()}
     coupled, single = (np.array([row[0] for row in found[name]]) for name in ("batch", "example"))
     regions = np.array([row[1] for row in found["batch"]])
     scores = {
@@ -93,7 +100,7 @@ def main() -> None:
         "ranking/tenas_study",
         {
             "question": "rank correlation, larger is better throughout, with 200-epoch test accuracies (the images are CIFAR-10)",
-            "settings": {"sample": len(genotypes), "repeats": options.repeats, "seed": options.seed, "scheme": "pytorch"},
+            "settings": {"sample": len(genotypes), "repeats": options.repeats, "seed": options.seed, "scheme": "pytorch", **by},
             "dataset": {"name": dataset.name, "source": dataset.source},
             "infinite": {"coupled": int(np.isinf(coupled).sum()), "one pass": int(np.isinf(single).sum())},
             "between_the_kernels": {

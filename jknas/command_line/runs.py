@@ -110,6 +110,11 @@ class PooledRun(Run):
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         return super().begin()
 
+    @property
+    def asks_for_workers(self) -> bool:
+        """Whether other processes are to compute."""
+        return self.workers is not None or self.ray is not None
+
     def pool(self, bars: Bars) -> "AbstractContextManager[Pool | None]":
         """Return the workers, as a context that ends them; None where this process computes."""
         if self.ray is not None:
@@ -265,11 +270,6 @@ class TrainingRun(Run):
 
         network = network_for(space, dataset, channels=self.channels, cells=self.cells, stem=self.stem, weights=self.weights_folder())
         return with_auxiliary(network) if recipe.auxiliary_weight else network
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRun(TrainingRun, PooledRun):
-    """The options of the searches."""
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,9 +9,10 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, table, write_json_file
-from jknas.command_line.runs import SearchRun, expanded
+from jknas.command_line.runs import expanded
 from jknas.command_line.search_methods import METHOD_NAMES, method_of, takes, with_hyper_parameters
 from jknas.command_line.search_ranking import ranked_by, ranking_named
+from jknas.command_line.search_run import SearchRun
 from jknas.command_line.search_table import draw_course, looked_up, table_problem
 from jknas.errors import CommandError, DrawingError
 from jknas.search import registry
@@ -71,7 +72,8 @@ def command(
 ) -> None:
     """Search for an architecture; write DIR/result.json, drawings, scores.sqlite and the winner's trained weights; with --table a curve.
 
-    With --workers, other processes score the sample and train its best ahead of the search; what depends on the last result, this one does.
+    With --workers, other processes compute ahead what the method knows that it will need; this one does what depends on the last result.
+    The result is the same for every number of workers.
     """
     space = run.begin()
     from jknas import search
@@ -81,6 +83,7 @@ def command(
     named_options = {f"--{name.replace('_', '-')}": value for name, value in given.items()} | {"--proxy": proxy}
     batch, epochs = _own(method, space, named_options, data=data, batch=batch, epochs=epochs, train_epochs=train_epochs)
     made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
+    run.check_workers(made)
     ranking = ranking_named(proxy, space, made)
     if table_of_scores is not None and table_of is None:
         raise CommandError("--scores only says by what a search with --table ranks; scores of a store are used with --db.")
@@ -114,7 +117,7 @@ def command(
     place = options.made_folder(out)
     advice = "go on with the same command and --resume."
     kept = None if table_of else db or place / "scores.sqlite"
-    with interruptible(advice), _store(kept) as store, Bars(quiet=run.json) as bars, run.pool(bars) as pool:
+    with interruptible(advice), _store(kept) as store, Bars(quiet=run.json) as bars, run.pool_for(made, bars) as pool:
         if store is not None:
             problem = search.Problem(**parts, store=store, pool=pool)
         watch = _watcher(bars, epochs)

@@ -15,6 +15,20 @@ from jknas.search import registry
 METHOD_NAMES = ", ".join(registry.names())
 
 
+def _workers_help() -> str:
+    """Return what workers do for each method, as the help of ``--workers`` says it."""
+    doing: dict[str, list[str]] = {}
+    for name in registry.names():
+        doing.setdefault(registry.get(name).workers, []).append(name)
+    without = doing.pop("", [])
+    said = "; ".join(f"{', '.join(methods)}: {words}" for words, methods in doing.items())
+    where = "compute in this many processes of this machine, on GPUs one per device (default: in this process)"
+    return f"{where}. {said}. Not for {', '.join(without)}"
+
+
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help=_workers_help())]
+
+
 class _Hyper(NamedTuple):
     """A field of a method that is an option."""
 

@@ -128,7 +128,8 @@ def load(
         limit: `(n_train, n_test)`: only the first n_train images of the train and of the validation split, and n_test of the test split.
             The constants do not depend on it.
         verify: Whether files with a published digest must be the originals. False for a copy that you made yourself.
-        tokenizer: Folder of the tokenizer of sentence pairs, see :mod:`jknas.data.tokenizer`; nothing else reads it.
+        tokenizer: Folder of the tokenizer of sentence pairs, see :mod:`jknas.data.tokenizer`; nothing else reads it. Their tokens are kept
+            on disk, see :mod:`jknas.data.token_cache`.
 
     Raises:
         DataError: the name is unknown, a file is missing, damaged or not the original, or its content is not as expected.

@@ -8,8 +8,9 @@ The first line names the columns; needed are ``sentence1``, ``sentence2`` and ``
 
 Quotation marks are text: a reader of CSV files that takes them for quotes silently loses a tenth of MRPC's pairs.
 
-Without labelled test pairs, ``dev`` is halved into validation and test, by a fixed stratified draw. Pairs are tokenised once, when they are
-loaded (MRPC takes about a second); sequences are as long as the longest, at most ``resolution`` tokens.
+Without labelled test pairs, ``dev`` is halved into validation and test, by a fixed stratified draw. Pairs are tokenised when they are first
+loaded (MRPC takes about a second), and their tokens are kept (:mod:`jknas.data.token_cache`); sequences are as long as the longest, at most
+``resolution`` tokens.
 """
 
 import functools
@@ -23,12 +24,14 @@ import numpy as np
 from jknas.data.files import Located
 from jknas.data.splits import Limit, balanced_halves
 from jknas.data.text import TextDataset
-from jknas.data.tokenizer import PairTokenizer, common_length, filled, read_tokenizer
+from jknas.data.token_cache import Tokens, kept, key_of
+from jknas.data.tokenizer import PairTokenizer, common_length, filled, read_tokenizer, tokenizer_digest
 from jknas.errors import DataError
 
 LENGTH = 128
 """The most tokens of a pair unless another number is asked for."""
 
+_FILES = ("train", "dev", "test")
 _COLUMNS = {"label": ("label", "Quality"), "first": ("sentence1", "#1 String"), "second": ("sentence2", "#2 String")}
 _NUMBER = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _MOST_CLASSES = 1000
@@ -119,21 +122,25 @@ def _read(folder: Path, tokenizer: Path | None, resolution: int | None, limit: L
     names = classes_of(train[1], folder / "train.tsv")
     most = {"train": None, "validation": None, "test": None} if limit is None else dict(zip(parts, (limit[0], *limit), strict=True))
     chosen = {split: (sentences[: most[split]], labels[: most[split]]) for split, (sentences, labels) in parts.items()}
-    found = read_tokenizer(tokenizer)
-    arrays = _tokenised({split: sentences for split, (sentences, _) in chosen.items()}, found, longest)
+    files, digest = [path for path in (folder / f"{name}.tsv" for name in _FILES) if path.is_file()], tokenizer_digest(tokenizer)
+    tokens = kept(
+        key_of(files, tokenizer=digest, longest=longest, limit=limit),
+        {split: len(sentences) for split, (sentences, _) in chosen.items()},
+        lambda: _tokenised({split: sentences for split, (sentences, _) in chosen.items()}, read_tokenizer(tokenizer), longest),
+    )
     numbers = {split: _numbers(labels, names, folder, split) for split, (_, labels) in chosen.items()}
     return TextDataset(
         name=folder.name,
-        x_train=arrays["train"],
+        x_train=tokens.splits["train"],
         y_train=numbers["train"],
-        x_validation=arrays["validation"],
+        x_validation=tokens.splits["validation"],
         y_validation=numbers["validation"],
-        x_test=arrays["test"],
+        x_test=tokens.splits["test"],
         y_test=numbers["test"],
         num_classes=len(names),
         source=f"{folder.name}; {len(train[0])} training pairs; {words}; at most {longest} tokens",
-        vocabulary=found.vocabulary,
-        tokenizer=found.digest,
+        vocabulary=tokens.vocabulary,
+        tokenizer=digest,
         class_names=names,
     )
 
@@ -173,7 +180,7 @@ def _numbers(labels: Sequence[str], names: tuple[str, ...], folder: Path, split:
     return np.asarray([names.index(label) for label in labels], np.int32)
 
 
-def _tokenised(sentences: dict[str, list[tuple[str, str]]], tokenizer: PairTokenizer, longest: int) -> dict[str, np.ndarray]:
+def _tokenised(sentences: dict[str, list[tuple[str, str]]], tokenizer: PairTokenizer, longest: int) -> Tokens:
     encodings = {split: tokenizer.encode(pairs, longest=longest) for split, pairs in sentences.items()}
     length = common_length([encoding for found in encodings.values() for encoding in found], longest)
-    return {split: filled(found, length, tokenizer.padding) for split, found in encodings.items()}
+    return Tokens({split: filled(found, length, tokenizer.padding) for split, found in encodings.items()}, tokenizer.vocabulary)

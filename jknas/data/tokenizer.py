@@ -68,6 +68,15 @@ def common_length(encodings: Sequence[Any], longest: int) -> int:
     return min(longest, -(-most // _MULTIPLE) * _MULTIPLE)
 
 
+def tokenizer_digest(folder: Path) -> str:
+    """Return the SHA-256 of the files of a tokenizer.
+
+    Raises:
+        DataError: they are missing.
+    """
+    return hashlib.sha256(b"".join(_content(folder).values())).hexdigest()
+
+
 def read_tokenizer(folder: Path) -> PairTokenizer:
     """Read the tokenizer of a folder.
 
@@ -78,20 +87,26 @@ def read_tokenizer(folder: Path) -> PairTokenizer:
         import tokenizers  # noqa: PLC0415
     except ImportError as error:
         raise DataError('texts are tokenised with the package tokenizers: pip install "jknas[text]".') from error
-    names = (_JSON,) if (folder / _JSON).is_file() else (_VOCABULARY, _MERGES)
+    content = _content(folder)
     try:
-        content = [(folder / name).read_bytes() for name in names]
-        backend = tokenizers.Tokenizer.from_str(content[0].decode("utf-8")) if len(names) == 1 else _roberta(folder)
-    except OSError as error:
-        raise DataError(f"{folder} holds no tokenizer ({error.strerror}): expected {_JSON}, or {_VOCABULARY} and {_MERGES}.") from error
+        backend = tokenizers.Tokenizer.from_str(content[_JSON].decode("utf-8")) if _JSON in content else _roberta(folder)
     except Exception as error:  # tokenizers raises Exception itself for what it cannot read
-        raise DataError(f"the tokenizer in {folder} cannot be read ({str(error)[:200]}): get {', '.join(names)} again.") from error
+        raise DataError(f"the tokenizer in {folder} cannot be read ({str(error)[:200]}): get {', '.join(content)} again.") from error
     padding = next((found for found in map(backend.token_to_id, _PADDING) if found is not None), None)
     if padding is None:
         raise DataError(
             f"the tokenizer in {folder} has no token for padding; expected {' or '.join(_PADDING)}: use a BERT's or a RoBERTa's."
         )
-    return PairTokenizer(backend, padding, backend.get_vocab_size(), hashlib.sha256(b"".join(content)).hexdigest())
+    return PairTokenizer(backend, padding, backend.get_vocab_size(), tokenizer_digest(folder))
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    """Return the files of a tokenizer by name."""
+    names = (_JSON,) if (folder / _JSON).is_file() else (_VOCABULARY, _MERGES)
+    try:
+        return {name: (folder / name).read_bytes() for name in names}
+    except OSError as error:
+        raise DataError(f"{folder} holds no tokenizer ({error.strerror}): expected {_JSON}, or {_VOCABULARY} and {_MERGES}.") from error
 
 
 def _roberta(folder: Path) -> Any:

@@ -1,7 +1,7 @@
 """What workers do ahead of a search: the search still takes one step after the other, and finds its next results computed.
 
-A search that scores a sample, or trains a list of architectures, knows what it will ask for next. :class:`Ahead` has workers begin with it.
-Steps, their order and their results are those of a search without workers, times apart.
+A search that scores a sample, trains a list of architectures or measures the removals of a round knows what it will ask for next.
+:class:`Ahead` has workers begin with it. Steps, their order and their results are those of a search without workers, times apart.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ R = TypeVar("R")
 
 
 class Ahead(Generic[R]):
-    """Results that are on their way, of architectures that will be asked for in this order.
+    """Results that are on their way, of questions that will be asked in this order.
 
     Args:
-        genotypes: the architectures.
+        questions: architectures, or whatever else is asked.
         results: of each of them, in their order.
     """
 
-    def __init__(self, genotypes: Iterable[Any], results: Iterator[R]) -> None:
-        self.expected = deque(genotypes)
+    def __init__(self, questions: Iterable[Any], results: Iterator[R]) -> None:
+        self.expected = deque(questions)
         self._results = results
 
-    def take(self, genotype: Any) -> R | None:
-        """Return the result of the next architecture; None of any other."""
-        if not self.expected or self.expected[0] != genotype:
+    def take(self, question: Any) -> R | None:
+        """Return the result of the next question; None of any other."""
+        if not self.expected or self.expected[0] != question:
             return None
         found = next(self._results)
         self.expected.popleft()
@@ -56,13 +56,24 @@ def in_order(results: Iterator[tuple[int, R]]) -> Iterator[R]:
 
 
 class TrainingJob(NamedTuple):
-    """One training: of which architecture, and the folder of its progress."""
+    """One training: of which architecture, for how many epochs (None: as many as the recipe has), and the folder of its progress."""
 
     genotype: Any
+    epochs: int | None
     folder: Path | None
 
     def __str__(self) -> str:
         return f"the training of {self.genotype}"
+
+
+def distinct(jobs: Iterable[TrainingJob]) -> list[TrainingJob]:
+    """Return the jobs up to the first one that came before: no two workers may write into one folder."""
+    found: dict[TrainingJob, None] = {}
+    for job in jobs:
+        if job in found:
+            break
+        found[job] = None
+    return list(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +111,9 @@ class Trainer:
         )
 
     def __call__(self, job: TrainingJob) -> tuple[Trained, Any]:
-        """Return how a training ended, and its variables unless they are in its folder."""
-        training = self.train(job.genotype, job.folder)
-        return as_trained(training), jax.device_get(training.variables) if job.folder is None else None
+        """Return how a training ended, and its variables unless they are in its folder, or those of a shorter training."""
+        training = self.train(job.genotype, job.folder, epochs=job.epochs)
+        return as_trained(training), jax.device_get(training.variables) if job.folder is None and job.epochs is None else None
 
 
 def as_trained(training: Training) -> Trained:

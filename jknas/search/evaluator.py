@@ -4,20 +4,23 @@ import functools
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from jknas.proxies import SizeProxy
 from jknas.scoring.scorer import Scorer, make_scorer, score_together
 from jknas.scoring.store import ScoreRecord
-from jknas.search.ahead import Ahead, Trainer, TrainingJob, as_trained, in_order
+from jknas.search.ahead import Ahead, Trainer, TrainingJob, as_trained, distinct, in_order
 from jknas.search.method import Evaluator, Scored
 from jknas.search.pooled import is_pooled, status_of
 from jknas.search.state import Part, Tested, Trained
 from jknas.training import EpochRecord, Training, evaluate
+
+J = TypeVar("J")
+R = TypeVar("R")
 
 _LONGEST_NAME = 70
 """Characters of the name of a training's folder; longer codes are replaced by as many digits of their SHA-256."""
@@ -50,6 +53,7 @@ class TrainingEvaluator(Evaluator):
         self._variables: dict[Any, Any] = {}
         self._scores: Ahead[list[tuple[ScoreRecord, bool]]] | None = None
         self._trainings: Ahead[tuple[Trained, Any]] | None = None
+        self._computing: Ahead[Any] | None = None
 
     def folder(self, name: str) -> Path | None:
         """Return a folder beside those of the trainings."""
@@ -66,11 +70,26 @@ class TrainingEvaluator(Evaluator):
         records = score_together(self._scorers, genotypes, store=self.problem.store, pool=self.problem.pool)
         self._scores = Ahead(genotypes, map(list, zip(*[records] * len(self._scorers), strict=True)))
 
-    def expect_trainings(self, genotypes: Sequence[Any]) -> None:  # noqa: D102
-        if self.problem.pool is None or (self._trainings is not None and self._trainings.expected):
-            return
-        jobs = [TrainingJob(genotype, self._place(genotype)) for genotype in genotypes]
-        self._trainings = Ahead(genotypes, in_order(self.problem.pool.each(self._trainer, jobs)))
+    @property
+    def looks_ahead(self) -> bool:  # noqa: D102
+        return self.problem.pool is not None and not (self._trainings is not None and self._trainings.expected)
+
+    def expect_trainings(self, genotypes: Sequence[Any], *, epochs: int | None = None) -> None:  # noqa: D102
+        jobs = distinct(self._job(genotype, epochs) for genotype in genotypes)
+        if not jobs:
+            self._trainings = None
+        elif self.looks_ahead:
+            self._trainings = Ahead(jobs, in_order(self.problem.pool.each(self._trainer, jobs)))
+
+    def compute(self, function: Callable[[J], R], jobs: Iterable[J]) -> R:  # noqa: D102
+        if self.problem.pool is None:
+            return super().compute(function, jobs)
+        if self._computing is None or not self._computing.expected:
+            jobs = list(jobs)
+            self._computing = Ahead(jobs, in_order(self.problem.pool.each(function, jobs)))
+        job = next(iter(jobs))
+        found: R | None = self._computing.take(job)
+        return function(job) if found is None else found
 
     def score(self, genotype: Any) -> Scored:
         """Score a genotype by all that ranks it; the first call compiles."""
@@ -118,7 +137,7 @@ class TrainingEvaluator(Evaluator):
         One program serves all genotypes and numbers of epochs, unless the recipe drops paths: then each genotype compiles its own. Only the
         variables of trainings by the recipe itself are kept.
         """
-        found = None if self._trainings is None or epochs is not None else self._trainings.take(genotype)
+        found = None if self._trainings is None else self._trainings.take(self._job(genotype, epochs))
         if found is None:
             return as_trained(self._train(genotype, epochs))
         trained, variables = found
@@ -165,7 +184,7 @@ class TrainingEvaluator(Evaluator):
         if self._folder is None or not self._folder.is_dir():
             return
         coming = () if self._trainings is None else self._trainings.expected
-        kept_places = {self._place(kept) for kept in (genotype, *coming) if kept is not None}
+        kept_places = {None if genotype is None else self._place(genotype), *(job.folder for job in coming)}
         for place in self._folder.iterdir():
             # Only what is named like a code was made here, should someone search into a folder that holds other things.
             code, _, epochs = place.name.partition("-")
@@ -173,6 +192,10 @@ class TrainingEvaluator(Evaluator):
             named = code.isdecimal() and len(code) == length and (not epochs or epochs.isdecimal())
             if named and place.is_dir() and place not in kept_places:
                 shutil.rmtree(place)
+
+    def _job(self, genotype: Any, epochs: int | None) -> TrainingJob:
+        epochs = None if epochs == self.problem.recipe.epochs else epochs
+        return TrainingJob(genotype, epochs, self._place(genotype, epochs))
 
     def _place(self, genotype: Any, epochs: int | None = None) -> Path | None:
         if self._folder is None:

@@ -7,7 +7,7 @@ quick: a method that computes imports what it needs when it runs.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=State)
 T = TypeVar("T")
+J = TypeVar("J")
+R = TypeVar("R")
 
 
 class Completion(NamedTuple):
@@ -137,8 +139,27 @@ class Evaluator:
     def expect_scores(self, genotypes: Sequence[Any]) -> None:
         """Say which architectures will be scored next, in this order, so that workers can begin with them. Decides no result."""
 
-    def expect_trainings(self, genotypes: Sequence[Any]) -> None:
-        """Say which architectures will be trained next by the problem's recipe, in this order. Decides no result."""
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether workers wait to be told which trainings come next."""
+        return False
+
+    def expect_trainings(self, genotypes: Sequence[Any], *, epochs: int | None = None) -> None:
+        """Say which architectures will be trained next, in this order; decides no result.
+
+        Args:
+            genotypes: the architectures; none says that those told before are not asked for any more.
+            epochs: as for :meth:`train`.
+        """
+
+    def compute(self, function: Callable[[J], R], jobs: Iterable[J]) -> R:
+        """Return what a function makes of the first of some jobs; the others say what comes next, so that workers can begin with it.
+
+        Args:
+            function: picklable, and its result follows from the job alone.
+            jobs: picklable and comparable; the next call may pass the same ones without the first.
+        """
+        return function(next(iter(jobs)))
 
     def score(self, genotype: Any) -> Scored:
         """Score an architecture with the problem's proxy."""
@@ -187,11 +208,18 @@ class SearchMethod(Generic[S]):
         state: the record of its states.
         proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, one of many that it "mixes", or "" where
             it has no use.
+        workers: what workers do ahead of it, in words that follow "workers"; "" where every step depends on the one before.
     """
 
     name: ClassVar[str]
     state: ClassVar[type[State]] = State
     proxy: ClassVar[str] = ""
+    workers: ClassVar[str] = ""
+
+    @property
+    def uses_workers(self) -> bool:
+        """Whether workers have anything to do, with these settings."""
+        return bool(self.workers)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The n-th choice draws from a generator of its own, seeded by (seed, n): a state 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -29,6 +30,11 @@ class SequentialState(State):
 
 
 S = TypeVar("S", bound=SequentialState)
+
+
+def generator(problem: SearchProblem, place: int) -> np.random.Generator:
+    """Return what the choice after ``place`` evaluations draws from."""
+    return np.random.default_rng((problem.seed, place + 1))
 
 
 def evaluation_limit(default: int | None = 100) -> Any:
@@ -82,6 +88,11 @@ class Sequential(SearchMethod[S]):
         """Return the place of the candidate to evaluate next, or the genotype of a new one."""
         raise NotImplementedError
 
+    def coming(self, evaluator: Evaluator, state: S) -> Sequence[Any]:
+        """Return the genotypes that are evaluated next, whatever comes of them, so that workers can begin with them: by default none."""
+        del evaluator, state
+        return ()
+
     def learn(self, state: S, place: int) -> S:
         """Return the state with what the method remembers, after the candidate at this place was evaluated."""
         del place
@@ -95,9 +106,13 @@ class Sequential(SearchMethod[S]):
     def step(self, evaluator: Evaluator, state: S) -> S:
         """Evaluate one more architecture; when the limit is reached, test the winner."""
         if self.is_over(state):
+            evaluator.expect_trainings(())  # the seconds may be spent before what was expected is evaluated
             return test_winner(evaluator, state)
         done = state.chosen or ()
-        chosen = self.choose(evaluator, state, np.random.default_rng((evaluator.problem.seed, len(done) + 1)))
+        if evaluator.looks_ahead:
+            left = None if self.limit is None else self.limit - len(done)
+            evaluator.expect_trainings(self.coming(evaluator, state)[:left])
+        chosen = self.choose(evaluator, state, generator(evaluator.problem, len(done)))
         place = chosen if isinstance(chosen, int) else len(state.candidates)
         known = state if isinstance(chosen, int) else replace(state, candidates=(*state.candidates, Candidate(chosen)))
         training = evaluator.train(known.candidates[place].genotype)

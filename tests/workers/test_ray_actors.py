@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import worker_jobs
@@ -22,6 +23,104 @@ def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match=r"--ray needs Ray, which is not installed: pip install 'jknas\[ray\]'"):
         RayActors("local")
+
+
+class FakeRay(ModuleType):
+    """A cluster of made-up resources, whose actors work in this process."""
+
+    class Ref:
+        def __init__(self, value):
+            self.value = value
+
+    def __init__(self, **resources):
+        super().__init__("ray")
+        self.resources, self.asked, self.killed, self.late = resources, [], [], 0
+        self.exceptions = ModuleType("ray.exceptions")
+        for name in ("RayTaskError", "RayActorError"):
+            setattr(self.exceptions, name, type(name, (Exception,), {}))
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return self.resources
+
+    def available_resources(self):
+        return {}
+
+    def remote(self, kind):
+        def options(**options):
+            self.asked.append(options)
+            return SimpleNamespace(remote=lambda *arguments: self.actor(kind(*arguments)))
+
+        return SimpleNamespace(options=options)
+
+    def actor(self, made):
+        return SimpleNamespace(do=SimpleNamespace(remote=lambda *arguments: FakeRay.Ref(made.do(*arguments))))
+
+    def put(self, value):
+        return FakeRay.Ref(value)
+
+    def get(self, ref):
+        return ref.value
+
+    def wait(self, pending, *, num_returns, timeout):
+        if timeout is not None and self.late:
+            self.late -= 1
+            return [], pending
+        return pending[:num_returns], pending[num_returns:]
+
+    def kill(self, actor, *, no_restart):
+        assert no_restart
+        self.killed.append(actor)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    def make(**resources):
+        made = FakeRay(**resources)
+        monkeypatch.setitem(sys.modules, "ray", made)
+        monkeypatch.setitem(sys.modules, "ray.exceptions", made.exceptions)
+        return made
+
+    return make
+
+
+class TestResources:
+    def test_each_actor_holds_one_gpu_where_there_are_any(self, fake):
+        ray, told = fake(GPU=3.0, CPU=16.0), []
+        ray.late = 1
+        with RayActors("auto", threads=4, note=told.append) as pool:
+            assert pool.size == 3
+            assert sorted(pool.each(worker_jobs.squared, range(7))) == [(number, number**2) for number in range(7)]
+        assert [(one["num_gpus"], one["num_cpus"], one["runtime_env"]["env_vars"]) for one in ray.asked] == [(1, 0, {})] * 3
+        assert len(ray.killed) == 3
+        assert told == [
+            "starting 3 Ray actors; each compiles its own program",
+            "no result yet; Ray may have no place for an actor: each asks for 1 GPU, and 0 are free",
+        ]
+
+    def test_as_many_actors_as_were_asked_for(self, fake):
+        ray = fake(GPU=8.0, CPU=16.0)
+        with RayActors("auto", 2) as pool:
+            assert pool.size == 2
+            list(pool.each(worker_jobs.squared, range(7)))
+        assert [one["num_gpus"] for one in ray.asked] == [1, 1]
+
+    def test_without_gpus_an_actor_has_the_cpus_of_its_threads(self, fake):
+        ray = fake(CPU=9.0)
+        with RayActors("auto", threads=4) as pool:
+            assert pool.size == 2
+            list(pool.each(worker_jobs.squared, range(3)))
+        for one in ray.asked:
+            assert (one["num_gpus"], one["num_cpus"]) == (0, 4)
+            assert one["runtime_env"]["env_vars"]["NPROC"] == "4"
+            assert (one["max_restarts"], one["max_task_retries"]) == (-1, 2)
+
+    def test_a_cluster_without_cpus_to_spare_has_one_actor(self, fake):
+        fake(CPU=2.0)
+        with RayActors("auto", threads=4) as pool:
+            assert pool.size == 1
 
 
 def test_no_cluster():

@@ -27,6 +27,7 @@ class BestByProxy(SearchMethod[State]):
 
     name: ClassVar[str] = "best_by_proxy"
     proxy: ClassVar[str] = "ranks"
+    workers: ClassVar[str] = "score the sample"
 
     samples: int = option(100, "architectures to sample and score")
     train: bool = False

@@ -19,6 +19,7 @@ after the other.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ import numpy as np
 from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
 from jknas.search.method import Evaluator, SearchProblem, check_count, option
-from jknas.search.sequential import Sequential, SequentialState, check_free_edges, evaluation_limit
+from jknas.search.sequential import Sequential, SequentialState, check_free_edges, evaluation_limit, generator
 from jknas.search.state import State
 
 BRACKETS = ("repeat", "none")
@@ -72,6 +73,7 @@ class Bohb(Sequential[BohbState]):
 
     name: ClassVar[str] = "bohb"
     state: ClassVar[type[State]] = BohbState
+    workers: ClassVar[str] = "train the random start and the survivors of a rung"
 
     brackets: str = option("repeat", "repeat or none", usually="repeat with --table, else none", when_training="none")
     eta: int = 3
@@ -112,6 +114,16 @@ class Bohb(Sequential[BohbState]):
             return space.sample(rng)
         model: _Model = evaluator.made("bohb", lambda: _Model(len(space.operations), space.num_edges))
         return space.from_code(model.propose(state, seed=seed, proposals=self.proposals))
+
+    def coming(self, evaluator: Evaluator, state: BohbState) -> Sequence[Any]:
+        """Return the survivors of the last rung that are left, or the proposals that are drawn before the densities are fitted."""
+        if state.again:
+            return [state.candidates[place].genotype for place in state.again]
+        problem, done = evaluator.problem, len(state.chosen or ())
+        until = _first_fit(problem.space.num_edges)
+        if self.brackets == "repeat":
+            until = min(until, done + self.rungs[state.bracket][state.rung] - len(state.done))
+        return [self.choose(evaluator, state, generator(problem, place)) for place in range(done, until)]
 
     def learn(self, state: BohbState, place: int) -> BohbState:
         """Go on in the bracket: the next of the rung, the survivors of a full rung, or the next bracket."""
@@ -159,12 +171,20 @@ class _Model:
             told = accuracy if sound else 0.0  # diverged: no better than the worst
             self._study.add_trial(optuna.trial.create_trial(params=params, distributions=self._distributions, value=told))
         self._told = evaluated
-        start = len(self._distributions) + 2  # the paper's: as many points as each of its two densities needs
         self._study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=start, n_ei_candidates=proposals, multivariate=True, constant_liar=False, seed=seed
+            n_startup_trials=_first_fit(len(self._distributions)),
+            n_ei_candidates=proposals,
+            multivariate=True,
+            constant_liar=False,
+            seed=seed,
         )
         asked = self._study.ask(self._distributions)
         return [asked.params[name] for name in self._distributions]
+
+
+def _first_fit(edges: int) -> int:
+    """Return after how many architectures densities are first fitted, the paper's number: as many points as each of the two needs."""
+    return edges + 2
 
 
 def _quiet_study(optuna: Any) -> Any:

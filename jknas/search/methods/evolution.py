@@ -9,6 +9,7 @@ again, as there, but on a table of single seeds to the same seed; and the time t
 seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ import numpy as np
 from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
 from jknas.search.method import Evaluator, SearchProblem, check_count, option
-from jknas.search.sequential import Sequential, SequentialState, evaluation_limit
+from jknas.search.sequential import Sequential, SequentialState, evaluation_limit, generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Evolution(Sequential[SequentialState]):
     """
 
     name: ClassVar[str] = "evolution"
+    workers: ClassVar[str] = "train the first population"
 
     population: int = option(10, "architectures that can be parents")
     tournament: int = option(3, "architectures drawn to find a parent")
@@ -64,3 +66,8 @@ class Evolution(Sequential[SequentialState]):
         drawn = [state.candidates[living[place]] for place in rng.integers(len(living), size=self.tournament)]
         parent = max(drawn, key=lambda candidate: candidate.training.value)
         return space.mutate(parent.genotype, rng, rule=self.mutation or space.mutation_rules[0])
+
+    def coming(self, evaluator: Evaluator, state: SequentialState) -> Sequence[Any]:
+        """Return what the first population lacks; every child depends on those before it."""
+        problem = evaluator.problem
+        return [problem.space.sample(generator(problem, place)) for place in range(len(state.chosen or ()), self.population)]

@@ -31,6 +31,7 @@ class Knas(SearchMethod[State]):
 
     name: ClassVar[str] = "knas"
     proxy: ClassVar[str] = "ranks"
+    workers: ClassVar[str] = "score the sample and train the best"
 
     samples: int = option(100, "architectures to sample and score")
     topk: int = option(20, "candidates to train")

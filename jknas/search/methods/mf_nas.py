@@ -72,6 +72,7 @@ class MfNas(SearchMethod[MfNasState]):
     name: ClassVar[str] = "mf_nas"
     state: ClassVar[type[State]] = MfNasState
     proxy: ClassVar[str] = "ranks"
+    workers: ClassVar[str] = "score a random sample and train each rung"
 
     samples: int = option(2000, "architectures to sample and score")
     topk: int = option(32, "candidates to train")
@@ -108,8 +109,10 @@ class MfNas(SearchMethod[MfNasState]):
         rung = state.rungs[-1]
         if len(rung.trainings) == len(rung.places):
             return test_winner(evaluator, state)
-        place = rung.places[len(rung.trainings)]
-        training = evaluator.train(state.candidates[place].genotype, epochs=rung.epochs)
+        places = rung.places[len(rung.trainings) :]
+        coming, place = [state.candidates[one].genotype for one in places], places[0]
+        evaluator.expect_trainings(coming, epochs=rung.epochs)
+        training = evaluator.train(coming[0], epochs=rung.epochs)
         rung = rung._replace(trainings=(*rung.trainings, training))
         best = ordered(state, rung)
         state = replace(with_training(state, place, training), rungs=(*state.rungs[:-1], rung), winner=best[0])

@@ -8,6 +8,7 @@ a vote of synflow, jacob_cov and snip, with one population for each of its space
 not said there; here the best by proxy is evaluated first, and is the first to die.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -31,6 +32,7 @@ class ProxyEvolution(Evolution):
 
     name: ClassVar[str] = "proxy_evolution"
     proxy: ClassVar[str] = "ranks"
+    workers: ClassVar[str] = "score the sample and train the first population"
 
     samples: int = option(3000, "architectures to sample and score")
 
@@ -49,6 +51,11 @@ class ProxyEvolution(Evolution):
         """Return the next best of the sample, and once the population is full what evolution chooses."""
         done = len(state.chosen or ())
         return best_places(state, self.population)[done] if done < self.population else super().choose(evaluator, state, rng)
+
+    def coming(self, evaluator: Evaluator, state: SequentialState) -> Sequence[Any]:
+        """Return what the first population lacks."""
+        del evaluator
+        return [state.candidates[place].genotype for place in best_places(state, self.population)[len(state.chosen or ()) :]]
 
     def progress(self, state: SequentialState) -> Completion:  # noqa: D102
         return super().progress(state) if is_ranked(state) else scoring_progress(state)

@@ -5,8 +5,9 @@ Reference: Li and Talwalkar, "Random Search and Reproducibility for Neural Archi
 Deviations from the released scripts of NAS-Bench-201: the sample is drawn without replacement.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class RandomSearch(Sequential[SequentialState]):
     name: ClassVar[str] = "random"
     proxy: ClassVar[str] = "recorded"
     limited_by: ClassVar[str] = "topk"
+    workers: ClassVar[str] = "train the sample"
 
     topk: int = option(20, "candidates to train", also="--max-evaluations", when_timed=_MOST)
 
@@ -37,6 +39,10 @@ class RandomSearch(Sequential[SequentialState]):
         return SequentialState(candidates=draw_sample(problem, self.topk, "topk"), chosen=())
 
     def choose(self, evaluator: Evaluator, state: SequentialState, rng: np.random.Generator) -> int:  # noqa: D102
-        del rng
-        evaluator.expect_trainings([candidate.genotype for candidate in state.candidates if candidate.training is None])
+        del evaluator, rng
         return len(state.chosen or ())
+
+    def coming(self, evaluator: Evaluator, state: SequentialState) -> Sequence[Any]:
+        """Return what of the sample is not trained."""
+        del evaluator
+        return [candidate.genotype for candidate in state.candidates[len(state.chosen or ()) :]]

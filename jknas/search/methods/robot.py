@@ -18,6 +18,8 @@ search chooses by the accuracy of its own data set, where the code asks for that
 look the winner up for the others).
 """
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -77,6 +79,7 @@ class Robot(Sequential[RobotState]):
     proxy: ClassVar[str] = "mixes"
     state: ClassVar[type[State]] = RobotState
     limited_by: ClassVar[str] = "queries"
+    workers: ClassVar[str] = "train what the best weights rank first, once all weights are proposed"
 
     queries: int = option(20, "architectures to train or look up, each a different one")
     members: str | None = option(
@@ -103,6 +106,13 @@ class Robot(Sequential[RobotState]):
         del rng
         weights = best_weights(state) if state.proposal is None else state.proposal
         return self._kept(evaluator).first(weights, known={one.genotype for one in state.candidates})
+
+    def coming(self, evaluator: Evaluator, state: RobotState) -> Sequence[Any]:
+        """Return the queries that are left once all weights are proposed; each proposal depends on those before it."""
+        if state.proposal is not None:
+            return ()
+        ranked = self._kept(evaluator).ranked(best_weights(state), known={one.genotype for one in state.candidates})
+        return list(itertools.islice(ranked, self.queries - len(state.chosen or ())))
 
     def learn(self, state: RobotState, place: int) -> RobotState:
         """Count the proposal among the trials."""
@@ -174,10 +184,14 @@ class Mixture:
 
     def first(self, weights: tuple[float, ...], known: set[Any] | frozenset[Any] = frozenset()) -> Any:
         """Return the first genotype by these weights that is not known; of equals the one listed first."""
-        mixed = np.asarray(weights) @ self.scaled
         if not known:
-            return self.genotypes[int(np.argmax(mixed))]
-        return next(one for one in (self.genotypes[place] for place in np.argsort(-mixed, kind="stable")) if one not in known)
+            return self.genotypes[int(np.argmax(np.asarray(weights) @ self.scaled))]
+        return next(self.ranked(weights, known))
+
+    def ranked(self, weights: tuple[float, ...], known: set[Any] | frozenset[Any]) -> Iterator[Any]:
+        """Yield the genotypes that are not known, the first by these weights first; of equals the one listed first."""
+        order = np.argsort(-(np.asarray(weights) @ self.scaled), kind="stable")
+        return (self.genotypes[place] for place in order if self.genotypes[place] not in known)
 
 
 def scaled(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

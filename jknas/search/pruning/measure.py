@@ -1,7 +1,9 @@
 """What a pruning search measures, as plain data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from jknas.search.pruning.removals import Found, Live
 
 if TYPE_CHECKING:
     from jknas.networks.layers.initialisation import Scheme
@@ -39,3 +41,28 @@ class Measure:
     schemes: "tuple[Scheme, Scheme]"
     unguarded: bool
     at_once: int = 1
+
+
+class Job(NamedTuple):
+    """Supernets to measure on the same draws.
+
+    Attributes:
+        stage: which round, part of what is drawn.
+        removal: which removal of the round, likewise where ``draws="removal"``.
+        pairs: operations left for the kernel, and for the regions.
+    """
+
+    stage: int
+    removal: int
+    pairs: tuple[tuple[Live, Live], ...]
+
+    def __str__(self) -> str:
+        return f"removal {self.removal} of round {self.stage}"
+
+
+class Measurement(NamedTuple):
+    """What was found of the supernets of a job, and the seconds that it took, those of compilation apart."""
+
+    found: list[Found]
+    seconds: float
+    compile_seconds: float

@@ -1,11 +1,12 @@
 """What a pruning search asks of a supernet: condition number and linear regions, for whichever operations are left.
 
 Two programs measure, one the kernel and one the regions, whatever is pruned: which operations are left enters as mixture weights. Two
-more draw weights. All draws follow from the seed and the place in the search alone, so that a resumed search draws the same again.
+more draw weights. All draws follow from the seed and the place in the search alone, so that a resumed search, and a worker, draw the same.
 """
 
 import functools
 import math
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jknas import spaces
 from jknas.data import Dataset
 from jknas.data.dataset import pixel_constants
 from jknas.kernels.coupled import ntk_coupled
@@ -21,9 +23,10 @@ from jknas.kernels.gram import gram
 from jknas.kernels.linear_regions import count_patterns_in_batches, tenas_crops
 from jknas.kernels.spectrum import spectrum
 from jknas.networks.layers.initialisation import Scheme
-from jknas.search.pruning.measure import PATCHES, Measure
+from jknas.search.pruning.measure import PATCHES, Job, Measure, Measurement
 from jknas.search.pruning.removals import Found, Live, mixture
-from jknas.search.pruning.supernets import Supernet
+from jknas.search.pruning.supernets import Supernet, supernet
+from jknas.spaces import reference_of
 from jknas.training.augmentation import augment, normalise
 from jknas.xla.programs import PROGRAMS
 
@@ -33,6 +36,8 @@ _KERNEL_WEIGHTS, _THIN_WEIGHTS, _IMAGES, _CROPS = range(4)
 
 class Measurer:
     """The compiled programs and the current draws of one search in this process.
+
+    A measurer can be pickled: the space travels by name, and what is drawn and compiled stays behind.
 
     Args:
         supernet: what is pruned.
@@ -50,14 +55,18 @@ class Measurer:
         self._held: dict[Any, Any] = {}
         self.compile_seconds = 0.0
 
-    def measure(self, stage: int, removal: int, pairs: Sequence[tuple[Live, Live]]) -> list[Found]:
-        """Measure supernets on the same draws.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (reference_of(self._supernet.space), self._dataset, self._measure, self._seed)
 
-        Args:
-            stage: which round, part of what is drawn.
-            removal: which removal of the round, likewise where ``draws="removal"``.
-            pairs: operations left for the kernel, and for the regions.
-        """
+    def __call__(self, job: Job) -> Measurement:
+        """Measure the supernets of a job, and the time that it takes."""
+        compiled, start = self.compile_seconds, time.perf_counter()
+        found = self.measure(*job)
+        compiling = self.compile_seconds - compiled
+        return Measurement(found, time.perf_counter() - start - compiling, compiling)
+
+    def measure(self, stage: int, removal: int, pairs: Sequence[tuple[Live, Live]]) -> list[Found]:
+        """Measure supernets on the same draws; the arguments are those of a :class:`~jknas.search.pruning.measure.Job`."""
         kernels = [mixture(live) for live, _ in pairs]
         thin = [mixture(live) for _, live in pairs]
         repeats = range(self._measure.repeats)
@@ -141,6 +150,17 @@ class Measurer:
         program, seconds = PROGRAMS.compiled(function, *arguments, fixed=fixed, on_compile=announce)
         self.compile_seconds += seconds
         return program(*arguments)
+
+
+def _arrived(reference: str, dataset: Dataset, measure: Measure, seed: int) -> Measurer:
+    """Return a measurer that came from another process."""
+    return Measurer(_supernet_of(reference, dataset.num_classes, dataset.channels), dataset, measure, seed=seed)
+
+
+@functools.cache
+def _supernet_of(reference: str, classes: int, input_channels: int) -> Supernet:
+    """Return one object for all rounds of a search: programs are kept by it."""
+    return supernet(spaces.get(reference), classes=classes, input_channels=input_channels)
 
 
 class _Images(NamedTuple):

@@ -1,7 +1,7 @@
 """The supernet that TE-NAS prunes: what its space plans, and what the space's two networks compute."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ class Supernet:
     """A supernet in two sizes: one for the tangent kernel, a thin one for the linear regions.
 
     Attributes:
+        space: the search space.
         plan: what is pruned.
         batch: images of a kernel in the released code.
         init: ``init(key, scheme) -> params`` of the kernel's network.
@@ -29,6 +30,7 @@ class Supernet:
         activations: ``activations(params, patches, mixture)``, what :func:`jknas.kernels.linear_regions.count_patterns` takes.
     """
 
+    space: Space[Any] = field(compare=False)
     plan: PruningPlan
     batch: int
     init: Callable[[PRNGKeyArray, Any], PyTree]
@@ -55,6 +57,7 @@ def supernet(space: Space[Any], *, classes: int, input_channels: int) -> Superne
         require(macro, capability, "tenas", error=SearchError)
     network, thin = macro.tenas_network(), macro.thin_network()
     return Supernet(
+        space=space,
         plan=space.pruning,
         batch=macro.tenas_batch,
         init=lambda key, scheme: initial_params(network, key, scheme),

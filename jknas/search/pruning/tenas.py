@@ -31,14 +31,13 @@ Its final cell is not trained; here it can be.
 """
 
 import dataclasses
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jknas.errors import SearchError, choose
 from jknas.search.method import Completion, Evaluator, SearchMethod, SearchProblem, check_count, option
-from jknas.search.pruning.measure import PATCHES, Measure
+from jknas.search.pruning.measure import PATCHES, Job, Measure
 from jknas.search.pruning.removals import Found, Live, Measured, Ranked, Removal, Rows, mean, prune, rank, removals, without
 from jknas.search.state import Candidate, State
 from jknas.search.steps import train_or_test, training_progress
@@ -122,6 +121,7 @@ class TeNas(SearchMethod[PruningState]):
 
     name: ClassVar[str] = "tenas"
     state: ClassVar[type[State]] = PruningState
+    workers: ClassVar[str] = "measure the removals of a round"
 
     variant: str = option("paper", "paper or released")
     statistics: str = option("batch", "batch, or example, which is far quicker")
@@ -176,14 +176,12 @@ class TeNas(SearchMethod[PruningState]):
         waiting = _removals(plan, state)
         if not waiting:
             return train_or_test(evaluator, state)
-        measurer = evaluator.made("supernet", lambda: self._measurer(evaluator))
-        compiled, clock = measurer.compile_seconds, time.perf_counter()
-        state = self._measured(measurer, state, waiting)
-        compiling = measurer.compile_seconds - compiled
+        measurer: Measurer = evaluator.made("supernet", lambda: self._measurer(evaluator))
+        measurement = evaluator.compute(measurer, self._jobs(state, waiting))
         state = replace(
-            state,
-            compile_seconds=state.compile_seconds + compiling,
-            score_seconds=state.score_seconds + time.perf_counter() - clock - compiling,
+            self._measured(measurement.found, state, waiting),
+            compile_seconds=state.compile_seconds + measurement.compile_seconds,
+            score_seconds=state.score_seconds + measurement.seconds,
         )
         return self._pruned(plan, state) if len(state.measured) == len(waiting) else state
 
@@ -237,23 +235,25 @@ class TeNas(SearchMethod[PruningState]):
         """Return how many of ``left`` operations an edge loses in a round."""
         return min(self.pruned or plan.pruned, left - 1)
 
-    def _measured(self, measurer: "Measurer", state: PruningState, waiting: Sequence[Removal]) -> PruningState:
-        """Measure the supernet as it is, or the next removals."""
-        stage, live, at = len(state.rounds), state.live, len(state.measured)
+    def _jobs(self, state: PruningState, waiting: Sequence[Removal]) -> Iterator[Job]:
+        """Yield the measurements that are left of the round, one per step: of the supernet as it is, and of its removals."""
+        stage, live, apart = len(state.rounds), state.live, self._set("draws") == "removal"
         # The released code leaves the kernel's supernet as it was before any edge was removed, for all groups of edges.
         settled = (one.live for one in state.rounds if one.kind == "edges")
-        reference = next(settled, live) if self.variant == "released" else live
-        if self._set("draws") == "repeat":
-            if state.before is None:
-                return replace(state, before=measurer.measure(stage, 0, [(reference, live)])[0])
-            before, wanted = state.before, waiting[at : at + self.at_once]
-            results = measurer.measure(stage, at, [(without(live, [removal]),) * 2 for removal in wanted])
-        else:
-            wanted = waiting[at : at + 1]
-            less = without(live, wanted)
-            before, *results = measurer.measure(stage, at, [(reference, live), (less, less)])
-        found = (Measured(removal, *result, *before) for removal, result in zip(wanted, results, strict=True))
-        return replace(state, before=before, measured=(*state.measured, *found))
+        as_it_is = (next(settled, live) if self.variant == "released" else live, live)
+        if not apart and state.before is None:
+            yield Job(stage, 0, (as_it_is,))
+        for at in range(len(state.measured), len(waiting), self.at_once):
+            removed = ((without(live, [one]),) * 2 for one in waiting[at : at + self.at_once])
+            yield Job(stage, at, ((as_it_is,) if apart else ()) + tuple(removed))
+
+    def _measured(self, found: Sequence[Found], state: PruningState, waiting: Sequence[Removal]) -> PruningState:
+        """Return the state with what the next measurement found."""
+        before, results = state.before, found
+        if self._set("draws") == "removal" or before is None:
+            before, *results = found
+        measured = (Measured(removal, *result, *before) for removal, result in zip(waiting[len(state.measured) :], results, strict=False))
+        return replace(state, before=before, measured=(*state.measured, *measured))
 
     def _pruned(self, plan: PruningPlan, state: PruningState) -> PruningState:
         """Prune what the round has found, and begin the next one or, at the end, name the cell that is left."""

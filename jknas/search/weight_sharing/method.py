@@ -51,6 +51,7 @@ class WeightSharing(SearchMethod[SharingState]):
     """
 
     state: ClassVar[type[State]] = SharingState
+    workers: ClassVar[str] = "train the cells of all epochs, with --keep best"
     recipes: ClassVar[Mapping[str, SharingRecipe]]
 
     recipe: str = option(
@@ -69,6 +70,11 @@ class WeightSharing(SearchMethod[SharingState]):
         if self.keep == "best" and not self.train:
             raise SearchError("keep is 'best', which compares trained cells: train them (--train-epochs), or keep the 'last' one.")
         self.made  # noqa: B018 - refuses what the recipe refuses
+
+    @property
+    def uses_workers(self) -> bool:
+        """Whether more than one cell is trained: the supernet is trained step by step."""
+        return self.keep == "best"
 
     @property
     def made(self) -> SharingRecipe:
