@@ -188,6 +188,18 @@ def test_encoders_of_the_benchmark_are_scored(capsys, places):
     assert all(len(values) == 1 for values in scores.values()), "operators have no effect"
 
 
+@pytest.mark.slow
+def test_an_encoder_of_the_benchmark_is_trained(capsys, places, tmp_path):
+    task, encoder = places
+    given = ("train", "--space", "flexibert", "--data", task, "--tokenizer", encoder, "--channels", "8", "--arch", "smallest")
+    code, out, err = called(capsys, *given, "--epochs", "1", "--train-batch", "20", "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    dataset, trained = load(task, tokenizer=encoder), load_weights(tmp_path / "run")
+    classes = np.asarray(trained.classify(dataset.x_test))
+    assert (classes == dataset.y_test).mean() == pytest.approx(json.loads(out)["test_accuracy"])
+    assert str(trained.genotype) == "128:SDP-2-512x1+SDP-2-512x1"
+
+
 def test_every_proxy_scores_encoders_of_the_benchmark_or_says_why_not(places):
     task, encoder = places
     dataset, scored = load(task, tokenizer=encoder), []
