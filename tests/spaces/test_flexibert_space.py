@@ -234,7 +234,7 @@ def test_layers_are_drawn_under_their_declared_names():
     (graph,) = SPACE.graph(SPACE.parse("256:SDP-4-1024x1+DFT-2-512x3"))
     assert [edge.operation and edge.operation.label for edge in graph.edges] == ["width 256", "SDP-4-1024x1", "DFT-2-512x3", None, None]
     assert [node.role for node in graph.nodes] == ["embeddings", "states", "layer 1", "layer 2"]
-    assert "very probably without effect" in graph.note
+    assert "very probably had no effect" in graph.note
     assert len(SPACE.graph(SPACE.parse(TEXT))[0].nodes) == 6
 
 

@@ -13,7 +13,8 @@ def cell_graphs(genotype: FlexibertGenotype) -> tuple[CellGraph, ...]:
     roles = ["embeddings", "states", *(f"layer {number}" for number in range(1, depth + 1))]
     nodes = tuple(Node(role, (_STEP * place, 0.0)) for place, role in enumerate(roles))
     edges = tuple(Edge(place, place + 1, _operation(digit)) if digit else Edge(0, 1, None) for place, digit in enumerate(genotype.code))
-    return (CellGraph(nodes, edges, outputs=(depth + 1,), note="operators as declared: very probably without effect in training"),)
+    note = "the operators very probably had no effect in training"
+    return (CellGraph(nodes, edges, outputs=(depth + 1,), title="as declared", note=note),)
 
 
 def _operation(digit: int) -> Operation:
