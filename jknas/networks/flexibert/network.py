@@ -95,7 +95,7 @@ class FlexibertNetwork:
             ``{"params", "batch_stats"}``, the latter empty.
         """
         check_scheme(scheme)
-        params = _drawn(self, scheme, key, jax.dtypes.canonicalize_dtype(float))
+        params = _drawn(self, scheme, key)
         return {"params": params if genotype is None else self.restrict(params, genotype), "batch_stats": {}}
 
     def apply(
@@ -203,26 +203,30 @@ def _shapes(network: FlexibertNetwork) -> PyTree:
     return jax.eval_shape(lambda x, code: module.init(jax.random.key(0), x, choices_of(code)), tokens, code)["params"]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
-def _drawn(network: FlexibertNetwork, scheme: Scheme, key: PRNGKeyArray, dtype: Any) -> PyTree:
+def _drawn(network: FlexibertNetwork, scheme: Scheme, key: PRNGKeyArray) -> PyTree:
     """Draw the parameters of all alternatives, cut from one draw of each distribution: a draw for every array would compile long."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(_shapes(network))
-    kinds = [_kind(path, scheme) for path, _ in leaves]
+    dtype, kinds = jnp.result_type(float), [_kind(path, scheme) for path, _ in leaves]
     pools = {}
     for number, (kind, draw) in enumerate(_DRAWS.items()):
         count = sum(math.prod(leaf.shape) for own, (_, leaf) in zip(kinds, leaves, strict=True) if own == kind)
-        pools[kind] = draw(jax.random.fold_in(key, number), (count,), dtype)
+        pools[kind] = draw(jax.random.fold_in(key, number), (count,), dtype) if count else None
     starts = dict.fromkeys(pools, 0)
     drawn = []
     for kind, (path, leaf) in zip(kinds, leaves, strict=True):
         if kind == "constant":
             drawn.append(jnp.full(leaf.shape, float(path[-1].key == "scale"), dtype))
             continue
-        count = math.prod(leaf.shape)
-        values = pools[kind][starts[kind] : starts[kind] + count].reshape(leaf.shape)
-        starts[kind] += count
-        drawn.append(values * _deviation(kind, leaf.shape, scheme))
+        drawn.append(_part(pools[kind], starts[kind], _deviation(kind, leaf.shape, scheme), shape=leaf.shape))
+        starts[kind] += math.prod(leaf.shape)
     return jax.tree_util.tree_unflatten(structure, drawn)
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _part(pool: Array, start: int, factor: float, *, shape: tuple[int, ...]) -> Array:
+    """Cut an array from the numbers drawn. Compiled for each shape, of which there are few."""
+    part = jax.lax.dynamic_slice(pool, (start,), (math.prod(shape),)).reshape(shape)
+    return part * jnp.asarray(factor, pool.dtype)
 
 
 _DRAWS = {
