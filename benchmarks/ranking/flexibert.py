@@ -29,12 +29,9 @@ from jaxtyping import PyTree
 
 from benchmarks import measure
 from jknas import data, proxies, spaces, tabular
-from jknas.kernels.mgm import mean_gradient, mgm, mgm_layerwise
-from jknas.networks.flexibert.choices import WIDTHS
-from jknas.networks.network import layers_of
+from jknas.kernels.mgm import mean_gradient
 from jknas.networks.skip_transformer.pretrained import minilm_folder
 from jknas.proxies import NetworkProxy
-from jknas.proxies.measurements.batch_gradient import saliency
 from jknas.proxies.measurements.forward import model
 from jknas.proxies.proxy import Outcome
 from jknas.proxies.setup import Batch
@@ -59,36 +56,35 @@ GROUPS = ((2, 128), (2, 256), (4, 128), (4, 256))
 
 
 def from_gradient(network: Any, params: PyTree, wiring: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-    """Return all scores that are read from the gradient of the mean loss, from one backward pass.
-
-    The library's own functions compute them, each from a linear model whose gradient is that of the network.
-    """
+    """Return for every parameter array what the scores sum up, all from one backward pass: see :func:`read_gradient`."""
+    del key
     gradient = mean_gradient(model(network, wiring, "example"), params, batch.x, batch.labels)
 
-    def linear(params: PyTree, _x: jax.Array) -> jax.Array:
-        products = jax.tree.map(lambda weight, slope: jnp.sum(weight * slope), params, gradient)
-        return jnp.sum(jnp.stack(jax.tree.leaves(products))).reshape(1, 1)
+    def sums(weight: jax.Array, slope: jax.Array) -> jax.Array:
+        square = jnp.sum(jnp.square(slope))
+        return jnp.stack([square, square / slope.size, jnp.sum(jnp.abs(weight * slope)), jnp.asarray(slope.ndim >= 2, square.dtype)])
 
-    def in_layers(path: str) -> bool:
-        return "layer_" in path
+    leaves = jax.tree_util.tree_flatten_with_path(jax.tree.map(sums, params, gradient))[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
-    matrices = layers_of(network, wiring)
 
-    def of_encoder(tree: PyTree) -> list[tuple[jax.Array, jax.Array]]:
-        """Cut out the matrices of the encoder's layers."""
-        return matrices({width: {name: part for name, part in tree["encoder"][width].items() if in_layers(name)} for width in WIDTHS})
+def read_gradient(found: dict[str, np.ndarray]) -> Outcome:
+    """Return the scores of one gradient: each as the proxy of that name defines it, over all parameters and over the encoder's layers.
 
-    given: dict[str, Any] = {"apply": linear, "params": params, "x": jnp.zeros(1), "objective": "logits"}
-    whole, inner = saliency(**given, layers=matrices), saliency(**given, layers=of_encoder)
-    return {
-        "mgm": mgm(**given),
-        "mgm_layerwise": mgm_layerwise(**given, key=key, layers=matrices),
-        "mgm_layerwise_encoder": mgm_layerwise(**given, key=key, layers=of_encoder),
-        "mgm_encoder": mgm(**given, parameters=in_layers),
-        "grad_norm": whole.gradient_norm,
-        "snip": whole.snip,
-        "snip_encoder": inner.snip,
-    }
+    Eq. (16) draws 50 entries of every matrix; here is its mean over all draws, 50 times the mean square. Arrays of another architecture
+    have no gradient and do not count.
+    """
+    scores = {}
+    for part, chosen in (("", found), ("_encoder", {name: sums for name, sums in found.items() if "layer_" in name})):
+        sums = np.array(list(chosen.values()), np.float64)
+        matrices = sums[(sums[:, 3] > 0) & (sums[:, 0] != 0)]
+        scores |= {
+            f"mgm{part}": float(sums[:, 0].sum()),
+            f"mgm_layerwise{part}": float(50 * matrices[:, 1].mean()),
+            f"grad_norm{part}": float(np.sqrt(matrices[:, 0]).sum()),
+            f"snip{part}": float(matrices[:, 2].sum()),
+        }
+    return Outcome(scores["mgm"], "ok" if np.isfinite(list(scores.values())).all() else "non_finite", scores)
 
 
 GRADIENT = NetworkProxy(
@@ -97,7 +93,7 @@ GRADIENT = NetworkProxy(
     summary="all scores that are read from the gradient of the mean loss",
     reference="those of mgm, mgm_layerwise, grad_norm and snip",
     cost="1 backward pass",
-    read=lambda found: Outcome(float(found["mgm"]), "ok" if all(map(np.isfinite, found.values())) else "non_finite", plain(found)),
+    read=read_gradient,
 )
 SPECTRUM, SYNFLOW = proxies.get("ntk_trace"), proxies.get("synflow")
 
@@ -121,17 +117,12 @@ def extra(name: str, sign: float = 1.0) -> Callable[[ScoreRecord, FlexibertGenot
     return lambda record, _: sign * record.extras[name]
 
 
-def plain(found: dict[str, Any]) -> dict[str, float]:
-    """Return numbers as plain data."""
-    return {name: float(value) for name, value in found.items()}
-
-
 READ: dict[str, Read] = {
     "mgm": Read("MGM, all parameters", GRADIENT, extra("mgm")),
     "mgm_layerwise": Read("MGM, mean over all matrices (Eq. 16)", GRADIENT, extra("mgm_layerwise")),
     "mgm_encoder": Read("MGM, encoder layers, sum", GRADIENT, extra("mgm_encoder")),
     "mgm_encoder_mean": Read("MGM, encoder layers, mean", GRADIENT, lambda record, one: record.extras["mgm_encoder"] / len(one.layers)),
-    "mgm_layerwise_encoder": Read("MGM, mean over the layers' matrices (Eq. 16)", GRADIENT, extra("mgm_layerwise_encoder")),
+    "mgm_layerwise_encoder": Read("MGM, mean over the encoder layers' matrices (Eq. 16)", GRADIENT, extra("mgm_layerwise_encoder")),
     "grad_norm": Read("gradient norm", GRADIENT, extra("grad_norm")),
     "snip": Read("SNIP, all matrices", GRADIENT, extra("snip")),
     "snip_encoder": Read("SNIP, encoder layers", GRADIENT, extra("snip_encoder")),
@@ -149,7 +140,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--kernel-seeds", type=int, help="of the tangent kernel and of synflow; --seeds by default")
+    parser.add_argument("--kernel-seeds", type=int, default=1, help="of the tangent kernel")
+    parser.add_argument("--flow-seeds", type=int, default=1, help="of synflow; 0 leaves it out")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--sample", type=int, help="only the first so many architectures: a quick look")
     parser.add_argument("--out", default=NAME)
@@ -160,14 +152,17 @@ def main() -> None:
     genotypes = table.trained(distinct)
     trained = {name: table.values(distinct, name) for name in TARGETS}
     dataset = data.load(options.data, tokenizer=minilm_folder(), resolution=options.tokens)
-    few = options.seeds if options.kernel_seeds is None else options.kernel_seeds
-    plan = [(GRADIENT, options.pairs, options.seeds), (SPECTRUM, options.pairs, few), (SYNFLOW, 1, few)]
+    plan = [
+        (GRADIENT, options.pairs, options.seeds),
+        (SPECTRUM, options.pairs, options.kernel_seeds),
+        (SYNFLOW, 1, options.flow_seeds),
+    ]
     records: dict[str, list[list[ScoreRecord]]] = {}
     with Store(measure.RESULTS / "ranking/flexibert.sqlite") as store:
-        for proxy, size, seeds in plan:
+        for proxy, size, seeds in (one for one in plan if one[2]):
             made = [make_scorer(proxy, dataset, space, seed=seed, batch_size=size) for seed in range(seeds)]
             records[proxy.name] = [scored(scorer, genotypes, store) for scorer in made]
-    draws = {name: drawn(row, records[row.proxy.name], genotypes) for name, row in READ.items()}
+    draws = {name: drawn(row, records[row.proxy.name], genotypes) for name, row in READ.items() if row.proxy.name in records}
     rows: dict[str, Any] = {}
     for name, (title, values) in null_models(genotypes).items():
         rows[name] = {"title": title, "kind": "null model", **judged([values], trained, genotypes, options.resamples)}
@@ -185,7 +180,6 @@ def main() -> None:
                 "pairs": options.pairs,
                 "tokens": dataset.resolution,
                 "seeds": options.seeds,
-                "kernel_seeds": few,
                 "resamples": options.resamples,
             },
             "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
@@ -199,7 +193,7 @@ def main() -> None:
             "published": {name: {"kendall_tau": tau, "source": source} for name, (tau, source) in PUBLISHED.items()},
             "rows": rows,
             "feed_forward": feed_forward(genotypes, draws),
-            "programs": {proxy.name: {"batch": size, **facts(records[proxy.name])} for proxy, size, _ in plan},
+            "programs": {proxy.name: {"batch": size, **facts(records[proxy.name])} for proxy, size, seeds in plan if seeds},
             "scores": {name: by_class(classes, values) for name, values in draws.items()},
         },
     )
