@@ -1,6 +1,7 @@
 """FlexiBERT's encoders as trained: a genotype, its code and PyTorch are one network, and one program serves the whole space."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ TEXTS = (
 )
 GENOTYPES = tuple(SPACE.parse(text) for text in TEXTS)
 """Both widths in both depths, and all kinds of layers."""
+TWO_FAST = [pytest.param(one, marks=() if place in {1, 2} else pytest.mark.slow, id=str(one)) for place, one in enumerate(GENOTYPES)]
+"""All of them, in the fast suite one of each width and depth: each compiles for seconds."""
 DOUBLE = 1e-9
 """What float64 is held to. Any of the usual mistakes (epsilon, tanh gelu, mask, scale of the logits) is above 1e-6."""
 
@@ -64,6 +67,11 @@ def coded(params, x, code):
     return apply(params, x), mean_gradient(apply, params, x, jnp.asarray(LABELS))
 
 
+def logits_of(params, x, genotype):
+    """The logits of one architecture, by a program that compiles fast."""
+    return quick_jit(lambda params, x: NETWORK.apply(params, x, genotype))(params, x)
+
+
 def static(params, x, genotype):
     def apply(params, x):
         return NETWORK.apply(params, x, genotype)
@@ -72,7 +80,7 @@ def static(params, x, genotype):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("genotype", GENOTYPES, ids=str)
+@pytest.mark.parametrize("genotype", TWO_FAST)
 def test_a_genotype_and_its_code_are_one_network(wide_params, genotype):
     logits, gradient = static(wide_params, sequences(), genotype)
     found, by_code = coded(wide_params, sequences(), jnp.asarray(genotype.code))
@@ -122,22 +130,22 @@ def test_padding_changes_nothing():
     params, genotype = NETWORK.init(jax.random.key(1))["params"], GENOTYPES[0]
     short = sequences(t=6, padding=0)
     padded = jnp.concatenate([short, jnp.zeros((4, 3, 5), jnp.int32)], 2)
-    assert relative_error(NETWORK.apply(params, padded, genotype), NETWORK.apply(params, short, genotype)) < 1e-5
+    assert relative_error(logits_of(params, padded, genotype), logits_of(params, short, genotype)) < 1e-5
     seen = padded.at[:, 2].set(1)
-    assert relative_error(NETWORK.apply(params, seen, genotype), NETWORK.apply(params, short, genotype)) > 1e-4
+    assert relative_error(logits_of(params, seen, genotype), logits_of(params, short, genotype)) > 1e-4
 
 
 # ---- parameters
 
 
-@pytest.mark.parametrize("genotype", GENOTYPES, ids=str)
+@pytest.mark.parametrize("genotype", TWO_FAST)
 def test_parameters_are_counted(genotype):
     params = NETWORK.init(jax.random.key(0), genotype)["params"]
     counted = SPACE.parameters(genotype, channels=8, classes=3, image_channels=20, **NETWORK.own_size)
     assert counted == sum(leaf.size for leaf in jax.tree.leaves(params))
     whole = NETWORK.init(jax.random.key(0))["params"]
     assert_close(params, NETWORK.restrict(whole, genotype), 0)
-    np.testing.assert_array_equal(NETWORK.apply(params, sequences(), genotype), NETWORK.apply(whole, sequences(), genotype))
+    np.testing.assert_array_equal(logits_of(params, sequences(), genotype), logits_of(whole, sequences(), genotype))
 
 
 def test_the_published_size_is_the_default():
@@ -174,7 +182,7 @@ def test_layers_are_those_of_the_architecture(wide_params):
     for genotype in GENOTYPES:
         expected = [stack for stack, _ in every_kernel(NETWORK.restrict(wide_params, genotype))]
         cut = layers_of(NETWORK, jnp.asarray(genotype.code))(wide_params)
-        assert all(weights[0] in {0, 1} for _, weights in cut)
+        assert {float(weights[0]) for _, weights in cut} == {0.0, 1.0}
         by_code = [stack for stack, weights in cut if weights[0] == 1]
         for found in (by_code, [stack for stack, _ in layers_of(NETWORK, genotype)(wide_params)]):
             assert_close(found, expected, 0)
@@ -184,6 +192,7 @@ def test_layers_are_those_of_the_architecture(wide_params):
 # ---- what it can do
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_kernel_of_a_code(wide_params):
     x, genotype = sequences(), GENOTYPES[3]
@@ -195,6 +204,7 @@ def test_the_kernel_of_a_code(wide_params):
     assert relative_error(found["one_pass"], found["jacobian"]) < DOUBLE
 
 
+@pytest.mark.slow
 def test_the_matrices_of_a_code_keep_their_cheap_forms():
     params, x = NETWORK.init(jax.random.key(0))["params"], sequences()
     kernel = jax.eval_shape(lambda params, code: gram(lambda p, x: NETWORK.apply(p, x, code), params, x), params, jnp.zeros(5, int))
@@ -204,39 +214,40 @@ def test_the_matrices_of_a_code_keep_their_cheap_forms():
 
 def test_without_normalisation():
     params, genotype = NETWORK.init(jax.random.key(0))["params"], GENOTYPES[1]
-    ones = jnp.ones((1, 3, 8))
-    found = NETWORK.apply_without_normalisation(params, ones, genotype)
-    tables = params["encoder"]["embeddings"]
-    first = tables["word"]["embedding"].sum(0) + tables["type"]["embedding"].sum(0) + tables["position"]["embedding"][0]
-    assert found.shape == (1, 3)
-    doubled = jax.tree.map(lambda leaf: leaf, params) | {"head": jax.tree.map(lambda leaf: 2 * leaf, params["head"])}
-    assert relative_error(NETWORK.apply_without_normalisation(doubled, ones, genotype), 2 * found) < 1e-5
+    apply = quick_jit(lambda params: NETWORK.apply_without_normalisation(params, jnp.ones((1, 3, 8)), genotype))
+    doubled = params | {"head": jax.tree.map(lambda leaf: 2 * leaf, params["head"])}
+    assert relative_error(apply(doubled), 2 * apply(params)) < 1e-5
     # Without layers that write, the first state is the sum of the rows, projected.
     silent = jax.tree_util.tree_map_with_path(
         lambda path, leaf: 0 * leaf if any(part.key in {"output", "feed_forward"} for part in path) else leaf, params
     )
-    expected = first @ silent["encoder"]["wide"]["projection"]["kernel"] @ silent["head"]["wide"]["kernel"]
-    assert relative_error(NETWORK.apply_without_normalisation(silent, ones, genotype)[0], expected) < 1e-4
+    tables = params["encoder"]["embeddings"]
+    first = tables["word"]["embedding"].sum(0) + tables["type"]["embedding"].sum(0) + tables["position"]["embedding"][0]
+    expected = first @ params["encoder"]["wide"]["projection"]["kernel"] @ params["head"]["wide"]["kernel"]
+    assert relative_error(apply(silent)[0], expected) < 1e-4
 
 
-def test_dropout_needs_a_key_and_changes_the_logits():
+@pytest.mark.parametrize("coded", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["genotype", "code"])
+def test_dropout_needs_a_key_and_changes_the_logits(coded):
     params, x, genotype = NETWORK.init(jax.random.key(0))["params"], sequences(), GENOTYPES[0]
+    wiring = jnp.asarray(genotype.code) if coded else genotype
 
-    def logits(seed, wiring):
-        return NETWORK.train_apply(params, {}, x, wiring, key=jax.random.key(seed), dropout=0.5)[0]
+    @functools.partial(quick_jit, static_argnums=1)
+    def logits(key, dropout):
+        return NETWORK.train_apply(params, {}, x, wiring, key=key, dropout=dropout)[0]
 
-    for wiring in (genotype, jnp.asarray(genotype.code)):
-        assert relative_error(logits(0, wiring), logits(0, wiring)) == 0
-        assert relative_error(logits(0, wiring), logits(1, wiring)) > 1e-3
-    np.testing.assert_array_equal(NETWORK.train_apply(params, {}, x, genotype)[0], NETWORK.apply(params, x, genotype))
+    assert relative_error(logits(jax.random.key(0), 0.5), logits(jax.random.key(0), 0.5)) == 0
+    assert relative_error(logits(jax.random.key(0), 0.5), logits(jax.random.key(1), 0.5)) > 1e-3
+    assert relative_error(logits(None, 0.0), logits_of(params, x, genotype)) < 1e-5
 
 
 def test_a_flax_module_computes_the_same():
     x, genotype = sequences(), GENOTYPES[2]
     params = NETWORK.init(jax.random.key(0), genotype)["params"]
     module = NETWORK.module(genotype)
-    np.testing.assert_array_equal(module.apply({"params": params}, x), NETWORK.apply(params, x, genotype))
-    assert jax.tree.structure(module.init(jax.random.key(0), x)["params"]) == jax.tree.structure(params)
+    np.testing.assert_array_equal(quick_jit(module.apply)({"params": params}, x), logits_of(params, x, genotype))
+    declared = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), x)["params"]
+    assert jax.tree.structure(declared) == jax.tree.structure(params)
 
 
 def test_what_does_not_fit():
