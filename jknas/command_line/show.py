@@ -40,7 +40,7 @@ def command(
     ],
     space: options.Space = "nasbench201",
     out: Annotated[Path | None, typer.Option("--out", help="draw the cell into this file, .svg or .png")] = None,
-    channels: options.Channels = 16,
+    channels: options.Channels = None,
     cells: Annotated[int | None, typer.Option("--cells", min=1, help="cells of the network (as usual in the space)")] = None,
     classes: Annotated[int, typer.Option("--classes", min=1, help="classes of the classifier")] = 10,
     resolution: Annotated[
@@ -55,10 +55,10 @@ def command(
 
     chosen = spaces.get(space)
     genotype = options.architecture(chosen, arch)
-    depth = chosen.cells if cells is None else cells
+    width, depth = chosen.channels if channels is None else channels, chosen.cells if cells is None else cells
     if resolution is None:
         resolution = _TOKENS if chosen.inputs == "tokens" else _RESOLUTIONS.get(stem, _RESOLUTIONS[None])
-    facts = describe(chosen, genotype, channels=channels, cells=depth, classes=classes, resolution=resolution, stem=stem)
+    facts = describe(chosen, genotype, channels=width, cells=depth, classes=classes, resolution=resolution, stem=stem)
     if out is not None:
         from jknas.report.cell_drawing import draw_cell
 
@@ -73,7 +73,7 @@ def command(
         "dead": "yes: the output does not depend on the input" if facts["dead"] else "no",
         "parameters": f"{facts['parameters']:,}",
         "MACs": f"{facts['macs']:,} at {f'{resolution} tokens' if chosen.inputs == 'tokens' else f'{resolution}x{resolution}'}",
-        "network": f"{channels} channels, {depth} {chosen.cells_unit}, {classes} classes" + (f", {stem} stem" if stem else ""),
+        "network": f"{width} channels, {depth} {chosen.cells_unit}, {classes} classes" + (f", {stem} stem" if stem else ""),
     }
     show(table(space, rows | ({"drawing": facts["drawing"]} if out is not None else {})))
 

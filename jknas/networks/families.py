@@ -92,7 +92,7 @@ def network_for(
     space: Space[Any],
     dataset: Dataset,
     *,
-    channels: int = 16,
+    channels: int | None = None,
     cells: int | None = None,
     stem: str | None = None,
     weights: str | Path | None = None,
@@ -102,7 +102,7 @@ def network_for(
     Args:
         space: the search space.
         dataset: the data set.
-        channels: channels of the first cells.
+        channels: channels of the first cells; the space's usual number by default.
         cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS); the space's usual
             number by default.
         stem: one of the space's; its first by default.
@@ -112,14 +112,14 @@ def network_for(
         NetworkError: a size that is not positive, or weights that cannot be used.
         SpaceError: the space has no network, or no such stem.
     """
-    depth = space.cells if cells is None else cells
+    width, depth = space.channels if channels is None else channels, space.cells if cells is None else cells
     if weights is not None:
         macro = macro_of(space)
         require(macro, "pretrained", f"weights={str(weights)!r}")
         loaded: Network = macro.from_weights(weights, classes=dataset.num_classes, layers=depth)
         return loaded
     chosen = {} if stem is None else {"stem": space.stem(stem)}
-    made: Network = macro_of(space)(channels=channels, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels, **chosen)
+    made: Network = macro_of(space)(channels=width, cells=depth, classes=dataset.num_classes, input_channels=dataset.channels, **chosen)
     return made
 
 

@@ -208,7 +208,7 @@ def make_scorer(
     dataset: Dataset,
     space: Space,
     *,
-    channels: int = 16,
+    channels: int | None = None,
     cells: int | None = None,
     stem: str | None = None,
     weights: str | Path | None = None,
@@ -225,7 +225,7 @@ def make_scorer(
         dataset: supplies the batch: examples of its training part drawn without replacement, normalised, not augmented (unless the proxy is
             defined over other inputs).
         space: the search space.
-        channels: channels of the first cells, unless the proxy is defined for one number of them.
+        channels: channels of the first cells, unless the proxy is defined for one number of them; by default the space's usual number.
         cells: cells, counted as the space counts them (in each of three stages for NAS-Bench-201, in all for DARTS), unless the proxy is
             defined for one number of them; by default the space's usual number.
         stem: one of ``Space.stems``, unless the proxy is defined for a network of its own; the space's first by default.

@@ -106,6 +106,7 @@ class Space(Generic[G]):
         operations: the operation names; the place of a name is its digit in a code.
         num_edges: the number of edges that can carry an operation, and the length of a code.
         size: the number of genotypes (codes, not classes).
+        channels: the usual width of the macro network, which ``parameters`` and ``macs`` take as ``channels``.
         cells: the usual depth of the macro network, which ``parameters`` and ``macs`` take as ``cells``.
         cells_unit: what ``cells`` counts, for messages: "cells per stage", "cells".
         named: well-known genotypes by name.
@@ -130,12 +131,15 @@ class Space(Generic[G]):
         convolutions: the operations that hold a convolution; None: the space does not say.
         inputs: what the networks read, "images" or "tokens"; says what a ``resolution`` means.
         parts: named parts of the space, such as those on which papers compare scores: whether a genotype belongs to one.
+        from_record: reads an entry of the space's published benchmark, a JSON object, as the genotype and its scores by name; None: there
+            is no such file. Genotypes of one canonical class are one network there.
     """
 
     name: str
     operations: tuple[str, ...]
     num_edges: int
     size: int
+    channels: int = 16
     cells: int
     cells_unit: str = "cells"
     named: Mapping[str, G]
@@ -159,6 +163,7 @@ class Space(Generic[G]):
     convolutions: tuple[str, ...] | None = None
     inputs: str = "images"
     parts: Mapping[str, Callable[[G], bool]] = field(default_factory=dict)
+    from_record: Callable[[Mapping[str, Any]], tuple[G, Mapping[str, float]]] | None = None
 
     def stem(self, name: str) -> str:
         """Return the name of a stem that the space's networks have.

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 
+import flexibert_records
 import jax
 import numpy as np
 import pytest
@@ -260,6 +261,30 @@ class TestOwnTable:
         path.write_text("\n".join(["accuracy,genotype", *(f'{90 + i},"{one}"' for i, one in enumerate(genotypes))]))
         assert call("--space", "darts", "--all", "--proxy", "params", table=path)[0] == 0
         assert rows_of(result(tmp_path))["digits", "accuracy", "params"]["n"] == 6
+
+    def test_a_benchmark_in_which_networks_share_a_score(self, call, tmp_path, monkeypatch):
+        scored = []
+
+        def counted(space, genotype, network, resolution):
+            scored.append((genotype, network.channels))
+            return made_up(space, genotype, network, resolution)
+
+        proxy = SizeProxy(name="quick", count=counted, summary="sum", reference="none", cost="none")
+        monkeypatch.setitem(proxies.REGISTRY, "quick", proxy)
+        path, space = flexibert_records.write_benchmark(tmp_path / "BERT_benchmark.json"), spaces.get("flexibert")
+        given = ["correlate", "--space", "flexibert", "--accuracies", path, "--data", "digits", "--proxy", "quick", "--resamples", 5]
+        code = cli.run([str(argument) for argument in [*given, "--all", "--target", "glue,rte", "--out", tmp_path / "out"]])
+        assert code == 0
+        rows = rows_of(result(tmp_path))
+        entries = [space.from_record(entry) for entry in flexibert_records.entries().values()]
+        classes = [space.canonical(genotype) for genotype, _ in entries]
+        assert rows["digits", "glue", "quick"]["n"] == len(entries) == 7
+        assert sorted(scored) == sorted((one, 128) for one in set(classes)), "each once, at the published size"
+        sums = [made_up(space, one, None, None) for one in classes]
+        for target in ("glue", "rte"):
+            expected = stats.spearmanr(sums, [scores[target] for _, scores in entries]).statistic
+            assert rows["digits", target, "quick"]["spearman"] == pytest.approx(expected)
+        assert result(tmp_path)["settings"]["channels"] == 128
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

@@ -12,6 +12,7 @@ from jknas.cli import run
 from jknas.data import load
 from jknas.errors import ProxyError, TrainingError
 from jknas.networks import families
+from jknas.networks.skip_transformer import pretrained
 from jknas.proxies import NetworkProxy
 from jknas.scoring.scorer import make_scorer
 from jknas.training import load_weights, preset, train
@@ -150,6 +151,69 @@ def test_show(capsys, tmp_path):
     assert (code, err) == (0, "")
     assert "6 layers" in out
     assert "at 128 tokens" in out
+
+
+def test_the_default_size_is_that_of_the_space(capsys):
+    code, out, err = called(capsys, "show", "largest", "--space", "flexibert", "--classes", "2", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["parameters"] == 15_561_728 + 2 * 257
+    assert found["network"] == {"channels": 128, "cells": 4, "classes": 2, "resolution": 128}
+    code, out, _ = called(capsys, "show", "plain", "--space", "skip_transformer", "--json")
+    assert json.loads(out)["network"]["channels"] == 16
+
+
+def test_a_tokenizer_by_name(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pretrained, "minilm_folder", lambda: asked.append(True) or "nowhere")
+    code, _, err = called(capsys, "data", "check", "digits", "--tokenizer", "minilm")
+    assert (code, asked) == (0, [True]), err
+
+
+FLEXIBERT = ("score", "--space", "flexibert", "--arch", "smallest", "--arch", "128:DFT-2-1024x1+DCT-2-512x1")
+
+
+@pytest.mark.slow
+def test_encoders_of_the_benchmark_are_scored(capsys, places):
+    task, encoder = places
+    names = "mgm_layerwise,ntk_condition,ntk_trace,synflow,params"
+    given = (*FLEXIBERT, "--data", task, "--tokenizer", encoder, "--channels", "8", "--batch", "4", "--proxy", names)
+    code, out, err = called(capsys, *given, "--json")
+    assert code == 0, err
+    scores = {}
+    for record in map(json.loads, out.splitlines()):
+        assert record["status"] == "ok", record
+        scores.setdefault(record["proxy"], set()).add(record["score"])
+    assert set(scores) == set(names.split(","))
+    assert all(len(values) == 1 for values in scores.values()), "operators have no effect"
+
+
+@pytest.mark.slow
+def test_an_encoder_of_the_benchmark_is_trained(capsys, places, tmp_path):
+    task, encoder = places
+    given = ("train", "--space", "flexibert", "--data", task, "--tokenizer", encoder, "--channels", "8", "--arch", "smallest")
+    code, out, err = called(capsys, *given, "--epochs", "1", "--train-batch", "20", "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    dataset, trained = load(task, tokenizer=encoder), load_weights(tmp_path / "run")
+    classes = np.asarray(trained.classify(dataset.x_test))
+    assert (classes == dataset.y_test).mean() == pytest.approx(json.loads(out)["test_accuracy"])
+    assert str(trained.genotype) == "128:SDP-2-512x1+SDP-2-512x1"
+
+
+def test_every_proxy_scores_encoders_of_the_benchmark_or_says_why_not(places):
+    task, encoder = places
+    dataset, scored = load(task, tokenizer=encoder), []
+    for name in proxies.names():
+        proxy = proxies.get(name)
+        try:
+            make_scorer(proxy, dataset, spaces.get("flexibert"), channels=8, batch_size=8 if isinstance(proxy, NetworkProxy) else None)
+        except ProxyError:
+            continue
+        scored.append(name)
+    assert {"mgm", "mgm_layerwise", "mgm_logits", "ntk_condition", "ntk_trace", "grad_norm", "snip", "synflow", "params", "macs"} <= set(
+        scored
+    )
+    assert not {"naswot", "zen", "linear_regions", "tenas_condition", "mgm_released"} & set(scored)
 
 
 # ---- what does not fit

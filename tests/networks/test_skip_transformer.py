@@ -13,8 +13,8 @@ from compiling import quick_jit
 from tolerances import relative_error
 
 from jknas.errors import NetworkError
+from jknas.networks.layers.transformer import dropped
 from jknas.networks.skip_transformer import SkipTransformerNetwork, pretrained
-from jknas.networks.skip_transformer.encoder import dropped
 from jknas.networks.skip_transformer.skips import weights_of
 from jknas.spaces.skip_transformer import ROBERTA_LARGE, SPACE, skip_space
 

@@ -42,7 +42,7 @@ def test_the_edges_of_all_cells_are_the_places_of_the_code(name):
     if space.graph is None:
         pytest.skip(f"{name} does not describe its cells")
     by_digit: dict[int, set] = {}
-    for genotype in space.sample(np.random.default_rng(0), 50):
+    for genotype in space.sample(np.random.default_rng(0), 500):
         edges = list(itertools.chain.from_iterable(graph.edges for graph in space.graph(genotype)))
         assert len(edges) == space.num_edges
         for digit, edge in zip(genotype.code, edges, strict=True):

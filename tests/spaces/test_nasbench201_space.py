@@ -34,7 +34,7 @@ def within_five_sigma(counts, probabilities):
 
 
 def test_registry():
-    assert spaces.names() == ("darts", "nasbench201", "skip_transformer")
+    assert spaces.names() == ("darts", "flexibert", "nasbench201", "skip_transformer")
     assert spaces.get("nasbench201") is NASBENCH201
     assert repr(NASBENCH201) == "Space('nasbench201', size=15625)"
 
@@ -44,7 +44,8 @@ def test_registry():
     [
         (
             "nasbench101",
-            "Unknown search space 'nasbench101'; expected one of darts, nasbench201, skip_transformer. Did you mean 'nasbench201'",
+            "Unknown search space 'nasbench101'; expected one of darts, flexibert, nasbench201, skip_transformer. "
+            "Did you mean 'nasbench201'",
         ),
         ("", "Unknown search space ''"),
         (None, "Unknown search space of type NoneType"),

@@ -1,5 +1,7 @@
+import json
 import re
 
+import flexibert_records
 import numpy as np
 import pytest
 
@@ -85,3 +87,47 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "own.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TabularError, match="cannot be read as a CSV file"):
         read_accuracies(tmp_path / "own.csv", SPACE)
+
+
+# ---- a space's published benchmark in JSON
+
+
+def test_a_benchmark_whose_architectures_were_trained_several_times(tmp_path):
+    space = spaces.get("flexibert")
+    table = read_accuracies(flexibert_records.write_benchmark(tmp_path / "BERT_benchmark.json"), space)
+    assert (table.name, table.space, table.one_per_class) == ("BERT_benchmark.json", "flexibert", True)
+    assert table.columns == ("glue", "cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst", "sts")
+    entries = list(flexibert_records.entries().values())
+    declared = [space.from_record(entry)[0] for entry in entries]
+    distinct = table.genotypes()
+    assert distinct == tuple(dict.fromkeys(declared))
+    assert len(distinct) == 6
+    assert table.trained(distinct) == declared, "the last two entries are of one architecture"
+    np.testing.assert_array_equal(table.values(distinct, "glue"), [entry["scores"]["glue"] for entry in entries])
+    np.testing.assert_array_equal(table.values(distinct[-1:], "mnli"), [entry["scores"]["mnli"] for entry in entries[-2:]])
+    assert table.trained(distinct[-1:]) == [declared[-1]] * 2
+
+
+def test_a_csv_file_has_one_row_per_architecture(table):
+    assert not table.one_per_class
+    assert table.trained([genotype_at(2), genotype_at(3)]) == [genotype_at(2), genotype_at(3)]
+    with pytest.raises(TabularError, match=r"own\.csv has no row for"):
+        table.trained([genotype_at(4)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "cannot be read as JSON"),
+        ("{}", "holds no list of entries; expected the benchmark of flexibert"),
+        ("[]", "holds no list of entries"),
+        (json.dumps([*flexibert_records.entries().values(), {}]), "entry 7: the entry is not one of BERT_benchmark.json"),
+    ],
+)
+def test_benchmarks_that_are_refused(tmp_path, text, words):
+    path = tmp_path / "own.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TabularError, match=re.escape(words)):
+        read_accuracies(path, spaces.get("flexibert"))
+    with pytest.raises(TabularError, match="the space 'nasbench201' has no benchmark in JSON; expected a CSV file"):
+        read_accuracies(path, SPACE)

@@ -18,9 +18,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import JknasError, NetworkError, choose
 from jknas.networks.layers.initialisation import Scheme, check_scheme
+from jknas.networks.layers.transformer import Tokens
 from jknas.networks.sizes import check_sizes
 from jknas.networks.skip_transformer import pretrained
-from jknas.networks.skip_transformer.encoder import Classifier, Encoder, EncoderSize, Tokens
+from jknas.networks.skip_transformer.encoder import Classifier, Encoder, EncoderSize
 from jknas.networks.skip_transformer.pretrained import Pretrained
 from jknas.networks.skip_transformer.skips import Combine, weights_of
 from jknas.spaces.skip_transformer.cost import PUBLISHED, STEMS
