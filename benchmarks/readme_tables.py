@@ -566,6 +566,14 @@ def about(name: str) -> str:
     return "\n".join(lines)
 
 
+def table(name: str) -> str:
+    """Return a table, or that nothing is recorded for it."""
+    try:
+        return TABLES[name]()
+    except FileNotFoundError:
+        return "Not measured."
+
+
 def written(text: str) -> str:
     """Return a page with its tables and descriptions made anew.
 
@@ -573,7 +581,7 @@ def written(text: str) -> str:
         KeyError: a marker names no table.
         FileNotFoundError: a marker names no benchmark.
     """
-    text = _TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
+    text = _TABLE.sub(lambda found: f"{found[1]}\n{table(found[2])}\n{found[3]}", text)
     return _ABOUT.sub(lambda found: f"{found[1]}\n{about(found[2])}\n{found[3]}", text)
 
 
