@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 import typer.core
+from rich.markup import escape
 
 from jknas.command_line.errors import Interrupted
 from jknas.command_line.output import complain
@@ -50,9 +51,18 @@ def _imported(name: str) -> Any:
     made = typer.Typer(add_completion=False)
     if hasattr(module, "app"):
         made.add_typer(module.app, name=name)
-        return typer.main.get_group(made).commands[name]
+        return _with_brackets(typer.main.get_group(made).commands[name])
     made.command(name)(module.command)
-    return typer.main.get_command(made)
+    return _with_brackets(typer.main.get_command(made))
+
+
+def _with_brackets(command: Any) -> Any:
+    """Return a command whose help keeps what is in brackets, such as ``[in this process]``, which Rich would take for markup."""
+    for option in command.params:
+        option.help = escape(getattr(option, "help", None) or "")
+    for part in getattr(command, "commands", {}).values():
+        _with_brackets(part)
+    return command
 
 
 app = typer.Typer(

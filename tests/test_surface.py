@@ -1,4 +1,6 @@
 import importlib
+import os
+import re
 import subprocess
 import sys
 
@@ -83,9 +85,12 @@ def test_help_imports_no_jax():
     lines += ["assert run(['--help']) == 0", "assert not {'numpy', 'jknas.search', 'jknas.proxies'} & set(sys.modules)"]
     lines += ["for name in COMMANDS: assert run([name, '--help']) == 0, name"]
     code = "\n".join([*lines, "assert not {'jax', 'matplotlib', 'ray'} & set(sys.modules)"])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    wide = {**os.environ, "COLUMNS": "300"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=wide)
     assert done.returncode == 0, done.stderr
     assert all(f"Usage: jknas {name}" in done.stdout for name in COMMANDS)
+    # Rich would take brackets for markup, and leave them out.
+    assert {"[in this process]", "jknas[minilm]"} <= set(re.findall(r"\[in this process\]|jknas\[minilm\]", done.stdout))
 
 
 def test_every_command_is_listed_by_its_own_words():
