@@ -237,7 +237,8 @@ def null_models(genotypes: list[Any]) -> dict[str, tuple[str, np.ndarray]]:
 def judged(draws: list[np.ndarray], trained: dict[str, np.ndarray], genotypes: list[Any], resamples: int) -> dict[str, Any]:
     """Return the correlations of a score: of the mean rank over its seeds with all targets, inside the groups, and of single seeds."""
     scores, keys = mean_rank(draws), [key_of(genotype) for genotype in genotypes]
-    found: dict[str, Any] = {name: correlations(scores, values, resamples) for name, values in trained.items()}
+    found: dict[str, Any] = {"glue": correlations(scores, trained["glue"], resamples)}
+    found |= {f"{name}_tau": metrics.kendall_tau_b(scores, values).value for name, values in trained.items() if name != "glue"}
     inside = {}
     for group in GROUPS:
         own = np.array([key == group for key in keys])
