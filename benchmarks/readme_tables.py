@@ -333,7 +333,8 @@ def flexibert() -> str:
     rows = []
     for row in found["rows"].values():
         whole = row["glue"]
-        inside = (interval(row["groups"][group]["kendall_tau_b"]) for group in groups)
+        of_groups = (row["groups"][group]["kendall_tau_b"] for group in groups)
+        inside = ("-" if cell["value"] is None else interval(cell) for cell in of_groups)
         rows.append([row["title"], interval(whole["kendall_tau_b"]), number(whole["spearman"]["value"]), *inside])
     rows += [[name, f"{number(one['kendall_tau'])} ({one['source']})", "", *[""] * len(groups)] for name, one in found["published"].items()]
     return lined(["score", "tau-b with GLUE", "Spearman", *groups], rows)
