@@ -174,6 +174,7 @@ def test_the_golden_supernet_has_the_documented_spectra():
         check_golden(training_kernel(network, params, golden_images(8, 32), mixture(row[0])), row)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_a_supernet_of_one_live_operation_is_that_architecture():
     network, row = CellNetwork(3, 1), SUPERNETS[2]
@@ -231,6 +232,7 @@ def compare(recorded, kernels):
 CELLS = [name if name == "A_g06_mix5ops" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL + WIDE]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", CELLS)
 def test_recorded_cells_have_the_recorded_training_kernels(fixtures_folder, name):

@@ -77,6 +77,7 @@ def assert_wiring_agrees(network, wiring, *, gradient, parts):
     return variables, found
 
 
+@pytest.mark.slow
 def test_a_code_is_its_genotype_and_every_code_is_one_compilation(float64):
     old, new = assert_wiring_agrees(NETWORK, as_code(GENOTYPE), gradient=False, parts=["logits", "batch_stats"])
     # What is not chosen keeps its averages: normal edge 2<-0 has a separable 3x3 convolution and no other.
@@ -90,6 +91,7 @@ def test_a_code_is_its_genotype_and_every_code_is_one_compilation(float64):
     assert TRACES[NETWORK, False, 1] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [REDUCTION, pytest.param(NETWORK, marks=pytest.mark.slow)], ids=["one cell", "three cells"])
 def test_a_code_has_the_gradient_of_its_genotype(float64, network):
     assert_wiring_agrees(network, as_code(GENOTYPE), gradient=True, parts=["logits", "batch_stats", "gradient"])

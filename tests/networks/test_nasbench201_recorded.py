@@ -112,6 +112,7 @@ def test_training_mode_and_its_running_averages_match(fixtures_folder, dtype, na
             assert np.abs(state[key] - value).max() < tolerances().running * scale, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "name"),
     [

@@ -187,6 +187,7 @@ def test_vmap_over_codes_equals_a_loop(float64):
     assert_close(together, jnp.stack([loop(variables, images(), code)["logits"] for code in codes]), tolerances().wiring)
 
 
+@pytest.mark.slow
 def test_vmap_over_mixtures_equals_a_loop(float64):
     variables, mixtures = random_variables(NETWORK), jnp.asarray(np.random.default_rng(5).uniform(0, 1, (3, len(EDGES), len(OPERATIONS))))
     loop = TRACED["example", False]

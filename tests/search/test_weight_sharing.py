@@ -45,6 +45,7 @@ def plain(result):
     return read_json(write_json(state, "a state"))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was_interrupted(tmp_path):
     whole = search.run(rsps(), problem(), checkpoint=tmp_path / "whole")
     assert whole.complete

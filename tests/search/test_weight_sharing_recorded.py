@@ -180,6 +180,7 @@ def test_hard_draws(draw, temperature):
     close(found.weights, stored[f"{prefix}/hardwts"])
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_hard_draw():
     """One compilation for both draws and all temperatures."""
     stored, net = recorded.load("gdas"), recorded.net(recipe.SharingRecipe())
