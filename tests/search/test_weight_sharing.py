@@ -231,12 +231,13 @@ def test_the_settings_of_a_supernet():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_exact_gradient_is_the_limit_of_the_difference(float64):
+def test_the_exact_gradient_is_the_limit_of_the_difference(float64, monkeypatch):
+    monkeypatch.setattr(darts_v2, "_RADIUS", 1e-6)  # at the published 0.01 the kinks of the ReLUs outweigh the derivative between them
     net = recorded.net(search.get("darts-v2")().made)
     shared = recorded.shared(net, recorded.alphas())
     arguments = (net, shared, recorded.pair(1), jnp.asarray(0.025))
     exact, near = (jax.jit(one, static_argnums=0)(*arguments)[0] for one in (darts_v2.exact, darts_v2.finite_difference))
-    np.testing.assert_allclose(exact, near, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(exact, near, rtol=1e-6, atol=1e-9)
     assert float(jnp.abs(exact).max()) > 1e-3
 
 

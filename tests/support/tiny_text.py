@@ -96,7 +96,7 @@ def write_tokenizer(folder):
     return folder
 
 
-def write_pairs(folder, *, train=40, dev=16, test=12, seed=0, columns=("sentence1", "sentence2", "label")):
+def write_pairs(folder, *, train=40, dev=16, test=12, seed=0, columns=("sentence1", "sentence2", "label"), labels=("same", "other")):
     """Write sentence pairs in which the second sentence either repeats the first or is another one."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +106,6 @@ def write_pairs(folder, *, train=40, dev=16, test=12, seed=0, columns=("sentence
         lines = ["\t".join(columns)]
         for number in range(count):
             first, other = (" ".join(rng.choice(WORDS[:-1], rng.integers(3, 7))) + " ." for _ in range(2))
-            lines.append("\t".join((first, first if number % 2 else other, "same" if number % 2 else "other")))
+            lines.append("\t".join((first, first if number % 2 else other, labels[number % 2 == 0])))
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     return folder
