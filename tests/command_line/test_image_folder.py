@@ -69,6 +69,7 @@ def test_te_nas(run, folder, tmp_path):
     assert (tmp_path / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_train_by_the_recipe_of_imagenet(run, folder, tmp_path):
     arguments = ["--recipe", "tenas-imagenet", "--no-auxiliary", "--epochs", "1", "--train-batch", "9", "--data", folder]
     code, out, err = run("train", *SMALL, *arguments, "--arch", LIGHT, "--out", tmp_path, "--json")

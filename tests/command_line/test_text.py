@@ -67,6 +67,7 @@ def test_score_and_its_store(capsys, places, tmp_path):
     assert first["settings"]["parameters"] == "without_head"
 
 
+@pytest.mark.slow
 def test_other_weights_are_other_scores(capsys, places, tmp_path):
     task, encoder = places
     other = tiny_text.write_tokenizer(tiny_text.write_weights(tmp_path / "other", CONFIG, seed=1))
@@ -116,6 +117,7 @@ def test_train_then_classify(capsys, places, tmp_path):
     assert "test_f1" not in result, "the classes are not 0 and 1"
 
 
+@pytest.mark.slow
 def test_without_weights_the_encoder_is_drawn(capsys, places):
     task, encoder = places
     given = [

@@ -23,6 +23,7 @@ def registry(monkeypatch):
     monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "two"),
     [
@@ -73,6 +74,7 @@ def test_sizes_need_no_worker(run):
     assert (code, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_refusal_by_a_worker_is_one_line(run):
     code, _, err = run(*OWN, "--proxy", "mgm", "--sample", 3, "--workers", 2, "--set", "objective=hinge")
     assert code == 2

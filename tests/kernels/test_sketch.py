@@ -20,6 +20,7 @@ FAST = {"mlp", "other_layouts", "tied_embedding", "embedding_dropped", "recurren
 EXACT = {"parameter_without_use"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in sorted(MODELS.keys() - EXACT)]
 )

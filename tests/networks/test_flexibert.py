@@ -155,6 +155,7 @@ def test_the_published_size_is_the_default():
     assert NETWORK.own_size == {"positions": 12}
 
 
+@pytest.mark.slow
 def test_initial_weights_are_those_of_the_benchmark():
     network = FlexibertNetwork(channels=32, input_channels=500)
     params = network.init(jax.random.key(0))["params"]

@@ -107,6 +107,7 @@ def test_a_code_computes_what_its_genotype_computes(float64, code, statistics):
     assert_wiring_agrees(code, statistics, as_code, gradient=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "statistics"), slow_unless(GRADIENTS, ["batch"]), ids=str)
 def test_a_code_has_the_gradient_of_its_genotype(float64, code, statistics):
     assert_wiring_agrees(code, statistics, as_code, gradient=True)

@@ -51,6 +51,7 @@ def fifty():
 
 
 class TestOneCompile:
+    @pytest.mark.slow
     def test_fifty_genotypes_compile_the_scoring_program_once(self, fifty, caplog):
         traces = []
 

@@ -116,6 +116,7 @@ def test_gdas(unsampled):
     two_iterations(made("gdas", unsampled=unsampled), recorded.load("gdas"), prefix, gumbels())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "unsampled"),
     [

@@ -125,6 +125,7 @@ class TestCells:
     network = CellNetwork(channels=4, cells=1)
     genotypes = (CellGenotype.from_code([1, 2, 0, 3, 4, 1]), *OTHERS)
 
+    @pytest.mark.slow
     def test_one_trace_serves_every_cell_and_cells_learn(self, monkeypatch):
         traces = []
         original = epoch.train_epoch
