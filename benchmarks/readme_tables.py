@@ -19,6 +19,7 @@ HERE = pathlib.Path(__file__).parent
 PAGES = (HERE.parent / "README.md", HERE / "README.md")
 TARGETS = ("cifar10", "cifar100", "imagenet16-120")
 TITLES = ("CIFAR-10", "CIFAR-100", "ImageNet16-120")
+RANGE = {"median": "median", "low": "lowest", "high": "highest"}
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 _ABOUT = re.compile(r"(<!-- about: (\S+) -->\n).*?(\n<!-- end of about -->)", re.DOTALL)
 
@@ -356,6 +357,11 @@ def ratios(name: str, said: Mapping[str, str]) -> str:
     return lined(["ratio", *(cell.replace("_", " ") for cell in cells)], rows)
 
 
+def ranges(pairs: Mapping[str, Any], said: Mapping[str, str]) -> list[list[str]]:
+    """Return the median, the lowest and the highest of ratios, one row per ratio."""
+    return [[text, *(number(pairs[pair][part]) for part in RANGE)] for pair, text in said.items()]
+
+
 def mgm_speed() -> str:
     """Return the speed of training and of MGM against PyTorch."""
     said = {
@@ -374,9 +380,7 @@ def text_speed() -> str:
         "mgm / step": "exact MGM, one program for all wirings (32 pairs of 64 tokens) / training step of that program",
         "gram / step": "exact 32 x 32 kernel, likewise / training step of that program",
     }
-    found = result("speed/text_speed")["ratios"]
-    rows = [[text, *(number(found[pair][part]) for part in ("median", "low", "high"))] for pair, text in said.items()]
-    return lined(["ratio", "median", "lowest", "highest"], rows)
+    return lined(["ratio", *RANGE.values()], ranges(result("speed/text_speed")["ratios"], said))
 
 
 def text_fine_tuning() -> str:
@@ -420,12 +424,8 @@ def supernet_step() -> str:
         "code / mixture": "step of a uniformly random code (RSPS, SETN, ENAS) / that of the mixture",
     }
     found = result("speed/supernet_step")["cells"]
-    rows = [
-        [cells, text, *(number(ratios[pair][part]) for part in ("median", "low", "high"))]
-        for cells, ratios in found.items()
-        for pair, text in said.items()
-    ]
-    return lined(["cells per stage", "ratio", "median", "lowest", "highest"], rows)
+    rows = [[cells, *row] for cells, pairs in found.items() for row in ranges(pairs, said)]
+    return lined(["cells per stage", "ratio", *RANGE.values()], rows)
 
 
 def gram_speed() -> str:

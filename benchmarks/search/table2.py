@@ -82,9 +82,14 @@ def chosen(task: str, scores: Mapping[str, float]) -> dict[str, list[str]]:
     return {"best": best, "random": [str(name) for name in drawn]}
 
 
+def runs_of(recipe: FineTuning, task: str, name: str) -> Path:
+    """Return the folder of the trainings of one wiring, which holds a folder for each seed."""
+    return RUNS / f"{recipe.epochs}_epochs" / task / name.replace(":", "_")
+
+
 def tuned(dataset: Any, task: str, name: str, recipe: FineTuning, seed: int) -> dict[str, Any]:
     """Fine-tune one wiring, or read how that ended."""
-    folder = RUNS / f"{recipe.epochs}_epochs" / task / name.replace(":", "_") / str(seed)
+    folder = runs_of(recipe, task, name) / str(seed)
     place = folder / "accuracies.json"
     if place.exists():
         return dict(json.loads(place.read_text()))
@@ -131,11 +136,11 @@ def summary(task: str, scores: Mapping[str, float], runs: Mapping[str, Mapping[s
     }
 
 
-def collect(folder: Path, task: str, scores: Mapping[str, float]) -> dict[str, Any]:
+def collect(recipe: FineTuning, task: str, scores: Mapping[str, float]) -> dict[str, Any]:
     """Return all trainings of a task that have ended, by wiring and seed."""
     runs: dict[str, dict[str, Any]] = {}
     for name in scores:
-        for place in sorted((folder / task / name.replace(":", "_")).glob("*/accuracies.json")):
+        for place in sorted(runs_of(recipe, task, name).glob("*/accuracies.json")):
             runs.setdefault(name, {})[place.parent.name] = json.loads(place.read_text())
     return runs
 
@@ -164,7 +169,7 @@ def write(recipe: FineTuning, task: str, dataset: Any, scores: Mapping[str, floa
     path = measure.RESULTS / "search/table2.json"
     old = json.loads(path.read_text()) if path.exists() else {}
     setting = {"encoder": "all-MiniLM-L6-v2", "recipe": recipe.as_dict(), "tokens": TOKENS, "draws": DRAWS, "pairs": PAIRS}
-    found = summary(task, scores, collect(RUNS / f"{recipe.epochs}_epochs", task, scores)) | {"dataset": dataset.source}
+    found = summary(task, scores, collect(recipe, task, scores)) | {"dataset": dataset.source}
     tasks = {**old.get("tasks", {}), task: found}
     measure.record(
         "search/table2", {"question": "skip connections on MRPC and RTE", "setting": setting, "tasks": tasks, "gpu": "not measured"}

@@ -15,16 +15,6 @@ from jknas.errors import DataError
 pytest.importorskip("tokenizers")
 
 
-@pytest.fixture
-def tokenizer(tmp_path):
-    return tiny_text.write_tokenizer(tmp_path / "encoder")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tiny_text.write_pairs(tmp_path / "task")
-
-
 def test_a_task_of_your_own(folder, tokenizer):
     dataset = load(folder, tokenizer=tokenizer)
     assert isinstance(dataset, TextDataset)

@@ -5,22 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_text
 
 from jknas.data import load, token_cache
 from jknas.data.tokenizer import PairTokenizer
 
 pytest.importorskip("tokenizers")
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    return tiny_text.write_tokenizer(tmp_path / "encoder")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tiny_text.write_pairs(tmp_path / "task")
 
 
 @pytest.fixture(autouse=True)

@@ -138,21 +138,19 @@ def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     columns = sides[0][1].shape[-1]
     size = -(-columns // -(-entries * columns // _IN_CACHE))
 
-    def whole(*arrays: jax.Array) -> jax.Array:
-        pairs = [list(arrays[:2]), list(arrays[2:])]
-        return _by_gradients(_dense_gradient, pairs[0], pairs[1] if arrays[2:] else pairs[0])
+    def whole() -> jax.Array:
+        return _by_gradients(_dense_gradient, sides[0], sides[-1])
 
-    def in_blocks(*arrays: jax.Array) -> jax.Array:
+    def in_blocks() -> jax.Array:
         def block(start: Any, width: int) -> jax.Array:
-            parts = [lax.dynamic_slice_in_dim(one, start, width, axis=-1) if place % 2 else one for place, one in enumerate(arrays)]
-            return whole(*parts)
+            parts = [[a, lax.dynamic_slice_in_dim(d, start, width, axis=-1)] for a, d in sides]
+            return _by_gradients(_dense_gradient, parts[0], parts[-1])
 
         count, rest = divmod(columns, size)
         total = lax.fori_loop(1, count, lambda number, total: total + block(number * size, size), block(0, size))
         return total + block(count * size, rest) if rest else total
 
-    flat = [array for side in sides for array in side]
-    return lax.platform_dependent(*flat, cpu=in_blocks, default=whole) if size < columns else whole(*flat)
+    return lax.platform_dependent(cpu=in_blocks, default=whole) if size < columns else whole()
 
 
 def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:

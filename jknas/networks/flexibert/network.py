@@ -20,6 +20,7 @@ from jknas.networks.flexibert.encoder import Classifier, EncoderSize
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.layers.transformer import Tokens
 from jknas.networks.sizes import check_sizes
+from jknas.networks.token_network import TokenNetwork
 from jknas.spaces.flexibert.cost import EMBEDDING, POSITIONS, VOCABULARY, check_cells
 from jknas.spaces.flexibert.genotype import HEADS, PLACES, FlexibertGenotype
 
@@ -27,7 +28,7 @@ _DEVIATION, _CUT = 0.02, 2.0  # TensorFlow's truncated normal: cut at two deviat
 
 
 @dataclass(frozen=True)
-class FlexibertNetwork:
+class FlexibertNetwork(TokenNetwork):
     """The size of the encoders with a classifier; its methods are pure functions of their arguments.
 
     Attributes:
@@ -49,11 +50,6 @@ class FlexibertNetwork:
     positions: int = POSITIONS
 
     genotypes: ClassVar[type] = FlexibertGenotype
-    recipe: ClassVar[str] = "glue"
-    inputs: ClassVar[str] = "tokens"
-    auxiliary: ClassVar[bool] = False
-    has_drop_path: ClassVar[bool] = False
-    has_dropout: ClassVar[bool] = True
 
     kernel_layers = staticmethod(kernel_layers)
 
@@ -76,10 +72,10 @@ class FlexibertNetwork:
         """What a record says about the size besides channels, cells and classes, where it is not as published."""
         return {} if self.positions == POSITIONS else {"positions": self.positions}
 
-    def check_inputs(self, length: int, name: str, *, error: type[JknasError] = NetworkError) -> None:
-        """Raise unless the encoders have positions for sequences of this many tokens."""
-        if length > self.positions:
-            raise error(f"{name} has sequences of {length} tokens; the encoder takes at most {self.positions}: cut them with --resolution.")
+    @property
+    def longest(self) -> int:
+        """The most tokens in a sequence."""
+        return self.positions
 
     def init(self, key: PRNGKeyArray, genotype: FlexibertGenotype | None = None, *, scheme: Scheme = "pytorch") -> dict[str, Any]:
         """Draw parameters.
@@ -98,25 +94,6 @@ class FlexibertNetwork:
         params = _drawn(self, scheme, key)
         return {"params": params if genotype is None else self.restrict(params, genotype), "batch_stats": {}}
 
-    def apply(
-        self, params: PyTree, x: Tokens, wiring: Any, *, statistics: str = "example", batch_stats: PyTree | None = None
-    ) -> Float[Array, "n k"]:
-        """Compute the logits in evaluation mode, without dropout.
-
-        Args:
-            params: parameters from :meth:`init`; a genotype also runs on those of all alternatives.
-            x: sequences, as ids, types and mask.
-            wiring: a genotype, or its code.
-            statistics: not used: layer normalisation does not couple examples, nor tell training from evaluation.
-            batch_stats: not used.
-
-        Raises:
-            NetworkError: no wiring of the space, or sequences of another form or too long.
-            TypeError: the wiring is a string.
-        """
-        del statistics, batch_stats
-        return self._run(params, x, wiring)
-
     def apply_without_normalisation(self, params: PyTree, x: Array, wiring: Any) -> Float[Array, "n k"]:
         """Compute the logits without normalisations.
 
@@ -124,31 +101,6 @@ class FlexibertNetwork:
         :class:`jknas.networks.layers.transformer.Embeddings`.
         """
         return self._run(params, x, wiring, size=replace(self.size, epsilon=None))
-
-    def train_apply(
-        self,
-        params: PyTree,
-        batch_stats: PyTree,
-        x: Tokens,
-        wiring: Any,
-        *,
-        key: PRNGKeyArray | None = None,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-    ) -> tuple[Float[Array, "n k"], None, PyTree]:
-        """Return the logits in training mode, None (there is no auxiliary classifier), and the running averages, of which there are none.
-
-        Args:
-            params: parameters from :meth:`init`.
-            batch_stats: returned.
-            x: as for :meth:`apply`.
-            wiring: as for :meth:`apply`.
-            key: of the dropout.
-            drop_path: not used.
-            dropout: probability of dropout, everywhere; above 0 it needs a key.
-        """
-        del drop_path
-        return self._run(params, x, wiring, key=key, dropout=dropout), None, batch_stats
 
     def restrict(self, tree: PyTree, genotype: FlexibertGenotype) -> PyTree:
         """Return the part of the parameters of all alternatives that a genotype uses."""
@@ -168,11 +120,7 @@ class FlexibertNetwork:
         key: PRNGKeyArray | None = None,
         dropout: float = 0.0,
     ) -> Float[Array, "n k"]:
-        if x.ndim != 3 or x.shape[1] != 3:
-            raise NetworkError(
-                f"sequences are [n, 3, t], of ids, types and mask, got {tuple(x.shape)}: make them with a data set of texts."
-            )
-        self.check_inputs(x.shape[2], "the batch")
+        self._check_tokens(x)
         rngs = None if key is None else {"dropout": key}
         module = Classifier(self.size if size is None else size, self.classes, dropout)
         logits: Any = module.apply({"params": params}, x, choices_of(wiring), rngs=rngs)

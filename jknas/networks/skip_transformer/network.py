@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jknas.errors import JknasError, NetworkError, choose
+from jknas.errors import NetworkError, choose
 from jknas.networks.layers.initialisation import Scheme, check_scheme
 from jknas.networks.layers.transformer import Tokens
 from jknas.networks.sizes import check_sizes
@@ -24,6 +24,7 @@ from jknas.networks.skip_transformer import pretrained
 from jknas.networks.skip_transformer.encoder import Classifier, Encoder, EncoderSize
 from jknas.networks.skip_transformer.pretrained import Pretrained
 from jknas.networks.skip_transformer.skips import Combine, weights_of
+from jknas.networks.token_network import TokenNetwork
 from jknas.spaces.skip_transformer.cost import PUBLISHED, STEMS
 from jknas.spaces.skip_transformer.genotype import SkipGenotype, edges
 
@@ -32,7 +33,7 @@ _HEAD_WIDTH = 64  # channels of an attention head, as in the published encoders
 
 
 @dataclass(frozen=True)
-class SkipTransformerNetwork:
+class SkipTransformerNetwork(TokenNetwork):
     """The size of an encoder with a classifier; its methods are pure functions of their arguments.
 
     Attributes:
@@ -63,13 +64,8 @@ class SkipTransformerNetwork:
     weights: Pretrained | None = None
 
     genotypes: ClassVar[type] = SkipGenotype
-    recipe: ClassVar[str] = "glue"
-    inputs: ClassVar[str] = "tokens"
     score_parameters: ClassVar[str] = "without_head"
     """The head is drawn anew for every seed, and has most of the gradient: scores leave it out where they leave that open."""
-    auxiliary: ClassVar[bool] = False
-    has_drop_path: ClassVar[bool] = False
-    has_dropout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         choose("stem", self.stem, STEMS, error=NetworkError)
@@ -148,12 +144,10 @@ class SkipTransformerNetwork:
         facts = {name: getattr(self, name) for name in ("heads", "combine") if getattr(self, name) != getattr(usual, name)}
         return facts if self.weights is None else {**facts, "weights": self.weights.digest[:16]}
 
-    def check_inputs(self, length: int, name: str, *, error: type[JknasError] = NetworkError) -> None:
-        """Raise unless the encoder has positions for sequences of this many tokens."""
-        if length > self.size.longest:
-            raise error(
-                f"{name} has sequences of {length} tokens; the encoder takes at most {self.size.longest}: cut them with --resolution."
-            )
+    @property
+    def longest(self) -> int:
+        """The most tokens in a sequence."""
+        return self.size.longest
 
     def init(self, key: PRNGKeyArray, genotype: Any = None, *, scheme: Scheme = "pytorch") -> dict[str, Any]:
         """Draw parameters; those of a pre-trained encoder come by :meth:`pretrained`.
@@ -189,50 +183,6 @@ class SkipTransformerNetwork:
         """Return parameters with the pre-trained encoder in place of the drawn one; as they are without such weights. Reads the file."""
         return params if self.weights is None else pretrained.in_place(params, self.weights.encoder(self.size))
 
-    def apply(
-        self, params: PyTree, x: Tokens, wiring: Any, *, statistics: str = "example", batch_stats: PyTree | None = None
-    ) -> Float[Array, "n k"]:
-        """Compute the logits in evaluation mode, without dropout.
-
-        Args:
-            params: parameters from :meth:`init`.
-            x: sequences, as ids, types and mask.
-            wiring: a genotype of this depth, or its code.
-            statistics: not used: layer normalisation does not couple examples, nor tell training from evaluation.
-            batch_stats: not used.
-
-        Raises:
-            NetworkError: no wiring of this depth, or sequences of another form or too long.
-            TypeError: the wiring is a string.
-        """
-        del statistics, batch_stats
-        return self._run(params, x, wiring)
-
-    def train_apply(
-        self,
-        params: PyTree,
-        batch_stats: PyTree,
-        x: Tokens,
-        wiring: Any,
-        *,
-        key: PRNGKeyArray | None = None,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-    ) -> tuple[Float[Array, "n k"], None, PyTree]:
-        """Return the logits in training mode, None (there is no auxiliary classifier), and the running averages, of which there are none.
-
-        Args:
-            params: parameters from :meth:`init`.
-            batch_stats: returned.
-            x: as for :meth:`apply`.
-            wiring: as for :meth:`apply`.
-            key: of the dropout.
-            drop_path: not used.
-            dropout: probability of dropout, everywhere; above 0 it needs a key.
-        """
-        del drop_path
-        return self._run(params, x, wiring, key, dropout), None, batch_stats
-
     def hidden_states(self, params: PyTree, x: Tokens, wiring: Any) -> list[Float[Array, "n t h"]]:
         """Return the embeddings, then the states after each layer, in evaluation mode."""
         states: Any = Encoder(self.size).apply({"params": params["encoder"]}, x, self._read_by(x, wiring))
@@ -248,18 +198,14 @@ class SkipTransformerNetwork:
         weights = self._weights(genotype)
         return _Wired(self.size, self.classes, tuple(tuple(map(float, row)) for row in weights))
 
-    def _run(self, params: PyTree, x: Tokens, wiring: Any, key: PRNGKeyArray | None = None, dropout: float = 0.0) -> Float[Array, "n k"]:
+    def _run(self, params: PyTree, x: Array, wiring: Any, *, key: PRNGKeyArray | None = None, dropout: float = 0.0) -> Float[Array, "n k"]:
         rngs = None if key is None else {"dropout": key}
         module = Classifier(self.size, self.classes, dropout)
         logits: Any = module.apply({"params": params}, x, self._read_by(x, wiring), rngs=rngs)
         return logits
 
     def _read_by(self, x: Tokens, wiring: Any) -> list[Any]:
-        if x.ndim != 3 or x.shape[1] != 3:
-            raise NetworkError(
-                f"sequences are [n, 3, t], of ids, types and mask, got {tuple(x.shape)}: make them with a data set of texts."
-            )
-        self.check_inputs(x.shape[2], "the batch")
+        self._check_tokens(x)
         return self._weights(wiring)
 
     def _weights(self, wiring: Any) -> list[Any]:
