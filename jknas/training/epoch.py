@@ -5,6 +5,7 @@ batches are steps of a ``lax.scan``, and the last, smaller batch is one more ste
 """
 
 import dataclasses
+import functools
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from jknas.networks.layers.initialisation import Scheme
 from jknas.networks.layers.relu_conv_norm import at_least_float32
 from jknas.training.augmentation import augment, cut_out, draw_centres, draw_words, normalise, shuffled
+from jknas.training.lengths import grouped, lengths, widths
 from jknas.training.recipe import AnyRecipe, Precision
 
 _MORE_DRAWS = 2**32 - 1
@@ -156,10 +158,21 @@ def train_epoch(
     wiring = code if settings.genotype is None else settings.genotype
     cutout_key, drop_key = jax.random.split(jax.random.fold_in(key, _MORE_DRAWS))
     centres = draw_centres(cutout_key, pixels.images) if recipe.cutout and isinstance(pixels, Pixels) else None
+    choice: tuple[int, ...] = ()
+    if recipe.group_by_length and isinstance(pixels, Sequences):
+        choice, sizes = widths(pixels.tokens.shape[-1]), lengths(pixels.tokens)
+        order = grouped(order, sizes, words[:, 1], batch_size=size)
 
     def step(state: TrainState, part: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Totals]:
-        rows, number = part
+        if not choice:
+            return advance(state, *part)
+        # A batch is computed as far as its longest sequence reaches: what is cut off is padding.
+        enough = jnp.searchsorted(jnp.asarray(choice, jnp.int32), sizes[part[0]].max())
+        return jax.lax.switch(enough, [functools.partial(advance, width=width) for width in choice], state, *part)
+
+    def advance(state: TrainState, rows: jax.Array, number: jax.Array, *, width: int | None = None) -> tuple[TrainState, Totals]:
         x, labels = pixels.for_training(rows, words, centres, settings), pixels.labels[rows]
+        x = x if width is None else x[..., :width]
         dropped: dict[str, Any] = {"key": jax.random.fold_in(drop_key, number)} if recipe.drop_path or recipe.dropout else {}
         dropped |= {"drop_path": rates.drop_path} if recipe.drop_path else {}
         dropped |= {"dropout": recipe.dropout} if recipe.dropout else {}

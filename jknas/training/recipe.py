@@ -91,6 +91,7 @@ class Recipe:
 
     inputs: ClassVar[str] = "images"
     dropout: ClassVar[float] = 0.0
+    group_by_length: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -12,6 +12,7 @@ from jknas.data.text import TextDataset
 from jknas.errors import TrainingError
 from jknas.networks.skip_transformer import SkipTransformerNetwork
 from jknas.training import FineTuning, evaluate, preset, train
+from jknas.training.lengths import grouped, lengths, widths
 from jknas.training.prediction import f1_score, predict
 
 NETWORK = SkipTransformerNetwork(channels=8, cells=3, input_channels=12, heads=2, feed_forward=8, positions=8)
@@ -80,6 +81,7 @@ def test_a_step_of_adamw_written_out(clip, decay):
         {"clip_norm": 0},
         {"batch_size": 2.5},
         {"weight_decay": float("inf")},
+        {"group_by_length": 1},
     ],
 )
 def test_values_out_of_range(change):
@@ -119,6 +121,54 @@ def test_one_program_trains_every_wiring_at_every_rate():
         seconds.append(trained.compile_seconds)
     assert len(seconds) == 3
     assert seconds[1:] == [0.0, 0.0]
+
+
+def padded(tokens, places, seed=0):
+    """Cut sequences at random lengths."""
+    sizes = np.random.default_rng(seed).integers(2, places + 1, len(tokens))
+    tokens = np.pad(tokens, ((0, 0), (0, 0), (0, places - tokens.shape[-1])), mode="edge")
+    keep = np.arange(places) < sizes[:, None]
+    return np.stack([np.where(keep, tokens[:, 0], 0), tokens[:, 1], keep], 1).astype(np.int32), sizes
+
+
+class TestGroupedByLength:
+    def test_batches_hold_neighbours(self):
+        tokens, sizes = padded(pairs(700)[0], 64)
+        np.testing.assert_array_equal(lengths(jnp.asarray(tokens)), sizes)
+        words = np.random.default_rng(1).integers(2**32, size=(700, 2), dtype=np.uint32)
+        order = np.argsort(words[:, 0])
+        found = np.asarray(grouped(jnp.asarray(order), jnp.asarray(sizes), jnp.asarray(words[:, 1]), batch_size=8))
+        np.testing.assert_array_equal(np.sort(found), np.arange(700))
+        np.testing.assert_array_equal(found[696:], order[696:])
+        longest = {name: sizes[rows[:696].reshape(87, 8)].max(1) for name, rows in (("random", order), ("grouped", found))}
+        assert longest["grouped"].mean() < 36
+        assert longest["random"].mean() > 56
+        # Two chunks, of 50 and 37 batches; the batches do not come in the order of their lengths.
+        chunks = [set(order[:400]), set(order[400:696])]
+        assert all(any(set(batch) <= chunk for chunk in chunks) for batch in found[:696].reshape(87, 8))
+        assert abs(np.corrcoef(np.arange(87), longest["grouped"])[0, 1]) < 0.3
+
+    @pytest.mark.parametrize(("places", "expected"), [(96, (48, 64, 72, 96)), (64, (32, 40, 48, 64)), (12, (8, 12)), (5, (5,))])
+    def test_widths(self, places, expected):
+        assert widths(places) == expected
+
+    @pytest.mark.slow
+    def test_what_is_cut_off_changes_nothing(self):
+        """The same batches, computed to the end: equal up to rounding (no dropout, whose draws depend on the width)."""
+        data, genotype = dataset(), SPACE.parse("highway:3")
+        names = ("x_train", "x_validation", "x_test")
+        data = dataclasses.replace(data, **{name: padded(getattr(data, name), 16)[0] for name in names})
+        network = dataclasses.replace(NETWORK, positions=16)
+        recipe = dataclasses.replace(RECIPE, epochs=1, group_by_length=True)
+        cut = train(network, genotype, data, recipe=recipe, seed=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("jknas.training.epoch.widths", lambda places: (places,))
+            whole = train(network, genotype, data, recipe=dataclasses.replace(recipe, weight_decay=1e-30), seed=0)
+        other = train(network, genotype, data, recipe=dataclasses.replace(recipe, group_by_length=False), seed=0)
+        assert min(cut.compile_seconds, whole.compile_seconds) > 0  # two programs
+        first, second, third = (jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(run.variables)]) for run in (cut, whole, other))
+        assert jnp.abs(first - second).max() < 1e-3  # Adam divides by small gradients
+        assert jnp.abs(first - third).max() > 1e-2  # other batches
 
 
 @pytest.mark.slow
