@@ -1,5 +1,8 @@
 """Settings of the whole suite: strict dtype promotion, repeatable random numbers, and where the recorded numbers are."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -28,6 +31,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # The same examples in every run, and no deadline: the first example of a test pays for a compilation.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config):
+    """Let both workers and the commands that they start share what they compile.
+
+    What your own JAX_COMPILATION_CACHE_DIR holds is used again in the next run.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    folder = tempfile.mkdtemp(prefix="jknas-programs-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # The workers and commands begin with these variables; this process has read its own already.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(scope="session", autouse=True)
