@@ -9,6 +9,8 @@ nothing here. Compared:
   all is one of them: which 13 of the 18 are queried depends on the order of equals. "published order" is one order, that of the
   benchmark's index; "random order" draws them, seed by seed; 25 queries cover them all;
 * `robot` (RoBoT) on the number of parameters alone, on it and multiply-accumulates, and (with --scores) on stored scores;
+* `proxy_evolution`, whose first population of 10 is the best of a sample of 3,000 by the number of parameters or (with --scores) by
+  `consensus`, beside the 20 that `consensus` prefers in such a sample, and plain `evolution`, all with 20 trainings;
 * `mf_nas` (MF-NAS) by the number of parameters: of 2,000 random cells, and of those that a local search by size visits.
 
 Dead cells have no score: they rank last, and count 0 in a mixture.
@@ -30,10 +32,13 @@ from typing import Any
 
 from benchmarks import measure
 from jknas import proxies, search, spaces, tabular
+from jknas.ranking import aggregates
 from jknas.scoring.record import ScoreKey, ScoreRecord
 from jknas.scoring.score_table import read_scores
+from jknas.search.methods.evolution import Evolution
 from jknas.search.methods.knas import Knas
 from jknas.search.methods.mf_nas import MfNas
+from jknas.search.methods.proxy_evolution import ProxyEvolution
 from jknas.search.methods.robot import Robot
 from jknas.spaces.nasbench201.index import published_order
 from jknas.spaces.nasbench201.reachable import reachable
@@ -48,6 +53,8 @@ BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_con
 """The cell that both publish: the best of all on CIFAR-100, and the second best on CIFAR-10."""
 
 QUERIES = 20
+EVOLUTIONS = 100
+"""Seeds of an evolution, whose results are spread more widely."""
 SPACE = spaces.get("nasbench201")
 
 Make = Callable[[int], search.TableProblem]
@@ -99,12 +106,14 @@ def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, f
     ordered = sorted((cell for cell, size in live.items() if not math.isnan(size)), key=lambda cell: -live[cell])  # equals keep their order
 
     def problem(**parts: Any) -> Make:
-        return lambda seed: search.TableProblem(table=table, dataset="cifar10", seed=seed, proxy=proxies.get("params"), **parts)
+        by = {} if "aggregate" in parts else {"proxy": proxies.get("params")}
+        return lambda seed: search.TableProblem(table=table, dataset="cifar10", seed=seed, **by, **parts)
 
     def largest(cells: list[Any], queries: int) -> tuple[search.SearchMethod, Make, range]:
         return Knas(samples=queries, topk=queries), problem(scores={cell: records[cell] for cell in cells[:queries]}), range(1)
 
     pool = {cell: records[cell] for cell in ordered[:25]}  # all cells of the three largest sizes
+    evolution, consensus = ProxyEvolution(evaluations=QUERIES), aggregates.get("consensus")
     robot = range(10, 10 + seeds)  # ten is the first published seed
     planned: dict[str, tuple[search.SearchMethod, Make, range]] = {
         "20 largest, published order": largest(ordered, QUERIES),
@@ -115,12 +124,18 @@ def rows(table: tabular.Table, seeds: int, measured: Mapping[str, Mapping[Any, f
         "robot, parameters and multiply-accumulates": (Robot(), problem(measured={"params": live, "macs": macs}), robot),
         "mf_nas, random sample, parameters": (MfNas(), problem(scores=records), range(seeds)),
         "mf_nas, local search, parameters": (MfNas(explore="local"), problem(scores=records), range(seeds)),
+        "proxy_evolution, parameters": (evolution, problem(scores=records), range(EVOLUTIONS)),
+        "evolution": (Evolution(evaluations=QUERIES), problem(), range(EVOLUTIONS)),
     }
     if measured:
         names = ",".join(measured)
         planned[f"robot, {names.replace(',', ', ')}"] = (Robot(members=names), problem(measured=measured), robot)
         both = {"params": live, **measured}
         planned[f"robot, parameters, {names.replace(',', ', ')}"] = (Robot(members=",".join(both)), problem(measured=both), robot)
+        if set(consensus.members) <= set(measured):
+            ranked = problem(measured=measured, aggregate=consensus)
+            planned["proxy_evolution, consensus"] = (evolution, ranked, range(EVOLUTIONS))
+            planned["20 highest of 3,000, consensus"] = (Knas(samples=3000, topk=QUERIES), ranked, range(EVOLUTIONS))
     found = {}
     for name, (method, make, over) in ((name, plan) for name, plan in planned.items() if only in name):
         found[name] = searched(method, make, over)
