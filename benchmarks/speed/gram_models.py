@@ -112,7 +112,7 @@ def nnx_decoder(layers: int, *, scanned: bool, width: int = 256) -> Model:
         def __init__(self, rngs: Any):
             self.words, self.places = nnx.Embed(WORDS, width, rngs=rngs), nnx.Embed(LENGTH, width, rngs=rngs)
             make = nnx.vmap(Block, in_axes=0, out_axes=0)
-            self.blocks = make(rngs.fork(split=layers)) if scanned else nnx.List([Block(rngs) for _ in range(layers)])
+            self.blocks = make(rngs.split(layers)) if scanned else nnx.List([Block(rngs) for _ in range(layers)])
             self.last = nnx.LayerNorm(width, rngs=rngs)
 
         def __call__(self, tokens: jax.Array) -> jax.Array:
