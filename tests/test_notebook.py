@@ -25,10 +25,10 @@ PICTURES = {
 }
 QUICK = {
     "first_look": {"COUNT": 3},
-    "kernel_of_your_model": {"EXAMPLES": 100, "KEYS": 2, "EPOCHS": 1},
-    "knas_end_to_end": {"SAMPLES": 6, "EPOCHS": 1, "RANKING": "log_rank(params,synflow)"},
-    "tenas_pruning": {"NETWORK": {"channels": 2, "cells": 1}, "SAMPLES": 50},
-    "weight_sharing": {"EPOCHS": 1},
+    "kernel_of_your_model": {"EXAMPLES": 100, "WIDTHS": [64], "KEYS": 2, "EPOCHS": 1},
+    "knas_end_to_end": {"SAMPLES": 6, "EPOCHS": 1, "RANKING": "log_rank(params,conv_count)"},
+    "tenas_pruning": {"NETWORK": {"channels": 2, "cells": 1}},
+    "weight_sharing": {"EPOCHS": 2},
     "which_ranking": {},
     "your_own_space": {"SAMPLES": 4, "EPOCHS": 1},
 }
@@ -74,7 +74,9 @@ def rerun(notebook, tmp_path, where=None, parameters=None, **variables):
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--execution-timeout", "500", "--cwd", str(where or tmp_path)]
     command += ["--parameters_yaml", json.dumps(parameters)] if parameters else []
     command += [str(notebook), str(tmp_path / "run.ipynb")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore:IProgress", **variables}
+    )
     assert done.returncode == 0, done.stderr
 
 

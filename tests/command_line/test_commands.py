@@ -627,6 +627,7 @@ class TestTrain:
         assert code == 2
         assert words in err
 
+    @pytest.mark.slow
     def test_the_real_thing(self, run, tmp_path):
         cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"  # what leads nowhere is trained all the same
         (record,) = run.json("train", "--arch", cell, "--epochs", 2, "--train-batch", 8, *TINY, "--out", tmp_path)

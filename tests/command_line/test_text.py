@@ -50,6 +50,7 @@ def called(capsys, *given):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_score_and_its_store(capsys, places, tmp_path):
     given = arguments(places, "score", "--all", "--proxy", "mgm,params", "--batch", "8", "--db", tmp_path / "s.sqlite")
     scored = []

@@ -229,20 +229,18 @@ def compare(recorded, kernels):
             assert found.status == "saturated", name
 
 
-CELLS = [name if name == "A_g06_mix5ops" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL + WIDE]
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", SMALL + WIDE)
 def test_recorded_cells_have_the_recorded_training_kernels(fixtures_folder, name):
     recorded = recording(fixtures_folder, name)
     params = recorded.variables()["params"]
     compare(recorded, both_training_kernels(recorded.network, params, recorded.images(), recorded.genotype))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", SMALL + WIDE)
 def test_recorded_cells_have_the_recorded_evaluation_kernels(fixtures_folder, name):
     """With running averages the examples are independent, and the kernel is one pass of the tape."""
     recorded = recording(fixtures_folder, name)

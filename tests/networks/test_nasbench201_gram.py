@@ -71,7 +71,8 @@ def test_a_genotype_in_one_pass(float64, statistics):
     assert forms <= {"direct", "leaf"}
 
 
-@pytest.mark.parametrize("statistics", STATISTICS)
+@pytest.mark.slow
+@pytest.mark.parametrize("statistics", ["example", "running"])
 def test_a_code_has_the_kernel_of_its_genotype(float64, statistics):
     kernel = coded(statistics, "one_pass")(tree(jnp.asarray(CODES[0], jnp.int32)), images())
     assert_same(kernel, genotype_gram(CODES[0], statistics, "one_pass"))

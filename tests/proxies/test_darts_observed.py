@@ -141,6 +141,7 @@ def test_zen_is_the_answer_without_the_scale_of_the_normalisations():
     assert float(found("zen")) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_meco_correlates_the_channels_of_every_convolution():
     expected = 0.0
     for value in plain()[1]["convolutions"][:-1]:
