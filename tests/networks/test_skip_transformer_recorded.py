@@ -43,7 +43,7 @@ def tiny_tree(recorded, kind):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), params)
 
 
-@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize("double", [pytest.param(False, id="float32", marks=pytest.mark.slow), pytest.param(True, id="float64")])
 def test_a_tiny_roberta(fixtures_folder, double):
     recorded = dict(np.load(fixtures_folder / "text_roberta_tiny.npz"))
     with jax.enable_x64(double):

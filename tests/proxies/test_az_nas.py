@@ -55,6 +55,7 @@ def test_expressivity_is_the_entropy_of_principal_components():
     assert get("az_progressivity").read(found).score == pytest.approx(min(np.diff(expected)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_trainability_is_made_of_every_block_s_own_gradient():
     variables, features, found = measured()

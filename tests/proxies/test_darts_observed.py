@@ -116,6 +116,7 @@ def test_a_code_shows_what_its_genotype_shows(network):
         assert not any(np.any(record) for layer, record in others.items() if layer not in records), "where no layer runs, records are zero"
 
 
+@pytest.mark.slow
 def test_naswot_counts_every_relu():
     expected = 0
     for value in plain()[1]["relus"]:

@@ -106,9 +106,8 @@ def compare(found, arrays, where):
         assert found[name] == pytest.approx(expected, rel=1e-6, abs=1e-12, nan_ok=True), f"{where}: {name}"
 
 
-@pytest.mark.parametrize(
-    "name", ["A_g04_allnone", *(pytest.param(n, marks=pytest.mark.slow) for n in SMALL + WIDE if n != "A_g04_allnone")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL + WIDE)
 def test_scores_recorded_from_the_released_code(fixtures_folder, float64, name):
     """Four channels with random scales and shifts, sixteen at initialisation; jacob_cov of a dead cell is NaN and synflow nothing."""
     recorded = recording(fixtures_folder, name)

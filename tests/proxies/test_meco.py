@@ -59,6 +59,7 @@ def of(summary, cell):
     return jax.tree.map(lambda leaf: leaf[0], summary) if cell else summary
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_layers_are_the_convolutions():
     kinds, seen = found()

@@ -49,7 +49,7 @@ def test_too_many_units():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", [MIXED, NOTHING, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
+@pytest.mark.parametrize("name", [NOTHING, *(pytest.param(name, marks=pytest.mark.slow) for name in (MIXED, *OTHERS))])
 def test_the_kernel_is_the_recorded_one(fixtures_folder, name):
     recorded = recording(fixtures_folder, name)
     params = completed(recorded.network, recorded.variables())["params"]

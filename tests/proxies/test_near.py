@@ -118,6 +118,7 @@ def modules(float64):
     return params, relus, weighted
 
 
+@pytest.mark.slow
 def test_which_modules_count(modules, monkeypatch):
     params, relus, weighted = modules
     monkeypatch.setattr(near, "square", leading)

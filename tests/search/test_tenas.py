@@ -235,7 +235,8 @@ def small(**fields) -> Supernet:
     return dataclasses.replace(net, init=init, init_thin=init, apply=apply, activations=activations, **fields)
 
 
-@pytest.mark.parametrize("draws", ["repeat", pytest.param("removal", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", ["repeat", "removal"])
 def test_a_search_of_a_real_supernet_compiles_four_programs_and_is_resumed_exactly(tmp_path, monkeypatch, compiled, draws):
     monkeypatch.setattr(supernets, "supernet", lambda *_, **__: small())
     method = search.get("tenas")(variant="released", draws=draws, repeats=2, batch=4, samples=1000)

@@ -73,6 +73,7 @@ class TestTraining:
         assert trained.final["train"].loss == pytest.approx(own.loss, rel=1e-4)
         assert (trained.final["train"].accuracy, trained.final["train"].n) == (own.accuracy, 18)
 
+    @pytest.mark.slow
     def test_resized_crops_are_for_files(self, files):
         assert self.run(files, resized_crop=True)[1].status == "ok"
         with pytest.raises(TrainingError, match="resized_crop=True, which cuts training images out of files"):
