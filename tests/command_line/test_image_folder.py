@@ -70,6 +70,22 @@ def test_te_nas(run, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_search_that_trains(run, folder, tmp_path):
+    arguments = ["--method", "knas", "--proxy", "params", "--samples", "3", "--topk", "2", "--epochs", "1", "--train-batch", "9"]
+    size = ["--channels", "2", "--cells", "1", "--resolution", "16", "--data", folder]
+    code, out, err = run("search", *size, *arguments, "--out", tmp_path / "whole", "--json")
+    assert code == 0, err
+    whole = json.loads(out)
+    assert whole["counts"]["trained"] == 2
+    assert 0 <= whole["test_accuracy"] <= 1
+    code, _, err = run("search", *size, *arguments, "--out", tmp_path / "parts", "--max-steps", "5")
+    assert code == 0, err
+    code, out, err = run("search", *size, *arguments, "--out", tmp_path / "parts", "--resume", "--json")
+    assert code == 0, err
+    assert [json.loads(out)[name] for name in ("genotype", "test_accuracy")] == [whole[name] for name in ("genotype", "test_accuracy")]
+
+
+@pytest.mark.slow
 def test_train_by_the_recipe_of_imagenet(run, folder, tmp_path):
     arguments = ["--recipe", "tenas-imagenet", "--no-auxiliary", "--epochs", "1", "--train-batch", "9", "--data", folder]
     code, out, err = run("train", *SMALL, *arguments, "--arch", LIGHT, "--out", tmp_path, "--json")
