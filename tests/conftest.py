@@ -51,6 +51,11 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the notebooks: no other file takes as long, and one worker would still run it when the other has nothing left."""
+    items.sort(key=lambda item: "test_notebook" not in item.nodeid)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     """Keep tokens of the tests out of the user's own folder of caches."""

@@ -46,7 +46,7 @@ def gram(apply, params, x, labels, objective):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("objective", ["loss", "logits"])
-@pytest.mark.parametrize("case", ["perceptron", "example", "batch"])
+@pytest.mark.parametrize("case", ["perceptron", "example", pytest.param("batch", marks=pytest.mark.slow)])
 def test_equals_the_mean_over_all_pairs(case, objective):
     apply, params, x, labels = (perceptron, *perceptron_case()) if case == "perceptron" else network_case(case)
     expected = quick_jit(lambda params: gram(apply, params, x, labels, objective).mean())(params)

@@ -79,8 +79,9 @@ def static(params, x, genotype):
     return quick_jit(lambda params: (apply(params, x), mean_gradient(apply, params, x, jnp.asarray(LABELS))))(params)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("genotype", TWO_FAST)
+@pytest.mark.parametrize("genotype", GENOTYPES, ids=str)
 def test_a_genotype_and_its_code_are_one_network(wide_params, genotype):
     logits, gradient = static(wide_params, sequences(), genotype)
     found, by_code = coded(wide_params, sequences(), jnp.asarray(genotype.code))

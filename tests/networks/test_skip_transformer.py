@@ -33,7 +33,7 @@ def sequences(n=4, t=8, *, padding=2, vocabulary=20, seed=0):
     return jnp.asarray(np.stack([ids, np.arange(t)[None] // 4 * mask, mask], 1), jnp.int32)
 
 
-@pytest.mark.parametrize("combine", ["mean", "sum", "blend"])
+@pytest.mark.parametrize("combine", ["mean", "sum", pytest.param("blend", marks=pytest.mark.slow)])
 def test_a_genotype_and_its_code_are_one_network(params, combine):
     network, x = dataclasses.replace(NETWORK, combine=combine), sequences()
     coded = quick_jit(network.apply)
@@ -62,7 +62,7 @@ def test_weights_of_the_sources():
         np.testing.assert_allclose(weights_of(jnp.asarray(digits), combine), weights_of(digits, combine), rtol=1e-6)
 
 
-@pytest.mark.parametrize("stem", ["bert", "roberta"])
+@pytest.mark.parametrize("stem", [pytest.param("bert", marks=pytest.mark.slow), "roberta"])
 def test_padding_changes_nothing(stem):
     network = dataclasses.replace(NETWORK, stem=stem, positions=20)
     params = network.init(jax.random.key(1))["params"]

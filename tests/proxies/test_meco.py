@@ -71,6 +71,7 @@ def test_the_layers_are_the_convolutions():
     assert smallest_eigenvalues(kinds["convolutions"]).score == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_modules_of_the_released_code():
     kinds, seen = found()

@@ -54,6 +54,7 @@ class TestTraining:
         network = network_for(spaces.get("nasbench201"), dataset, channels=4, cells=1)
         return network, train(network, self.cell, dataset, recipe=recipe, seed=0, wiring="static", splits=("train", "validation"))
 
+    @pytest.mark.slow
     def test_a_full_batch_step_is_that_of_the_images_in_memory(self, files):
         """One batch per epoch does not depend on the order; without the flip nothing else is drawn."""
         still = dataclasses.replace(files, horizontal_flip=False)
