@@ -64,7 +64,7 @@ def haiku_model(name: str, resolution: int) -> Model:
     import haiku  # noqa: PLC0415 - only one model's package is needed
 
     make = getattr(haiku.nets, name)
-    network = haiku.without_apply_rng(haiku.transform_with_state(lambda *inputs: make(CLASSES)(*inputs)))  # noqa: PLW0108 - Haiku makes modules inside
+    network = haiku.without_apply_rng(haiku.transform_with_state(lambda *inputs: make(num_classes=CLASSES)(*inputs)))  # noqa: PLW0108 - Haiku makes modules inside
     params, state = network.init(jax.random.key(0), jnp.zeros((1, resolution, resolution, 3)), True)
     return lambda params, x: network.apply(params, state, x, False)[0], params
 

@@ -109,8 +109,12 @@ def _cell(value: Any) -> str:
             text = "yes" if value else "no"
         case int():
             text = f"{value:,}"
-        case float():
-            text = "none" if math.isnan(value) else f"{value:,.0f}" if value.is_integer() and abs(value) < _WHOLE else f"{value:.4g}"
+        case float() if math.isnan(value):
+            text = "none"
+        case float() if value.is_integer() and abs(value) < _WHOLE:
+            text = f"{value:,.0f}"
+        case float():  # shares and correlations stand below each other: as many digits for all
+            text = f"{value:.4f}" if 1e-3 <= abs(value) < 1 else f"{value:.4g}"
         case None:
             text = "none"
         case _:

@@ -138,7 +138,7 @@ def test_correlations(tmp_path):
     words = check(text)
     assert "Scores on cifar10 against cifar10 (test accuracy after 200 epochs)" in words
     assert "60 architectures of nasbench201" in words
-    assert "mgm proxy 0.5 0.4 0.6 0.3 none 0.7 1.25 2 3.5" in words
+    assert "mgm proxy 0.5000 0.4000 0.6000 0.3000 none 0.7000 1.25 2 3.5" in words
     assert text.count("<figure>") == 1
 
 
