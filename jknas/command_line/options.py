@@ -101,6 +101,9 @@ Recipe = Annotated[
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero by the recipe's schedule")]
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
+GroupByLength = Annotated[
+    bool | None, typer.Option("--group-by-length", help="batches of sequences of about the same length: less padding to compute")
+]
 Auxiliary = Annotated[bool | None, typer.Option("--auxiliary/--no-auxiliary", help="train with an auxiliary classifier (DARTS)")]
 Cutout = Annotated[int | None, typer.Option("--cutout", help="side of the square cut out of training images; 0 for none")]
 DropPath = Annotated[float | None, typer.Option("--drop-path", help="probability that drop path grows to (DARTS); 0 for none")]

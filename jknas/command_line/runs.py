@@ -233,6 +233,7 @@ class TrainingRun(Run):
     learning_rate: options.LearningRate = None
     weight_decay: options.WeightDecay = None
     precision: options.Precision = "float32"
+    group_by_length: options.GroupByLength = None
 
     def recipe(self, space: "Space[Any]", data: str, name: str | None = None, **changes: Any) -> "AnyRecipe":
         """Return a recipe with the options that were given in place of its values.
@@ -251,6 +252,7 @@ class TrainingRun(Run):
         if data == "digits":
             base = digits if name == _REPLACED_BY_DIGITS else dataclasses.replace(base, batch_size=digits.batch_size)
         changes |= {"batch_size": self.train_batch, "learning_rate": self.learning_rate}
+        changes |= {"group_by_length": self.group_by_length}
         changes |= {"weight_decay": self.weight_decay, "precision": None if self.precision == base.precision else self.precision}
         return self.changed(base, **{field: value for field, value in changes.items() if value is not None})
 

@@ -90,9 +90,8 @@ def command(
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
-        unused = {
-            name: getattr(run, name) for name in ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay")
-        }
+        names = ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay", "group_by_length")
+        unused = {name: getattr(run, name) for name in names}
         unused |= {"workers": run.workers, "ray": run.ray}
         problem: Any = table_problem(
             table_of,

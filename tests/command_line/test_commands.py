@@ -606,6 +606,7 @@ class TestTrain:
             (["--arch", "resnet", "--data", "mnist"], "unknown data set"),
             (["--arch", "resnet", "--recipe", "best"], "Unknown recipe 'best'; expected one of nasbench201-12, nasbench201-200, darts"),
             (["--arch", "resnet", "--cutout", "3"], "cutout is 3; expected an even whole number"),
+            (["--arch", "resnet", "--group-by-length"], "the recipe has no group_by_length to change: leave --group-by-length out."),
             (["--arch", "resnet", "--auxiliary"], "CellNetworks have no auxiliary classifier"),
             (["--arch", "resnet", "--space", "darts"], "no cell is called 'resnet'"),
             ([], "--arch"),

@@ -105,11 +105,14 @@ def test_search_is_interrupted_and_resumed(capsys, places, tmp_path):
 @pytest.mark.slow
 def test_train_then_classify(capsys, places, tmp_path):
     code, out, err = called(
-        capsys, *arguments(places, "train", "--arch", "highway:3", "--epochs", "2", "--train-batch", "20", "--out", tmp_path / "run")
+        capsys,
+        *arguments(places, "train", "--arch", "highway:3", "--epochs", "2", "--train-batch", "20", "--group-by-length"),
+        "--out",
+        tmp_path / "run",
     )
     assert code == 0, err
     result = json.loads(out)
-    assert result["recipe"]["warmup"] == 0
+    assert (result["recipe"]["warmup"], result["recipe"]["group_by_length"]) == (0, True)
     assert [epoch["learning_rate"] for epoch in result["curves"]] == pytest.approx([5e-5, 2.5e-5])
     task, encoder = places
     dataset, trained = load(task, tokenizer=encoder), load_weights(tmp_path / "run")
