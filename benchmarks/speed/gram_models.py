@@ -14,7 +14,7 @@ A contender whose compiled program asks for more memory than --memory GB is not 
 is taken on two examples.
 Command: python -m benchmarks.speed.gram_models [--models mobilenet_v2 ...] [--examples 16] [--repeats 5] [--memory 8]
 Needs: pip install -e ".[models]" (neural-tangents is measured where it can be imported). About forty minutes on two CPU cores, most of it
-compilation. Results are added to gram_models.json model by model.
+compilation. Results are added to gram_models.json model by model; "cores" says on how many of them.
 """
 
 import argparse
@@ -64,8 +64,11 @@ def haiku_model(name: str, resolution: int) -> Model:
     import haiku  # noqa: PLC0415 - only one model's package is needed
 
     make = getattr(haiku.nets, name)
-    network = haiku.without_apply_rng(haiku.transform_with_state(lambda *inputs: make(num_classes=CLASSES)(*inputs)))  # noqa: PLW0108 - Haiku makes modules inside
-    params, state = network.init(jax.random.key(0), jnp.zeros((1, resolution, resolution, 3)), True)
+    model = lambda *inputs: make(num_classes=CLASSES)(*inputs)  # noqa: E731, PLW0108 - Haiku makes modules inside
+    network = haiku.without_apply_rng(haiku.transform_with_state(model))
+    images = jax.random.normal(jax.random.key(1), (4, resolution, resolution, 3))
+    params, state = network.init(jax.random.key(0), images, True)
+    _, state = network.apply(params, state, images, True)  # averages that saw nothing are 0 / 0
     return lambda params, x: network.apply(params, state, x, False)[0], params
 
 
@@ -241,11 +244,11 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.speed.gram_models", "--one", name]
         command += ["--examples", str(sizes[0]), "--repeats", str(sizes[1]), "--memory", str(sizes[2])]
         run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        known[name] = json.loads(run.stdout.splitlines()[-1]) | {"load": os.getloadavg()[0]}
+        known[name] = json.loads(run.stdout.splitlines()[-1]) | {"load": os.getloadavg()[0], "cores": len(os.sched_getaffinity(0))}
         print(name, {pair: round(value["median"], 2) for pair, value in known[name]["ratios"].items()}, flush=True)
         models = {one: known[one] for one in MODELS if one in known}
         packages = {package: importlib.metadata.version(package) for package in ("keras", "dm-haiku", "equimo", "flaxmodels")}
-        note = "two cores shared with other work: load is the number of runnable processes; the ratios pair runs that follow each other"
+        note = "of two cores shared with other work: load is the number of runnable processes; the ratios pair runs that follow each other"
         measure.record(
             "speed/gram_models",
             {"question": "the kernel of models that other people wrote", "note": note, "models": models, "gpu": "not measured"},
