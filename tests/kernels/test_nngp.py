@@ -66,6 +66,7 @@ class Network(nn.Module):
         return head(again(again(x)).mean((1, 2)))
 
 
+@pytest.mark.slow
 def test_a_layer_of_a_flax_module(float64):
     network = Network()
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 5, 5, 2)))

@@ -68,7 +68,8 @@ def sketch_of(name, x=None, *, width=16, seed=0, **options):
     return sketched_gram(apply, params, own if x is None else x, width=width, key=jax.random.key(seed), interaction="ignore", **options)
 
 
-@pytest.mark.parametrize("name", ["mlp", pytest.param("nested_scans", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlp", "nested_scans"])
 def test_a_key_fixes_the_projection(float64, name):
     first, again, other = sketch_of(name), sketch_of(name), sketch_of(name, seed=1)
     assert np.asarray(first.features).tobytes() == np.asarray(again.features).tobytes()

@@ -117,6 +117,7 @@ def test_mixtures_may_be_batched_and_dead_operations_add_nothing(float64):
     assert_close(together[2:], together[:2], tolerances().wiring)
 
 
+@pytest.mark.slow
 def test_a_genotype_draws_its_part_of_the_full_set_and_runs_on_either():
     full, own = (quick_jit(lambda key, g=g: NETWORK.init(key, g))(jax.random.key(7)) for g in (None, GENOTYPE))
     for collection in ("params", "batch_stats"):

@@ -35,7 +35,7 @@ def test_init_declares_the_network_s_variables(case):
     jax.tree.map(lambda one, other: np.testing.assert_equal((one.shape, one.dtype), (other.shape, other.dtype)), variables, expected)
 
 
-@pytest.mark.parametrize("case", ["cell", "no convolution", "auxiliary"])
+@pytest.mark.parametrize("case", ["cell", "no convolution", pytest.param("auxiliary", marks=pytest.mark.slow)])
 def test_apply_runs_the_network_itself(case):
     network, genotype, side = CASES[case]
     module, variables, x = network.module(genotype), random_variables(network, genotype), images(side)

@@ -37,8 +37,9 @@ def both(params, x, code=None, *, genotype=None, statistics):
     return look(NETWORK, params, x, wiring, shown, statistics=statistics), NETWORK.apply(params, x, wiring, statistics=statistics)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("statistics", ["batch", pytest.param("example", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("statistics", ["batch", "example"])
 def test_the_logits_of_codes_are_those_of_the_network(statistics):
     params = random_variables(NETWORK)["params"]
     for code in CODES:

@@ -89,6 +89,7 @@ def test_a_training_batch_has_the_documented_loss_and_gradient(float64, index):
     assert sum(np.vdot(weight, weight) for weight in weights) == pytest.approx(SQUARED_GRADIENT[index], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", CELLS)
 def test_fifty_examples_have_the_documented_mean_gram_entry(float64, index):
     """Eq. (15) of KNAS over every parameter, each example normalised by itself."""

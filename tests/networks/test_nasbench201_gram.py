@@ -16,7 +16,6 @@ from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype
 
 NETWORK = CellNetwork(channels=4, cells=1, classes=3)
 CODES = [(3, 2, 4, 1, 0, 3), (2, 0, 0, 2, 0, 3), (1, 4, 1, 4, 1, 2), (3, 3, 2, 3, 2, 3), (0, 0, 0, 0, 0, 0)]
-STATISTICS = [pytest.param("example"), pytest.param("running", marks=pytest.mark.slow)]
 TRACES = []
 
 
@@ -63,7 +62,8 @@ def assert_same(kernel, reference, *, dead=False):
     assert (np.ptp(np.asarray(reference)) <= 1e-9) == dead  # a dead cell treats all images alike
 
 
-@pytest.mark.parametrize("statistics", STATISTICS)
+@pytest.mark.slow
+@pytest.mark.parametrize("statistics", ["example", "running"])
 def test_a_genotype_in_one_pass(float64, statistics):
     kernel = genotype_gram(CODES[0], statistics, "one_pass")
     assert_same(kernel, genotype_gram(CODES[0], statistics, "jacobian"))

@@ -266,7 +266,7 @@ def test_the_controller():
     close(said.entropy, stored["init_entropy"])
 
 
-@pytest.mark.parametrize("case", ["later", "first", "entropy", "nats"])
+@pytest.mark.parametrize("case", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("later", "first", "entropy")), "nats"])
 def test_controller_steps(case):
     stored, nats = recorded.load("enas_controller"), recorded.load("nats")
     method = made("enas", "nats") if case == "nats" else made("enas", entropy_weight=0.05 if case == "entropy" else 1e-4)

@@ -108,6 +108,7 @@ def test_any_optax_loop_can_record():
     assert (recorder.history.distance[1:] > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_digits_and_a_cell(monkeypatch):
     """A real network for two epochs."""
     monkeypatch.setattr(programs, "jax", SimpleNamespace(**{**vars(jax), "jit": quick_jit}))
