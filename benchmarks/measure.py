@@ -50,6 +50,12 @@ def spread(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
 
 
+def recorded(name: str) -> dict[str, Any]:
+    """Return the result that :func:`record` wrote under this name; nothing, if there is none."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
 def record(name: str, result: Mapping[str, Any], *, extra_versions: Mapping[str, str] | None = None) -> pathlib.Path:
     """Write ``<name>.json`` into the folder of the benchmarks, with versions, device and the number of cores.
 

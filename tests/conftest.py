@@ -42,13 +42,13 @@ def pytest_configure(config):
         return
     folder = tempfile.mkdtemp(prefix="jknas-programs-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    # The workers and commands begin with these variables; this process has read its own already.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    for name, value in (
+        ("jax_compilation_cache_dir", folder),
+        ("jax_persistent_cache_min_compile_time_secs", 0.1),
+        ("jax_persistent_cache_min_entry_size_bytes", -1),
+    ):
+        os.environ[name.upper()] = str(value)  # of the workers and commands; this process has read its own already
+        jax.config.update(name, value)
 
 
 def pytest_collection_modifyitems(items):

@@ -23,7 +23,6 @@ cells, such as ranking/whole_space_scores.csv.gz.
 """
 
 import argparse
-import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -153,8 +152,8 @@ def main() -> None:
     parser.add_argument("--proxy", type=lambda text: text.split(","), default=[], help="whose scores robot mixes")
     parser.add_argument("--only", default="", help="text in the names of the searches to run; the recorded rows of the others stay")
     options = parser.parse_args()
-    table, path = tabular.load(), measure.RESULTS / "search/hybrid.json"
-    known = json.loads(path.read_text())["rows"] if options.only and path.exists() else {}
+    table = tabular.load()
+    known = measure.recorded("search/hybrid").get("rows", {}) if options.only else {}
     found = known | rows(table, options.seeds, {} if options.scores is None else stored(options.scores, options.proxy), options.only)
     question = "200-epoch test accuracy in percent, [mean, standard deviation] over seeds, of searches that mix scores and a few queries"
     settings = {"searched_on": "cifar10", "accounting": "twelve-epochs", "source": table.name, "published": PUBLISHED}

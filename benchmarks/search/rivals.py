@@ -22,7 +22,6 @@ means over seeds, which is all that the file holds: published searches see one s
 """
 
 import argparse
-import json
 import pathlib
 import time
 from collections.abc import Mapping
@@ -120,8 +119,7 @@ def main() -> None:
     parser.add_argument("--figures", type=pathlib.Path, help="folder for rivals_DATASET.png and .svg")
     options = parser.parse_args()
     table = tabular.load()
-    path = measure.RESULTS / "search/rivals.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = measure.recorded("search/rivals")
     tables, curves = known.get("table", {}), known.get("curves", {})
     grid = np.linspace(0.0, options.budget, 121)
     for dataset in options.datasets.split(","):

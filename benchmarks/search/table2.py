@@ -176,8 +176,7 @@ def setting(recipe: FineTuning) -> dict[str, Any]:
 
 def recorded(recipe: FineTuning) -> dict[str, Any]:
     """Return the tasks of table2.json, if it was made in this setting."""
-    path = measure.RESULTS / "search/table2.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
+    old = measure.recorded("search/table2")
     return old["tasks"] if old.get("setting") == setting(recipe) else {}
 
 

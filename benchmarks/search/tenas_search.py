@@ -12,7 +12,6 @@ On two quiet CPU cores about one minute per search with --statistics example; wi
 """
 
 import argparse
-import json
 
 import numpy as np
 
@@ -53,8 +52,7 @@ def main() -> None:
     benchmark, space = tabular.load(), spaces.get("nasbench201")
     dataset = data.load(options.data, limit=(10_000, 1))
     name = f"{options.variant}, {options.statistics}, {options.draws}"
-    path = measure.RESULTS / "search/tenas_search.json"
-    known = json.loads(path.read_text())["runs"] if path.exists() else {}
+    known = measure.recorded("search/tenas_search").get("runs", {})
     runs = {run["seed"]: run for run in known.get(name, [])}
     method = search.get("tenas")(variant=options.variant, statistics=options.statistics, draws=options.draws)
     for seed in map(int, options.seeds.split(",")):

@@ -163,7 +163,7 @@ def main() -> None:
         draw(json.loads(PATH.read_text())["methods"])
         return
     dataset = data.load(options.data, limit=(IMAGES, IMAGES))
-    known: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
+    known = measure.recorded("search/weight_sharing")
     methods: dict[str, Any] = known.get("methods", {})
     for seed in map(int, options.seeds.split(",")):
         for name in options.methods:

@@ -238,8 +238,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure_model(options.one, *sizes)))
         return
-    path = measure.RESULTS / "speed/gram_models.json"
-    known = json.loads(path.read_text())["models"] if path.exists() else {}
+    known = measure.recorded("speed/gram_models").get("models", {})
     for name in options.models:
         command = [sys.executable, "-m", "benchmarks.speed.gram_models", "--one", name]
         command += ["--examples", str(sizes[0]), "--repeats", str(sizes[1]), "--memory", str(sizes[2])]

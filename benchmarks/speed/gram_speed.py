@@ -15,7 +15,6 @@ Needs: pip install -e ".[torch]"; neural-tangents is measured where it can be im
 
 import argparse
 import functools
-import json
 from typing import Any
 
 import jax
@@ -132,8 +131,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="measure the plainly written network instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    path = measure.RESULTS / "speed/gram_speed.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = measure.recorded("speed/gram_speed")
     section = "plain" if options.plain else "cells"
     cells = known.get(section, {})
     for name in options.cells:

@@ -155,8 +155,7 @@ def main() -> None:
     run = subprocess.run([sys.executable, "-m", "benchmarks.speed.tiled_gram", *arguments], check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(run.stdout.splitlines()[-1])
     print({name: found[name] for name in ("seconds", "floor_seconds", "ratio", "peak_resident_mib", "plan")})
-    path = measure.RESULTS / "speed/tiled_gram.json"
-    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    runs = measure.recorded("speed/tiled_gram").get("runs", {})
     runs[f"N={found['examples']}, memory={found['memory_argument']}"] = found
     measure.record(
         "speed/tiled_gram", {"question": "time and memory of the kernel of a whole data set", "runs": runs, "gpu": "not measured"}

@@ -13,7 +13,6 @@ text_fine_tuning.json one by one.
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -87,8 +86,7 @@ def main() -> None:
     for seed in options.seeds:
         for library in options.by:
             made = {"jknas": by_jknas, "torch": by_torch}[library](dataset, recipe, seed)
-            path = measure.RESULTS / f"{NAME}.json"
-            old = json.loads(path.read_text()) if path.exists() else {}
+            old = measure.recorded(NAME)
             runs = old["runs"] if old.get("setting") == setting else {}
             runs = {**runs, library: {**runs.get(library, {}), str(seed): made}}
             means = {name: mean_of(found) for name, found in runs.items()}
