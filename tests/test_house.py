@@ -12,6 +12,7 @@ import jknas
 
 LAYERS = (
     "errors",
+    "registry",
     "files",
     "workers",
     "xla",

@@ -102,7 +102,7 @@ GRADIENT = NetworkProxy(
     cost="1 backward pass",
     read=read_gradient,
 )
-proxies.REGISTRY[GRADIENT.name] = GRADIENT  # workers are sent the name
+proxies.register(GRADIENT)  # workers are sent the name
 SPECTRUM, SYNFLOW = proxies.get("ntk_trace"), proxies.get("synflow")
 
 

@@ -52,7 +52,7 @@ def command(
         typer.Option(
             "--proxy",
             help=f"mgm by default, of --scores all; repeatable, or comma separated: {options.PROXY_NAMES}; {options.AGGREGATE_NAMES}; "
-            "or an expression such as log_rank(jacob_cov,synflow)",
+            "module:NAME of yours; or an expression such as log_rank(jacob_cov,synflow)",
         ),
     ] = None,
     table_of_scores: Annotated[

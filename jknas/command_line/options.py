@@ -24,7 +24,7 @@ PROXY_NAMES = (
 )
 AGGREGATE_NAMES = "az_nas, consensus, tenas_rank_sum, vkdnw_agg, vote"
 
-Space = Annotated[str, typer.Option("--space", help="search space")]
+Space = Annotated[str, typer.Option("--space", help="search space, or module:NAME of one of yours")]
 Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")]
 Archs = Annotated[Path | None, typer.Option("--archs", help="file with one architecture string per line; # begins a comment")]
 Sample = Annotated[int | None, typer.Option("--sample", help="draw this many distinct architectures uniformly")]

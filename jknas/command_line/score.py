@@ -24,7 +24,7 @@ def command(
     *,
     proxy: Annotated[
         list[str] | None,
-        typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}"),
+        typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}, or module:NAME of yours"),
     ] = None,
     dedup: Annotated[bool, typer.Option("--dedup", help="score one representative of cells that compute the same function")] = False,
     part: options.Part = None,

@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--proxy",
             help=f"what ranks the architectures (consensus): {options.AGGREGATE_NAMES}, an expression such as log_rank(jacob_cov,synflow), "
-            f"or {options.PROXY_NAMES}",
+            f"{options.PROXY_NAMES}, or module:NAME of yours",
         ),
     ] = None,
     seeds: options.Seeds = 1,

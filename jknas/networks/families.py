@@ -13,7 +13,7 @@ from typing import Any
 from jknas.data import Dataset
 from jknas.errors import JknasError, NetworkError, SpaceError, choose
 from jknas.networks.network import Network
-from jknas.spaces.reference import load_reference
+from jknas.registry import load_reference
 from jknas.spaces.space import Space
 
 CAPABILITIES: Mapping[str, tuple[str, str]] = {
@@ -85,7 +85,7 @@ def macro_of(space: Space[Any]) -> Any:
     """
     if space.networks is None:
         raise SpaceError(f"the space {space.name!r} has no network: set Space.networks to a network class, or to 'module:Name' of one.")
-    return load_reference(space.networks, "network") if isinstance(space.networks, str) else space.networks
+    return load_reference(space.networks, "network", error=SpaceError) if isinstance(space.networks, str) else space.networks
 
 
 def network_for(

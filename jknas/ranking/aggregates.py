@@ -21,7 +21,7 @@ from jknas import proxies
 from jknas.errors import ProxyError, choose
 from jknas.ranking.combinations import COMBINATIONS, Scores
 
-_TOKEN = re.compile(r"\s*(-?[A-Za-z_]\w*|\d*\.?\d+|[(),])")
+_TOKEN = re.compile(r"\s*(-?[A-Za-z_][\w.]*(?::\w+)?|\d*\.?\d+|[(),])")
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combinati
     after = next(reader, "")
     if after != "(":
         if name.startswith("-"):
-            return "-" + choose("proxy behind a minus", name[1:], proxies.names(), error=ProxyError), after
+            return "-" + _proxy("proxy behind a minus", name[1:], proxies.names()).name, after
         named = AGGREGATES.get(name)
-        return (named.combination if named else choose("proxy or aggregate", name, _known(), error=ProxyError)), after
+        return (named.combination if named else _proxy("proxy or aggregate", name, _known()).name), after
     choose("combination", name, tuple(COMBINATIONS), error=ProxyError)
     parts: list[str | Combination] = []
     numbers: list[float] = []
@@ -187,6 +187,14 @@ def _checked(one: Combination) -> Combination:
         raise ProxyError(f"{one} has {len(one.parts)} parts and {len(one.numbers)} numbers; only two_stage takes a number, its share.")
     one.of({name: np.arange(2.0) for name in one.members})
     return one
+
+
+def _proxy(kind: str, name: str, known: tuple[str, ...]) -> proxies.Proxy:
+    """Return a proxy by a name that is known, or by ``module:NAME``."""
+    found = proxies.get(name if ":" in name else choose(kind, name, known, error=ProxyError))
+    if found.name in AGGREGATES:
+        raise ProxyError(f"the proxy {name!r} is called {found.name!r}, like an aggregate: give it another name.")
+    return found
 
 
 def _known() -> tuple[str, ...]:
@@ -252,7 +260,7 @@ def ranking(name: str) -> proxies.Proxy | Aggregate:
     """
     if "(" in name or name in AGGREGATES:
         return get(name)
-    return proxies.get(choose("proxy or aggregate", name, _known(), error=ProxyError))
+    return _proxy("proxy or aggregate", name, _known())
 
 
 def get(name: str) -> Aggregate:

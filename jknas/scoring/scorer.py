@@ -29,7 +29,6 @@ from jknas.proxies import Batch, NetworkProxy, Proxy, Setup, SizeProxy
 from jknas.proxies.proxy import Setting
 from jknas.scoring.environment import device, versions
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
-from jknas.spaces import reference_of
 from jknas.spaces.space import Genotype, Space
 from jknas.workers import Pool
 from jknas.xla.programs import PROGRAMS
@@ -104,10 +103,8 @@ class Scorer:
     _device: str
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if proxies.REGISTRY.get(self.proxy.name) is not self.proxy:
-            raise ProxyError(f"the proxy {self.proxy.name!r} is not registered: only proxies with a name can be sent to another process.")
         fields = ("settings", "network", "resolution", "scheme", "dataset", "seed", "batch_size", "_images")
-        return _arrived, (reference_of(self.space), self.proxy.name, {name: getattr(self, name) for name in fields})
+        return _arrived, (spaces.reference_of(self.space), proxies.reference_of(self.proxy), {name: getattr(self, name) for name in fields})
 
     def _precision(self) -> AbstractContextManager[Any]:
         double = isinstance(self.proxy, NetworkProxy) and self.proxy.precision == "float64"

@@ -28,7 +28,7 @@ CONFIG = tiny_text.CONFIG | {"num_hidden_layers": 3}
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
     """Leave the registry of spaces as it was."""
-    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+    monkeypatch.setattr(spaces._SPACES, "things", dict(spaces._SPACES.things))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ CORES = len(os.sched_getaffinity(0))
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
     """Leave the registry of spaces as it was."""
-    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+    monkeypatch.setattr(spaces._SPACES, "things", dict(spaces._SPACES.things))
 
 
 @pytest.mark.slow

@@ -303,11 +303,9 @@ class TestTravel:
         assert pickle.loads(pickle.dumps(sent)).score(cell).score == before.score
 
     def test_what_has_no_name_stays(self, monkeypatch):
-        with pytest.raises(
-            ProxyError, match="the proxy 'linear' is not registered: only proxies with a name can be sent to another process"
-        ):
+        with pytest.raises(ProxyError, match="the proxy 'linear' is not registered: only what has a name can be sent to another process"):
             pickle.dumps(scorers_of(LINEAR)[0])
         monkeypatch.setitem(proxies.REGISTRY, "linear", LINEAR)
         unknown = dataclasses.replace(scorers_of(LINEAR)[0], space=dataclasses.replace(stubs.SPACE, name="mine"))
-        with pytest.raises(SpaceError, match="the space 'mine' is not registered: only spaces that have a name can be sent"):
+        with pytest.raises(SpaceError, match="the search space 'mine' is not registered: only what has a name can be sent"):
             pickle.dumps(unknown)

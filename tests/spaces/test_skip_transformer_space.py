@@ -26,7 +26,7 @@ def sources_of(genotype):
 def test_it_is_a_registered_space():
     assert spaces.get("skip_transformer") is SPACE
     assert spaces.get("jknas.spaces.skip_transformer:ROBERTA_LARGE") is ROBERTA_LARGE
-    spaces._SPACES.pop(ROBERTA_LARGE.name)
+    spaces._SPACES.things.pop(ROBERTA_LARGE.name)
 
 
 @pytest.mark.parametrize(
