@@ -3,7 +3,6 @@
 import importlib
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -29,16 +28,14 @@ class Registry(Generic[T]):
         things: by name. Add with :meth:`register`.
     """
 
-    def __init__(
-        self, kind: str, record: type | UnionType, *, expected: str, error: Callable[[str], JknasError], names: str = r"[^\s:]+"
-    ) -> None:
+    def __init__(self, kind: str, record: type | UnionType, *, expected: str, error: type[JknasError], names: str = r"[^\s:]+") -> None:
         """Make an empty registry.
 
         Args:
             kind: what the things are, in messages.
             record: their class.
             expected: what to define in place of something of another class, for the message.
-            error: makes the error of a message.
+            error: the class of what is raised.
             names: a regular expression that names match.
         """
         self.things: dict[str, T] = {}
@@ -84,13 +81,13 @@ class Registry(Generic[T]):
         return self._references.get(thing.name, thing.name)
 
 
-def load_reference(text: str, kind: str, *, error: Callable[[str], JknasError]) -> Any:
+def load_reference(text: str, kind: str, *, error: type[JknasError]) -> Any:
     """Return what ``module:NAME`` refers to.
 
     Args:
         text: the dotted name of a module in the current folder or on ``PYTHONPATH``, a colon, and the name of an attribute.
         kind: what is expected, for the message.
-        error: makes the error of a message.
+        error: the class of what is raised.
 
     Raises:
         JknasError: the text has another form, the module cannot be imported (its own code may raise anything, for instance where a record
