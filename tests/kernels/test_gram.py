@@ -326,12 +326,8 @@ def test_low_precision_is_not_taken_for_interaction():
     gram(lambda p, x: jnp.tanh(x @ p[0]) @ p[1], (w, u), draw.data(64).astype(jnp.bfloat16))
 
 
-def test_large_convolutions_go_tap_by_tap_and_large_tables_through_their_gradients(float64, monkeypatch):
+def test_large_tables_go_through_their_gradients(float64, monkeypatch):
     from jknas.kernels.tape import operations
-
-    monkeypatch.setattr(operations, "_PATCH_BYTES", 0)
-    kernel, _ = check_model("convolutions")
-    assert forms(kernel) == {"direct": 6}
 
     monkeypatch.setattr(operations, "lookup_form", lambda layout, positions, table: ("direct", operations_scattered(table)))
     kernel, _ = check_model("embedding_dropped")

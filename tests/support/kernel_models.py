@@ -287,13 +287,49 @@ def looked_up_twice(draw):
     return lambda p, x: p[x[:, 0]] * p[x[:, 1]], draw(7, 4), draw.tokens(7, 2)
 
 
-@model(leaf=1, pairwise=1)
+@model(direct=1, pairwise=1)
 def slices_of_one_weight(draw):
     def apply(p, x):
         q, k, v = p["qkv"][:, :4], p["qkv"][:, 4:8], p["qkv"][:, 8:]
         return (jax.nn.softmax(jnp.einsum("ntc,nsc->nts", x @ q, x @ k)) @ (x @ v)).mean(1) @ p["head"]
 
     return apply, {"qkv": draw(6, 12), "head": draw(4, 2)}, draw.data(5, 6)
+
+
+@model(direct=1, leaf=1, pairwise=1)
+def stacked_layers(draw):
+    def apply(p, x):
+        for kernel, scale in zip(p["kernels"], p["scales"], strict=True):
+            x = x + jnp.tanh(conv(x, kernel)) * scale[None, None, None]
+        return x.mean((1, 2)) @ p["heads"][1]
+
+    stacks = {"kernels": draw(3, 3, 3, 4, 4), "scales": draw(3, 4), "heads": draw(2, 4, 3)}
+    return apply, stacks, draw.data(6, 6, 4)
+
+
+@model(leaf=1)
+def overlapping_slices(draw):
+    def apply(p, x):
+        return jnp.tanh(x @ p[:, :3]) @ p[:3, 2:]
+
+    return apply, draw(5, 5), draw.data(5)
+
+
+@model(leaf=1, pairwise=2)
+def one_slice_twice(draw):
+    def apply(p, x):
+        x = jnp.tanh(x @ p["layers"][0])
+        return jnp.tanh(jnp.tanh(x @ p["layers"][1]) @ p["layers"][1]) @ p["layers"][2, :, ::2] @ p["head"]
+
+    return apply, {"layers": draw(3, 5, 5), "head": draw(3, 2)}, draw.data(5)
+
+
+@model(leaf=1)
+def one_convolution_twice(draw):
+    def apply(p, x):
+        return jnp.tanh(conv(jnp.tanh(conv(x, p)), p)).sum((1, 2))
+
+    return apply, draw(3, 3, 4, 4), draw.data(6, 6, 4)
 
 
 @model(leaf=1)

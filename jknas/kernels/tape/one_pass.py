@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jknas.kernels.tape.rewriting import Contraction, Kind, Run, Value, interpret
+from jknas.kernels.tape.planning import Kind
+from jknas.kernels.tape.rewriting import Contraction, Run, Value, interpret
 from jknas.kernels.tape.rows import Layout, inner_products
 from jknas.kernels.tape.sketching import key_of
 

@@ -6,7 +6,6 @@ per-example gradients, and never form those gradients by a grouped convolution.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jknas.kernels.tape.rows import Layout, dense_form, leaf_contract, lookup_form, product, row
-from jknas.kernels.tape.sketching import key_of_part, widest
+from jknas.kernels.tape.rows import Layout, dense_form, leaf_contract, lookup_form, row
+from jknas.kernels.tape.sketching import widest
 
 Operation = Callable[[jax.Array, jax.Array], jax.Array]
 """``operation(parameter, data) -> output``, linear in both."""
@@ -25,7 +24,6 @@ Rows = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]
 """``rows(tape, data, cotangent, key)``, the row of the current example; the key is that of a sketch."""
 
 _SMALL = 4096  # entries; the gradients of smaller parameters share one matrix product
-_PATCH_BYTES = 2**26  # above this size of its patches a convolution works offset by offset
 
 
 def leaves(parameters: Sequence[jax.Array], tape: jax.Array, layout: Layout, scales: Sequence[Any], keys: Sequence[Any]) -> list[jax.Array]:
@@ -136,62 +134,6 @@ def _free(shape: tuple[int, ...], used: tuple[Any, Any]) -> list[int]:
 
 def _sizes(shape: tuple[int, ...], used: tuple[Any, Any]) -> tuple[int, int, int]:
     return math.prod(shape[a] for a in used[1]), math.prod(shape[a] for a in _free(shape, used)), math.prod(shape[a] for a in used[0])
-
-
-def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> tuple[str, Rows]:
-    """Return the form and the row function of a ``conv_general_dilated``.
-
-    It is a dense layer on patches or, where those are large, works offset by offset of the filter. A sketch must not depend on the number
-    of examples and always does the latter.
-    """
-    numbers, groups = params["dimension_numbers"], params["feature_group_count"]
-    weight, data = shapes
-    c_out, c_in, *window = (weight[axis] for axis in numbers.rhs_spec)
-    batch = data[numbers.lhs_spec[0]]
-    positions = batch * math.prod(out[axis] for axis in numbers.out_spec[2:])
-    arrange = functools.partial(shifted_inputs, params=params, out=[out[axis] for axis in numbers.out_spec[2:]], window=window)
-
-    def cotangents(cotangent: jax.Array) -> jax.Array:  # [groups, positions, c_out / groups]
-        d = cotangent.transpose([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
-        return d.reshape(positions, groups, c_out // groups).swapaxes(0, 1)
-
-    depthwise = c_in == 1 and c_out == groups
-    count = math.prod(window)
-    if depthwise or layout.width or layout.entries * positions * groups * c_in * count * 4 > _PATCH_BYTES:
-
-        def by_offsets(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
-            d = cotangents(cotangent)
-            total = jnp.zeros((layout.columns,), layout.dtype)
-            for offset, shifted in enumerate(arrange(data)):
-                a = shifted.reshape(positions, groups, c_in).swapaxes(0, 1)
-                gradient = product("gpi,gpi->gi" if depthwise else "gpi,gpo->gio", a, d)
-                total = total + row(layout, leaf_contract(layout), tape, gradient, keys=[key_of_part(key, offset)])
-            return total
-
-        return "direct", by_offsets
-
-    form, contract = dense_form(layout, groups, positions, c_in * count, c_out // groups)
-
-    def on_patches(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
-        a = jnp.concatenate([shifted.reshape(positions, groups, c_in) for shifted in arrange(data)], -1).swapaxes(0, 1)
-        return row(layout, contract, tape, a, cotangents(cotangent), keys=[key])
-
-    return form, on_patches
-
-
-def shifted_inputs(data: jax.Array, *, params: dict[str, Any], out: list[int], window: list[int]) -> list[jax.Array]:
-    """Return what each offset of the filter's window multiplies: arrays ``[batch, *out, c_in]``, offsets in row-major order."""
-    numbers = params["dimension_numbers"]
-    data = data.transpose([numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]])
-    spread = [(low, high, inner - 1) for (low, high), inner in zip(params["padding"], params["lhs_dilation"], strict=True)]
-    data = lax.pad(data, jnp.zeros((), data.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
-    found = []
-    for offset in itertools.product(*map(range, window)):
-        start = [at * step for at, step in zip(offset, params["rhs_dilation"], strict=True)]
-        stop = [at + (n - 1) * step + 1 for at, n, step in zip(start, out, params["window_strides"], strict=True)]
-        last = (data.shape[0], data.shape[-1])
-        found.append(lax.slice(data, [0, *start, 0], [last[0], *stop, last[1]], [1, *params["window_strides"], 1]))
-    return found
 
 
 def is_lookup(params: dict[str, Any], table: tuple[int, ...], index: tuple[int, ...]) -> bool:

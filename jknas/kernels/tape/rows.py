@@ -139,12 +139,12 @@ def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     size = -(-columns // -(-entries * columns // _IN_CACHE))
 
     def whole() -> jax.Array:
-        return _by_gradients(_dense_gradient, sides[0], sides[-1])
+        return by_gradients(_dense_gradient, sides[0], sides[-1])
 
     def in_blocks() -> jax.Array:
         def block(start: Any, width: int) -> jax.Array:
             parts = [[a, lax.dynamic_slice_in_dim(d, start, width, axis=-1)] for a, d in sides]
-            return _by_gradients(_dense_gradient, parts[0], parts[-1])
+            return by_gradients(_dense_gradient, parts[0], parts[-1])
 
         count, rest = divmod(columns, size)
         total = lax.fori_loop(1, count, lambda number, total: total + block(number * size, size), block(0, size))
@@ -153,7 +153,7 @@ def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     return lax.platform_dependent(cpu=in_blocks, default=whole) if size < columns else whole()
 
 
-def _by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
+def by_gradients(gradient: Callable[..., jax.Array], first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
     """Contract the gradients ``gradient(*side)``, formed only once if both sides are the same examples."""
     left = gradient(*first)
     return inner_products([left], [left if first is second else gradient(*second)])
@@ -186,7 +186,7 @@ def scattered(first: list[jax.Array], second: list[jax.Array], *, rows: int) -> 
         table = jnp.zeros((rows, d.shape[-1]), wide)
         return table.at[jnp.where(index < 0, rows, index)].add(d.astype(wide), mode="drop")
 
-    return _by_gradients(jax.vmap(jax.vmap(gradient)), first, second)
+    return by_gradients(jax.vmap(jax.vmap(gradient)), first, second)
 
 
 def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple[str, Contract]:
