@@ -218,8 +218,11 @@ def _gradients_by_offset(data: jax.Array, cotangent: jax.Array, params: dict[str
 
 def _rows_by_offsets(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> Rows:
     def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
+        gradients = _gradients_by_offset(data, cotangent, params, shapes, out)
+        if not layout.width:
+            return row(layout, leaf_contract(layout), tape, jnp.stack(gradients))
         total = jnp.zeros((layout.columns,), layout.dtype)
-        for offset, gradient in enumerate(_gradients_by_offset(data, cotangent, params, shapes, out)):
+        for offset, gradient in enumerate(gradients):
             total = total + row(layout, leaf_contract(layout), tape, gradient, keys=[key_of_part(key, offset)])
         return total
 
