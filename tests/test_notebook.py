@@ -26,7 +26,7 @@ PICTURES = {
 QUICK = {
     "first_look": {"COUNT": 3},
     "kernel_of_your_model": {"EXAMPLES": 100, "WIDTHS": [64], "KEYS": 2, "EPOCHS": 1},
-    "knas_end_to_end": {"SAMPLES": 6, "EPOCHS": 1, "RANKING": "log_rank(params,conv_count)"},
+    "knas_end_to_end": {"SAMPLES": 6, "TOPK": 1, "EPOCHS": 1, "RANKING": "log_rank(params,conv_count)"},
     "tenas_pruning": {"NETWORK": {"channels": 2, "cells": 1}},
     "weight_sharing": {"METHODS": ["gdas", "gdas"], "EPOCHS": 2},
     "which_ranking": {},

@@ -205,15 +205,19 @@ def _in_chunks(plan: Setup, params: PyTree, first: Examples, second: Examples | 
 
 
 def _square(plan: Setup, params: PyTree, parts: list[tuple[PyTree, int]]) -> Gram:
-    """Visit every pair of chunks; the square kernel of a pair holds four blocks."""
-    each, program = plan.rows_each, PROGRAMS.jitted(_block, plan, 0)
+    """Visit every pair of chunks. The square kernel of some pairs holds all blocks of the diagonal; of the others one block is computed."""
+    each, size, last = plan.rows_each, count_examples(parts[0][0]), len(parts) - 1
+    square, one_block = PROGRAMS.jitted(_block, plan, 0), PROGRAMS.jitted(_block, plan, size)
     blocks: list[list[Any]] = [[None] * len(parts) for _ in parts]
     for i, (a, n) in enumerate(parts):
         for j, (b, m) in enumerate(parts[i + 1 :], i + 1):
-            found = program(params, joined(a, b))
-            half, rows, columns = len(found.matrix) // 2, n * each, m * each
-            blocks[i][i], blocks[j][j] = found.matrix[:rows, :rows], found.matrix[half : half + columns, half : half + columns]
-            blocks[i][j] = found.matrix[:rows, half : half + columns]
+            rows, columns, start = n * each, m * each, size * each
+            if j == i + 1 and (i % 2 == 0 or j == last):
+                found = square(params, joined(a, b))
+                blocks[i][i], blocks[j][j] = found.matrix[:rows, :rows], found.matrix[start : start + columns, start : start + columns]
+                blocks[i][j] = found.matrix[:rows, start : start + columns]
+            else:
+                blocks[i][j] = one_block(params, joined(a, b)).matrix[:rows, :columns]
             blocks[j][i] = blocks[i][j].T
     return replace(found, matrix=jnp.block(blocks))
 
