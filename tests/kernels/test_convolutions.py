@@ -25,6 +25,19 @@ CASES = {
     "padding beyond the filter": ((5, 5, 4), (3, 3, 4, 4), {"padding": ((3, 1), (1, 1))}, "patches"),
     "cropped": ((8, 8, 4), (3, 3, 4, 4), {"padding": ((-1, 1), (1, 1))}, "patches"),
     "groups": ((6, 6, 4), (3, 3, 2, 6), {"padding": "SAME", "feature_group_count": 2}, "patches"),
+    "depthwise": ((6, 6, 4), (3, 3, 1, 4), {"padding": "SAME", "feature_group_count": 4}, "patches"),
+    "large depthwise": (
+        (9, 8, 3),
+        (5, 7, 1, 3),
+        {"padding": ((2, 3), (1, 0)), "window_strides": (2, 1), "rhs_dilation": (1, 1), "lhs_dilation": (2, 2), "feature_group_count": 3},
+        "patches",
+    ),
+    "large depthwise, dilated": (
+        (4, 14, 9),
+        (4, 1, 5, 5),
+        {"padding": "SAME", "rhs_dilation": (3, 1), "feature_group_count": 4, "dimension_numbers": NCHW},
+        "patches",
+    ),
     "one axis": ((9, 4), (3, 4, 5), {"padding": "SAME", "dimension_numbers": ("NWC", "WIO", "NWC")}, "patches"),
 }
 
@@ -73,7 +86,7 @@ def test_gradients_equal_those_of_jax(float64, case):
     np.testing.assert_allclose(same_data, expected_of_same, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", ["3x3", "a tall filter, uneven padding", "strides", "groups"])
+@pytest.mark.parametrize("case", ["3x3", "a tall filter, uneven padding", "strides", "groups", "large depthwise"])
 def test_kernels_equal_products_of_gradients(float64, case):
     x, kernel, options = drawn(case, examples=6)
 

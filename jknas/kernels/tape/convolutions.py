@@ -28,6 +28,8 @@ from jknas.kernels.tape.sketching import key_of_part
 _BLOCK = 2**21
 """Entries of the arrangements that a CPU holds at a time, of some examples: they stay in its cache."""
 
+_UNROLLED = 16  # taps of a depthwise filter up to which no loop is worth it
+
 
 class Arrangement(NamedTuple):
     """How a weight gradient is a product, for each group of channels.
@@ -218,15 +220,38 @@ def _gradients_by_offset(data: jax.Array, cotangent: jax.Array, params: dict[str
 
 def _rows_by_offsets(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> Rows:
     def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
-        gradients = _gradients_by_offset(data, cotangent, params, shapes, out)
         if not layout.width:
-            return row(layout, leaf_contract(layout), tape, jnp.stack(gradients))
+            return row(layout, leaf_contract(layout), tape, _depthwise_taps(data, cotangent, params, shapes, out))
         total = jnp.zeros((layout.columns,), layout.dtype)
-        for offset, gradient in enumerate(gradients):
+        for offset, gradient in enumerate(_gradients_by_offset(data, cotangent, params, shapes, out)):
             total = total + row(layout, leaf_contract(layout), tape, gradient, keys=[key_of_part(key, offset)])
         return total
 
     return rows
+
+
+def _depthwise_taps(data: jax.Array, cotangent: jax.Array, params: dict[str, Any], shapes: Any, out: Any) -> jax.Array:
+    """Return the gradient of a depthwise layer, ``[taps, groups, 1]``; large filters row by row in a loop, which is compiled once."""
+    numbers, (weight, _) = params["dimension_numbers"], shapes
+    window = [weight[axis] for axis in numbers.rhs_spec[2:]]
+    if len(window) != 2 or math.prod(window) <= _UNROLLED:
+        return jnp.stack(_gradients_by_offset(data, cotangent, params, shapes, out))
+    # A row of the filter sees the input without the rows above, padded as much as the first one needs: a filter of one row.
+    (low, high), across = params["padding"]
+    step = params["rhs_dilation"][0]
+    spread = [(0, 0, 0)] * data.ndim
+    spread[numbers.lhs_spec[2]] = (low, high, params["lhs_dilation"][0] - 1)
+    tall = lax.pad(data, jnp.zeros((), data.dtype), spread)
+    length = tall.shape[numbers.lhs_spec[2]] - (window[0] - 1) * step
+    one_row = {**params, "padding": ((0, 0), across), "lhs_dilation": (1, params["lhs_dilation"][1])}
+    short = list(weight)
+    short[numbers.rhs_spec[2]] = 1
+
+    def taps(number: jax.Array) -> jax.Array:
+        strip = lax.dynamic_slice_in_dim(tall, number * step, length, numbers.lhs_spec[2])
+        return jnp.stack(_gradients_by_offset(strip, cotangent, one_row, (tuple(short), strip.shape), out))
+
+    return lax.map(taps, jnp.arange(window[0])).reshape(math.prod(window), -1, 1)
 
 
 def _depthwise_gradient(
@@ -234,7 +259,7 @@ def _depthwise_gradient(
 ) -> jax.Array:
     numbers, (weight, _) = params["dimension_numbers"], shapes
     window = [weight[axis] for axis in numbers.rhs_spec[2:]]
-    found = jnp.stack(_gradients_by_offset(data, cotangent, params, shapes, out), 0)  # [taps, channels, 1]
+    found = _depthwise_taps(data, cotangent, params, shapes, out)
     return _as_weight(found.swapaxes(1, 2).reshape(*window, 1, -1), numbers)
 
 
