@@ -116,17 +116,15 @@ def test_a_search_ranks_by_it_and_is_found_done(capsys):
     assert "spread" in json.dumps(found)
 
 
-def test_the_command_finds_a_file_in_the_current_folder(here):
-    command = [str(Path(sys.executable).with_name("jknas")), "score", *SMALL, "--proxy", REFERENCE, "--sample", "2", "--json"]
+def test_the_command_and_its_workers_find_a_file_in_the_current_folder(capsys, here):
+    arguments = ("score", *SMALL, "--proxy", REFERENCE, "--sample", "2")
+    command = [str(Path(sys.executable).with_name("jknas")), *arguments, "--workers", "1", "--json"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    alone, together = (
-        subprocess.run([*command, *more], cwd=here, env=environment, capture_output=True, text=True, check=False)
-        for more in ([], ["--workers", "2"])
-    )
-    assert (alone.returncode, together.returncode) == (0, 0), alone.stderr + together.stderr
-    scores = [[json.loads(line)["score"] for line in done.stdout.splitlines()] for done in (alone, together)]
-    assert scores[0] == scores[1]
-    assert len(set(scores[0])) == 2
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+    assert scores == [record["score"] for record in lines(capsys, *arguments)]
+    assert len(set(scores)) == 2
 
 
 def test_registering_gives_a_name():
