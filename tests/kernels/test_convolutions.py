@@ -11,6 +11,7 @@ from jax import lax
 
 from jknas import gram
 from jknas.kernels.tape import convolutions
+from jknas.kernels.tile_sizes import _flops
 
 NHWC, NCHW = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")
 CASES = {
@@ -110,3 +111,13 @@ def test_shifts_are_taken_where_they_are_possible_and_smaller(case):
     same = (chosen.positions, chosen.inputs, chosen.outputs) == (patches.positions, patches.inputs, patches.outputs)
     assert ("patches" if same else "shifts") == CASES[case][3]
     assert chosen.inputs * chosen.outputs == patches.inputs * patches.outputs
+
+
+def test_examples_that_are_taken_in_turns_all_count_as_work():
+    def flops(n):
+        x, kernel = jax.ShapeDtypeStruct((n, 8, 8, 4), jnp.float32), jax.ShapeDtypeStruct((3, 3, 4, 5), jnp.float32)
+        apply = lambda kernel, x: convolved({"padding": "SAME"}, kernel, x).sum((1, 2))  # noqa: E731
+        return _flops(lambda kernel, x: gram(apply, kernel, x, interaction="ignore").matrix, kernel, x)
+
+    products = 2 * 8 * 8 * (3 * 4) * (3 * 5)  # of one example's gradient, by shifts
+    assert flops(40) - flops(20) > 20 * products
