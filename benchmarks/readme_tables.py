@@ -459,6 +459,42 @@ def gram_parts() -> str:
     return lined(["ratio", *(f"{name}, {facts['parameters'] / 1e6:.1f} M parameters" for name, facts in models.items())], rows)
 
 
+def tiled_gram() -> str:
+    """Return time and memory of kernels written to a file."""
+    rows = []
+    for run in result("speed/tiled_gram")["runs"].values():
+        sizes = [f"{run['memory_argument'] / 2**30:.1f} GiB", run["plan"]["scheme"], f"{run['seconds']:.0f} s"]
+        rows.append([f"{run['examples']:,}", *sizes, number(run["ratio"]), f"{run['peak_resident_mib'] / 1024:.1f} GiB"])
+    return lined(["examples", "`memory=`", "scheme", "time", "time / floor", "peak of the process"], rows)
+
+
+def matrix_free() -> str:
+    """Return what eigenvalues, trace and log-determinant cost without the matrix."""
+    rows = []
+    for run in result("speed/matrix_free")["runs"].values():
+        trace, logdet, exact = run["trace"], run["logdet"], run.get("exact")
+        times = [f"{seconds:.0f} s" for seconds in (run["eigenvalues"]["seconds"], trace["seconds"], logdet["seconds"])]
+        found = [
+            f"{exact['largest_relative_difference_of_eigenvalues']:.0e}" if exact else "-",
+            f"{trace['estimate'][0]:.3g} ± {trace['estimate'][1]:.1g} ({trace['exact']:.3g})",
+            f"{logdet['estimate'][0]:.0f} ± {logdet['estimate'][1]:.0f}" + (f" ({exact['logdet']:.0f})" if exact else ""),
+        ]
+        cells = [cell for pair in zip(times, found, strict=True) for cell in pair]
+        rows.append([f"{run['examples']:,}", f"{run['product_seconds']:.1f} s", *cells, f"{run['peak_resident_mib'] / 1024:.1f} GiB"])
+    head = [
+        "examples",
+        "one product",
+        "10 eigenvalues",
+        "error",
+        "trace",
+        "estimate (exact)",
+        "log-determinant",
+        "estimate (exact)",
+        "peak",
+    ]
+    return lined(head, rows)
+
+
 def gram_memory() -> str:
     """Return the peak memory of a process that computes one kernel."""
     found = result("speed/gram_memory")["resident_mib"]
@@ -550,6 +586,8 @@ _MADE = (
         gram_speed,
         gram_speed_plain,
         gram_parts,
+        tiled_gram,
+        matrix_free,
         gram_memory,
         sweep_memory,
         torch_parity,
