@@ -23,6 +23,7 @@ What may be in a model, here and in :mod:`~jknas.kernels.diagonal`, :mod:`~jknas
 * jax.custom_jvp: likewise.
 * lax.stop_gradient: stopped uses do not count.
 * tied weights and parameters used several times: the gradient is the sum over all uses.
+* stacked parameters: parts that do not overlap, such as ``p[0]`` and ``p[1]``, are treated like parameters of their own.
 * any pytree of parameters and inputs: also with random keys, as in dropout.
 * complex intermediate values, as in a Fourier layer: allowed, if the parameters are real.
 * complex parameters: refused with a KernelError.

@@ -60,6 +60,7 @@ ROWS = {
     "lax.stop_gradient": ["stopped_once"],
     "lax.while_loop": ["loops_over_data"],
     "tied": ["weight_used_twice", "tied_embedding"],
+    "stacked": ["slices_of_one_weight", "one_slice_twice"],
     "pytree": ["mixed_tree", "keys_in_the_input"],
     "complex intermediate": [complex_intermediates],
 }
