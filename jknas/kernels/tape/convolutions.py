@@ -28,6 +28,9 @@ from jknas.kernels.tape.sketching import key_of_part
 _BLOCK = 2**21
 """Entries of the arrangements that a CPU holds at a time, of some examples: they stay in its cache."""
 
+_BLOCK_ELSEWHERE = 2**26
+"""The same for other devices: an arrangement of all examples may not fit into their memory."""
+
 _UNROLLED = 16  # taps of a depthwise filter up to which no loop is worth it
 
 
@@ -135,16 +138,13 @@ def _example_gradients(data: jax.Array, cotangent: jax.Array, *, arranged: Arran
     leading = data.shape[:2]
     every = tuple(a.reshape(-1, *a.shape[2:]) for a in (data, cotangent))
     entries = groups * arranged.positions * (arranged.inputs + arranged.outputs)
-    count = max(2, _BLOCK // entries)
-    count = -(-len(every[0]) // -(-len(every[0]) // count))  # about as many in each block: a shorter one is compiled for itself
 
-    def in_blocks(*every: jax.Array) -> jax.Array:
-        return lax.map(one, every, batch_size=count)
+    def in_blocks(limit: int) -> Callable[..., jax.Array]:
+        blocks = -(-len(every[0]) // max(2, limit // entries))
+        size = -(-len(every[0]) // blocks)  # about as many in each block: a shorter one is compiled for itself
+        return lambda *every: lax.map(one, every, batch_size=size) if blocks > 1 else jax.vmap(one)(every)
 
-    def whole(*every: jax.Array) -> jax.Array:
-        return jax.vmap(one)(every)
-
-    found = lax.platform_dependent(*every, cpu=in_blocks, default=whole) if count < len(every[0]) else whole(*every)
+    found = lax.platform_dependent(*every, cpu=in_blocks(_BLOCK), default=in_blocks(_BLOCK_ELSEWHERE))
     return found.reshape(*leading, *found.shape[1:])
 
 
