@@ -347,6 +347,10 @@ def test_the_form_of_a_look_up_follows_its_size():
     assert lookup_form(layout, 16, (1000, 64))[0] == "lookup"
     assert lookup_form(layout, 2048, (1000, 64))[0] == "direct"  # pairs of tokens: 17 thousand million; gradients: 4 million
     assert lookup_form(layout, 128, (50_000, 512))[0] == "lookup"
+    assert (
+        lookup_form(layout, 64, (64, 256))[0] == "direct"
+    )  # a table of positions: 4 million products for 64 gradients, 69 thousand million
+    assert lookup_form(Layout(4, 0, 1, jnp.float32), 8, (10, 6))[0] == "lookup"  # few of either
 
 
 # Examples that interact

@@ -20,6 +20,8 @@ from jknas.kernels.tape.sketching import project, project_lookups, widest
 _IN_CACHE = 2**22
 """Entries of a block of gradients that stays in the cache of a CPU."""
 
+_SMALL_PAIRS = 2**16  # so few are no work
+
 Contract = Callable[..., jax.Array]
 """``contract(first, second) -> [n1, n2]``: inner products between two lists of per-example arrays ``[n, k, ...]``, summed over ``k``.
 For a sketch, ``contract(arrays, keys) -> [n, width + 1]``."""
@@ -190,12 +192,13 @@ def scattered(first: list[jax.Array], second: list[jax.Array], *, rows: int) -> 
 
 
 def lookup_form(layout: Layout, positions: int, table: tuple[int, ...]) -> tuple[str, Contract]:
-    """Choose how to contract a look-up of ``positions`` rows: pair by pair, unless that needs a larger buffer than the gradients."""
+    """Choose how to contract a look-up of ``positions`` rows: pair by pair, unless the gradients need a smaller buffer and less work."""
     if layout.width:
         return "lookup", functools.partial(project_lookups, table=table, width=layout.width)
     pairs = layout.groups * layout.first * layout.columns * layout.repeats * positions**2
     gradients = layout.entries * table[0] * table[1]
-    if 2 * pairs <= max(gradients, 2**22):
+    small_table = table[0] < positions**2 and max(gradients, _SMALL_PAIRS) <= 2 * pairs  # such as one of positions
+    if 2 * pairs <= max(gradients, 2**22) and not small_table:
         return "lookup", embedding
     return "direct", functools.partial(scattered, rows=table[0])
 
