@@ -44,9 +44,19 @@ def gram(apply, params, x, labels, objective):
     return flat @ flat.T
 
 
+SLOW = [("example", "logits"), ("batch", "loss"), ("batch", "logits")]
+
+
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("objective", ["loss", "logits"])
-@pytest.mark.parametrize("case", ["perceptron", "example", pytest.param("batch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("case", "objective"),
+    [
+        ("perceptron", "loss"),
+        ("perceptron", "logits"),
+        ("example", "loss"),
+        *(pytest.param(case, objective, marks=pytest.mark.slow) for case, objective in SLOW),
+    ],
+)
 def test_equals_the_mean_over_all_pairs(case, objective):
     apply, params, x, labels = (perceptron, *perceptron_case()) if case == "perceptron" else network_case(case)
     expected = quick_jit(lambda params: gram(apply, params, x, labels, objective).mean())(params)

@@ -93,6 +93,7 @@ def test_a_genotype_and_its_code_are_one_network(wide_params, genotype):
     assert all(np.any(leaf) for leaf in jax.tree.leaves(own)), "everything that is used has one"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_one_program_serves_the_space(wide_params):
     drawn = SPACE.sample(np.random.default_rng(5), 12, unique=True)

@@ -76,6 +76,7 @@ def test_the_formula_needs_float64():
         golden_variables(NETWORK, genotype_at(284))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", CELLS)
 def test_a_training_batch_has_the_documented_loss_and_gradient(float64, index):
     genotype = genotype_at(index)

@@ -221,8 +221,9 @@ GOLDEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("index", [284, pytest.param(11, marks=pytest.mark.slow), pytest.param(1462, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("index", [284, 11, 1462])
 def test_the_published_network_has_the_documented_spectrum(index):
     """16 channels, 5 cells a stage, 8 images, training mode, the kernel that the released code of TE-NAS computes."""
     network, genotype, proxy = CellNetwork(), genotype_at(index), proxies.get("ntk_condition")

@@ -20,6 +20,9 @@ from jknas.kernels.tape.sketching import project, project_lookups, widest
 _IN_CACHE = 2**22
 """Entries of a block of gradients that stays in the cache of a CPU."""
 
+_COLUMNS = 2**19
+"""Entries of the columns that are multiplied at a time: they stay in the cache of a core."""
+
 _SMALL_PAIRS = 2**16  # so few are no work
 
 Contract = Callable[..., jax.Array]
@@ -107,8 +110,26 @@ def product(subscripts: str, *operands: jax.Array) -> jax.Array:
 
 
 def inner_products(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
-    """Contract per-example gradients, a list of arrays ``[n, k, ...]`` on each side, in one matrix product."""
-    return product("np,mp->nm", _flat(first), _flat(second))
+    """Contract per-example gradients, a list of arrays ``[n, k, ...]`` on each side.
+
+    On CPUs long gradients are multiplied some columns at a time: XLA's product of two flat matrices runs at a third of the speed.
+    """
+    a = _flat(first)
+    b = a if second is first else _flat(second)
+    columns = max(1, _COLUMNS // max(len(a), len(b)))
+
+    def whole(a: jax.Array, b: jax.Array) -> jax.Array:
+        return product("np,mp->nm", a, b)
+
+    def in_blocks(a: jax.Array, b: jax.Array) -> jax.Array:
+        def block(number: Any) -> jax.Array:
+            return whole(*(lax.dynamic_slice_in_dim(side, number * columns, columns, 1) for side in (a, b)))
+
+        count, rest = divmod(a.shape[1], columns)
+        total = lax.fori_loop(1, count, lambda number, total: total + block(number), block(0))
+        return total + whole(a[:, -rest:], b[:, -rest:]) if rest else total
+
+    return lax.platform_dependent(a, b, cpu=in_blocks, default=whole) if a.shape[1] >= 8 * columns else whole(a, b)
 
 
 def _flat(gradients: list[jax.Array]) -> jax.Array:
