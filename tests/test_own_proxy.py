@@ -19,7 +19,8 @@ from jknas.proxies import NetworkProxy, SizeProxy
 
 
 def measure(network, params, wiring, batch, key, *, power=1.0):
-    return (jnp.std(batch.x) + wiring[0] + 10 * wiring[2]) ** power  # compiled soon
+    digits = wiring.astype(batch.x.dtype)
+    return (jnp.std(batch.x) + digits[0] + 10 * digits[2]) ** power  # compiled soon
 
 
 PROXY = NetworkProxy(
