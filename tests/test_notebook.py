@@ -34,6 +34,9 @@ QUICK = {
 }
 """Parameters by which a notebook ends soon; the two others need PyTorch or the weights of an encoder."""
 
+LONGEST = ("weight_sharing", "your_own_space")
+"""Half a minute and more even so; other tests ask of the same methods, and of a space of one's own, in little."""
+
 
 def code_cells(path):
     return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
@@ -80,7 +83,7 @@ def rerun(notebook, tmp_path, where=None, parameters=None, **variables):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONGEST else ()) for name in QUICK])
 def test_each_runs_in_a_quick_setting(tmp_path, name):
     notebook = NOTEBOOKS / f"{name}.ipynb"
     rerun(notebook, tmp_path, where=NOTEBOOKS, parameters=QUICK[name])
