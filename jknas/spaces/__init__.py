@@ -48,7 +48,7 @@ def register(space: Space[Any]) -> None:
     """Add a search space, so that :func:`get` and the command line know its name.
 
     Raises:
-        SpaceError: another space has that name already.
+        SpaceError: another space has that name already, or the name has spaces or colons.
     """
     _SPACES.register(space)
 

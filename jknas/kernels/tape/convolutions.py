@@ -22,7 +22,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jknas.kernels.tape.operations import Operation, Rows
-from jknas.kernels.tape.rows import Layout, by_gradients, dense_form, leaf_contract, product, row
+from jknas.kernels.tape.rows import Layout, by_gradients, dense_form, for_each_example, leaf_contract, product, row
 from jknas.kernels.tape.sketching import key_of_part
 
 _BLOCK = 2**21
@@ -61,8 +61,14 @@ def convolution_rows(layout: Layout, params: dict[str, Any], shapes: tuple[Any, 
     must not depend on the number of examples.
     """
     groups = params["feature_group_count"]
-    if layout.width or _is_depthwise(params, shapes):
-        return "direct", _rows_by_offsets(layout, params, shapes, out)
+    if layout.width:
+        return "direct", _sketches_by_offset(layout, params, shapes, out)
+    if _is_depthwise(params, shapes):
+
+        def on_taps(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
+            return row(layout, leaf_contract(layout), tape, _depthwise_taps(data, cotangent, params, shapes, out), keys=[key])
+
+        return "direct", on_taps
     arranged = arrangement(params, shapes, out)
     form, contract = dense_form(layout, groups, arranged.positions, arranged.inputs, arranged.outputs)
     if form == "direct" and arranged.positions * (arranged.inputs + arranged.outputs) > arranged.inputs * arranged.outputs:
@@ -91,8 +97,7 @@ def convolution_gradient(params: dict[str, Any], shapes: tuple[Any, Any], out: t
 
     @gradient.def_vmap
     def _all(size: int, batched: list[bool], *operands: jax.Array) -> tuple[jax.Array, bool]:
-        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(operands, batched, strict=True)]
-        found = _example_gradients(*(a[:, None] for a in full), arranged=arranged, groups=groups)
+        found = _example_gradients(*(a[:, None] for a in for_each_example(size, batched, operands)), arranged=arranged, groups=groups)
         return jax.vmap(arranged.weight)(found[:, 0]), True
 
     return gradient
@@ -218,10 +223,8 @@ def _gradients_by_offset(data: jax.Array, cotangent: jax.Array, params: dict[str
     return [product(subscripts, part.reshape(-1, groups, c_in), d) for part in parts]
 
 
-def _rows_by_offsets(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> Rows:
+def _sketches_by_offset(layout: Layout, params: dict[str, Any], shapes: tuple[Any, Any], out: tuple[int, ...]) -> Rows:
     def rows(tape: jax.Array, data: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
-        if not layout.width:
-            return row(layout, leaf_contract(layout), tape, _depthwise_taps(data, cotangent, params, shapes, out))
         total = jnp.zeros((layout.columns,), layout.dtype)
         for offset, gradient in enumerate(_gradients_by_offset(data, cotangent, params, shapes, out)):
             total = total + row(layout, leaf_contract(layout), tape, gradient, keys=[key_of_part(key, offset)])

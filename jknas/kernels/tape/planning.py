@@ -69,38 +69,41 @@ def plan(jaxpr: jex.Jaxpr, kinds: Sequence[Kind]) -> Plan:
     kind: dict[Any, Kind] = dict.fromkeys(jaxpr.constvars, Kind.CONSTANT) | dict(zip(jaxpr.invars, kinds, strict=True))
     inputs = {var: position for position, (var, what) in enumerate(zip(jaxpr.invars, kinds, strict=True)) if what is Kind.VIEW}
     root: dict[Any, tuple[int, Box | None]] = {var: (position, None) for var, position in inputs.items()}
-    uses: dict[tuple[int, Box | None], list[_Use]] = {(position, None): [] for position in inputs.values()}
-    takers: dict[int, tuple[int, Box | None]] = {}
+    uses: dict[int, dict[Box | None, list[_Use]]] = {position: {None: []} for position in inputs.values()}
+    takers: dict[int, tuple[int, Box]] = {}
     for place, equation in enumerate(jaxpr.eqns):
         given = [Kind.CONSTANT if isinstance(atom, jex.Literal) else kind[atom] for atom in equation.invars]
         if is_view(equation, given):
             source = next(atom for atom, what in zip(equation.invars, given, strict=True) if what is Kind.VIEW)
             kind[equation.outvars[0]], root[equation.outvars[0]] = Kind.VIEW, root[source]
             if equation.primitive.name == "slice" and source in inputs:
-                takers[place] = root[equation.outvars[0]] = (inputs[source], _box(equation))
-                uses.setdefault(takers[place], [])
+                position, box = takers[place] = root[equation.outvars[0]] = (inputs[source], _box(equation))
+                uses[position].setdefault(box, [])
             continue
         for at, (atom, what) in enumerate(zip(equation.invars, given, strict=True)):
             if what is Kind.VIEW:
-                uses[root[atom]].append(_Use(equation.primitive.name, has_form(equation, at, given)))
+                position, part = root[atom]
+                uses[position][part].append(_Use(equation.primitive.name, has_form(equation, at, given)))
         kind.update(dict.fromkeys(equation.outvars, result_of(given)))
     for atom in jaxpr.outvars:
         if not isinstance(atom, jex.Literal) and atom in root:
-            uses[root[atom]].append(_Use("return", has_form=False))
+            position, part = root[atom]
+            uses[position][part].append(_Use("return", has_form=False))
     return _judged(uses, takers)
 
 
-def _judged(uses: dict[tuple[int, Box | None], list[_Use]], takers: dict[int, tuple[int, Box | None]]) -> Plan:
+def _judged(uses: dict[int, dict[Box | None, list[_Use]]], takers: dict[int, tuple[int, Box]]) -> Plan:
     found = Plan({}, {})
-    for position in sorted({position for position, _ in uses}):
-        boxes = [box for at, box in uses if at == position and box is not None]
-        if uses[position, None] or any(map(_overlap, *zip(*itertools.combinations(boxes, 2), strict=True)) if len(boxes) > 1 else ()):
-            reason = _reason([use for (at, _), some in uses.items() if at == position for use in some])
-            found.leaves.update({position: reason} if reason else {})
+    parts: dict[tuple[int, Box], Part] = {}
+    for position, by_part in uses.items():
+        boxes = [box for box in by_part if box is not None]
+        if by_part[None] or any(_overlap(*pair) for pair in itertools.combinations(boxes, 2)):
+            if reason := _reason([use for some in by_part.values() for use in some]):
+                found.leaves[position] = reason
             continue
-        several = len(boxes) > 1
-        parts = {box: Part(position, number * several, _reason(uses[position, box])) for number, box in enumerate(boxes, 1)}
-        found.parts.update({place: parts[box] for place, (at, box) in takers.items() if at == position and box is not None})
+        for number, box in enumerate(boxes, 1):
+            parts[position, box] = Part(position, number if len(boxes) > 1 else 0, _reason(by_part[box]))
+    found.parts.update({place: parts[taken] for place, taken in takers.items() if taken in parts})
     return found
 
 

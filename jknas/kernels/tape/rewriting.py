@@ -75,48 +75,43 @@ def interpret(jaxpr: jex.Jaxpr, constants: Sequence[Any], inputs: Sequence[Value
     def read(atom: Any) -> Value:
         return Value(atom.val, Kind.CONSTANT) if isinstance(atom, jex.Literal) else values[atom]
 
-    parts: Mapping[int, Value | Part] = {}
+    parts: Mapping[int, Value] = {}
     if run.tape is not None:
         inputs, parts = _leaf_forms(jaxpr, inputs, run)
     values.update(zip(jaxpr.constvars, (Value(constant, Kind.CONSTANT) for constant in constants), strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
     for place, equation in enumerate(jaxpr.eqns):
-        part = parts.get(place)
-        found = [part] if isinstance(part, Value) else _step(equation, [read(atom) for atom in equation.invars], run)
-        if isinstance(part, Part) and part.number:
-            found = [replace(found[0], key=key_of_part(found[0].key, part.number))]
+        found = [parts[place]] if place in parts else _step(equation, [read(atom) for atom in equation.invars], run)
         values.update(zip(equation.outvars, found, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _leaf_forms(jaxpr: jex.Jaxpr, inputs: Sequence[Value], run: Run) -> tuple[list[Value], dict[int, Value | Part]]:
+def _leaf_forms(jaxpr: jex.Jaxpr, inputs: Sequence[Value], run: Run) -> tuple[list[Value], dict[int, Value]]:
     """Give the leaf form to every view, or part of one, that does not enter exactly one operation with a cheaper form.
 
     Returns:
-        The inputs, and what the equations that take parts of parameters have to return: a value, or a view of this part.
+        The inputs, and the results of the equations that take parts of parameters, by their place.
     """
     forms = plan(jaxpr, [value.kind for value in inputs])
-    taken: dict[Any, tuple[Value, str]] = {position: (inputs[position], reason) for position, reason in forms.leaves.items()}
+    views: dict[int | Part, Value] = dict(enumerate(inputs))
     for place, part in forms.parts.items():
-        if part.reason and part not in taken:
-            whole = inputs[part.position]
-            (array,) = _bind(jaxpr.eqns[place], [whole.array])
-            taken[part] = replace(whole, array=array, key=key_of_part(whole.key, part.number) if part.number else whole.key), part.reason
-    if not taken:
-        return list(inputs), dict(forms.parts)
-    run.contractions.extend(Contraction(value.name, "leaf", reason) for value, reason in taken.values())
-    views = [value for value, _ in taken.values()]
-    arrays = leaves([view.array for view in views], run.tape, run.layout, [view.scale for view in views], [view.key for view in views])
-    found = dict(zip(taken, (Value(array, Kind.FLOW) for array in arrays), strict=True))
-    return [found.get(position, value) for position, value in enumerate(inputs)], {
-        place: found.get(part, part) for place, part in forms.parts.items()
-    }
+        if part not in views:
+            view = _reshuffled(jaxpr.eqns[place], [inputs[part.position]])
+            views[part] = replace(view, key=key_of_part(view.key, part.number)) if part.number else view
+    reasons: dict[int | Part, str] = dict(forms.leaves.items())
+    reasons |= {part: part.reason for part in forms.parts.values() if part.reason}
+    if reasons:
+        taken = [views[one] for one in reasons]
+        run.contractions.extend(Contraction(view.name, "leaf", reason) for view, reason in zip(taken, reasons.values(), strict=True))
+        arrays = leaves([view.array for view in taken], run.tape, run.layout, [view.scale for view in taken], [view.key for view in taken])
+        views |= zip(reasons, (Value(array, Kind.FLOW) for array in arrays), strict=True)
+    return [views[position] for position in range(len(inputs))], {place: views[part] for place, part in forms.parts.items()}
 
 
 def _step(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
     kinds = [value.kind for value in given]
     if Kind.VIEW not in kinds:
-        return _convolved(equation, given, run) if _has_flowing_weight(equation, kinds) else _plain(equation, given)
+        return _differentiable(equation, given, run)
     if is_view(equation, kinds):
         return [_reshuffled(equation, given)]
     name = equation.primitive.name
@@ -182,18 +177,14 @@ def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Valu
     return [Value(output, Kind.FLOW)]
 
 
-def _has_flowing_weight(equation: jex.JaxprEqn, kinds: Sequence[Kind]) -> bool:
-    """Tell whether an operation is a convolution through whose weight autodiff passes."""
-    return equation.primitive.name == "conv_general_dilated" and kinds[1] >= Kind.FLOW and equation.params["batch_group_count"] == 1
-
-
 def _differentiable(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
-    """Run an operation without a tape."""
-    return _convolved(equation, given, run) if _has_flowing_weight(equation, [value.kind for value in given]) else _plain(equation, given)
+    """Run an operation without a row: as it is, unless it is a convolution through whose weight autodiff passes.
 
-
-def _convolved(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
-    """Run a convolution that ``vmap`` does not turn into a grouped one in the reverse pass, which is slow."""
+    ``vmap`` turns the rule of that weight into a grouped convolution, which is slow.
+    """
+    del run
+    if equation.primitive.name != "conv_general_dilated" or given[1].kind < Kind.FLOW or equation.params["batch_group_count"] != 1:
+        return _plain(equation, given)
     data, weight = given
     shapes = jnp.shape(weight.array), jnp.shape(data.array)
     gradient = convolution_gradient(equation.params, shapes, aval_of(equation.outvars[0]).shape)

@@ -79,8 +79,7 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array,
 
     @present.def_vmap
     def _all(size: int, batched: list[Any], _: jax.Array, keys: Sequence[Any], *arrays: jax.Array) -> tuple[jax.Array, bool]:
-        full = [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched[2:], strict=True)]
-        grouped = [a.reshape(size // layout.repeats, layout.repeats, *a.shape[1:]) for a in full]
+        grouped = [a.reshape(size // layout.repeats, layout.repeats, *a.shape[1:]) for a in for_each_example(size, batched[2:], arrays)]
         if layout.width:
             rows = contract(grouped, keys).astype(layout.dtype)
         elif layout.groups > 1:
@@ -99,6 +98,11 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array,
         return jnp.pad(found, ((0, layout.second), (0, 0))) if layout.second else found
 
     return present(tape, keys, *arrays)
+
+
+def for_each_example(size: int, batched: Sequence[bool], arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """Return the arrays of a batching rule with a leading axis of ``size`` each: what the examples share is repeated."""
+    return [a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip(arrays, batched, strict=True)]
 
 
 def product(subscripts: str, *operands: jax.Array) -> jax.Array:
@@ -122,14 +126,19 @@ def inner_products(first: list[jax.Array], second: list[jax.Array]) -> jax.Array
         return product("np,mp->nm", a, b)
 
     def in_blocks(a: jax.Array, b: jax.Array) -> jax.Array:
-        def block(number: Any) -> jax.Array:
-            return whole(*(lax.dynamic_slice_in_dim(side, number * columns, columns, 1) for side in (a, b)))
+        def block(start: Any, width: int) -> jax.Array:
+            return whole(*(lax.dynamic_slice_in_dim(side, start, width, 1) for side in (a, b)))
 
-        count, rest = divmod(a.shape[1], columns)
-        total = lax.fori_loop(1, count, lambda number, total: total + block(number), block(0))
-        return total + whole(a[:, -rest:], b[:, -rest:]) if rest else total
+        return _sum_of_blocks(block, a.shape[1], columns)
 
     return lax.platform_dependent(a, b, cpu=in_blocks, default=whole) if a.shape[1] >= 8 * columns else whole(a, b)
+
+
+def _sum_of_blocks(block: Callable[[Any, int], jax.Array], length: int, size: int) -> jax.Array:
+    """Add up ``block(start, width)`` over an axis of ``length``, ``size`` at a time and one after the other."""
+    count, rest = divmod(length, size)
+    total = lax.fori_loop(1, count, lambda number, total: total + block(number * size, size), block(0, size))
+    return total + block(count * size, rest) if rest else total
 
 
 def _flat(gradients: list[jax.Array]) -> jax.Array:
@@ -169,9 +178,7 @@ def dense_direct(first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
             parts = [[a, lax.dynamic_slice_in_dim(d, start, width, axis=-1)] for a, d in sides]
             return by_gradients(_dense_gradient, parts[0], parts[-1])
 
-        count, rest = divmod(columns, size)
-        total = lax.fori_loop(1, count, lambda number, total: total + block(number * size, size), block(0, size))
-        return total + block(count * size, rest) if rest else total
+        return _sum_of_blocks(block, columns, size)
 
     return lax.platform_dependent(cpu=in_blocks, default=whole) if size < columns else whole()
 
