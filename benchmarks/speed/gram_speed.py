@@ -9,7 +9,11 @@ Question: full NAS-Bench-201 network (16 channels, 5 cells per stage), N = 64 CI
     neural_tangents / gram  its implementation 1 (Jacobian contraction), if installed             target 3
 With --plain the same kernel of the same network written plainly (plain_network.py), without the reverse rules by which our layers keep
 per-example gradients cheap for everybody: the kernel of a user's own model. Its results go into the same file, under "plain".
-Command: python -m benchmarks.speed.gram_speed [--repeats 5] [--threads 2] [--examples 64] [--cells all_3x3 ...] [--plain]
+With --coupled the kernel of training-mode batch normalisation, which takes N backward passes of the whole batch, under "coupled":
+    coupled / passes        against N times one backward pass of the batch                        at most 1
+    eight / coupled         eight passes at a time in place of the default
+    tenas / coupled         the released loop of N backward passes in PyTorch
+Command: python -m benchmarks.speed.gram_speed [--repeats 5] [--threads 2] [--examples 64] [--cells all_3x3 ...] [--plain | --coupled]
 Needs: pip install -e ".[torch]"; neural-tangents is measured where it can be imported. About twenty minutes on two CPU cores.
 """
 
@@ -26,6 +30,7 @@ from benchmarks import measure
 from benchmarks.speed import torch_reference
 from benchmarks.speed.mgm_speed import CELLS, step_function
 from benchmarks.speed.plain_network import plain_network
+from jknas.kernels.coupled import ntk_coupled
 from jknas.kernels.gram import gram
 from jknas.kernels.neural_tangents.empirical import neural_tangents_gram
 from jknas.networks import CellNetwork, restrict
@@ -120,6 +125,48 @@ def measure_plain(genotype: CellGenotype, n: int, repeats: int, without: set[str
     }
 
 
+def measure_coupled(genotype: CellGenotype, n: int, repeats: int, without: set[str]) -> dict:
+    """Time the kernels of training-mode batch normalisation for one cell."""
+    network = CellNetwork()
+    params = network.init(jax.random.key(0), genotype)["params"]
+    images = np.random.default_rng(0).standard_normal((n, 32, 32, 3), np.float32)
+    rival = torch_reference.network(genotype)
+
+    def apply(params, x):
+        return network.apply(params, x, genotype, statistics="batch")
+
+    @functools.partial(jax.jit, static_argnames="chunk_size")
+    def coupled(params, x, chunk_size=None):
+        return ntk_coupled(apply, params, x, chunk_size=chunk_size)
+
+    def backward(params, x, cotangent):
+        _, pull = jax.vjp(lambda params: apply(params, x).sum(1), params)
+        return pull(cotangent)
+
+    x = jnp.asarray(images)
+    contenders = {
+        "forward": functools.partial(jax.jit(apply), params, x),
+        "forward and backward": functools.partial(jax.jit(backward), params, x, jnp.zeros(n).at[0].set(1)),
+        "coupled": functools.partial(coupled, params, x),
+        "eight": functools.partial(coupled, params, x, chunk_size=8),
+        "tenas": functools.partial(tenas_loop, rival, torch.tensor(images.transpose(0, 3, 1, 2).copy())),
+    }
+    taken = measure.seconds({name: run for name, run in contenders.items() if name not in without}, repeats=repeats)
+    taken["passes"] = [n * (both - one) for both, one in zip(taken["forward and backward"], taken["forward"], strict=True)]
+    pairs = [("coupled", "passes"), ("eight", "coupled"), ("tenas", "coupled")]
+    return {
+        "genotype": str(genotype),
+        "examples": n,
+        "repeats": repeats,
+        "seconds": measure.medians(taken),
+        "ratios": {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken},
+    }
+
+
+SECTIONS = {"plain": measure_plain, "coupled": measure_coupled, "cells": measure_cell}
+"""How each section of the record is measured; the last is the default."""
+
+
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,14 +175,15 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out")
     parser.add_argument("--cells", nargs="*", default=list(CELLS), choices=list(CELLS))
-    parser.add_argument("--plain", action="store_true", help="measure the plainly written network instead")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--plain", action="store_true", help="measure the plainly written network instead")
+    kind.add_argument("--coupled", action="store_true", help="measure the kernel of training-mode batch normalisation instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     known = measure.recorded("speed/gram_speed")
-    section = "plain" if options.plain else "cells"
+    section, run = next((name, run) for name, run in SECTIONS.items() if name == "cells" or getattr(options, name))
     cells = known.get(section, {})
     for name in options.cells:
-        run = measure_plain if options.plain else measure_cell
         cells[name] = run(CELLS[name], options.examples, options.repeats, set(options.without))
         print(name, {pair: round(value["median"], 2) for pair, value in cells[name]["ratios"].items()}, flush=True)
     size = {"channels": 16, "cells": 5, "examples": options.examples, "resolution": 32, "data": "standard normal, seed 0"}
@@ -143,9 +191,9 @@ def main() -> None:
         "question": "the exact kernel compared with a training step and its rivals",
         "size": size,
         "repeats": options.repeats,
-        **{name: known[name] for name in ("cells", "plain") if name in known},
+        **{name: known[name] for name in SECTIONS if name in known},
     }
-    if options.plain:  # its entries say themselves how they were measured
+    if section != "cells":  # its entries say themselves how they were measured
         result |= {name: known[name] for name in ("size", "repeats") if name in known}
     result[section] = cells
     measure.record("speed/gram_speed", {**result, "gpu": "not measured"}, extra_versions={"torch": torch.__version__})

@@ -34,9 +34,6 @@ from jknas.proxies.measurements.forward import model
 from jknas.proxies.proxy import USUAL_STATISTICS, NetworkProxy, Outcome
 from jknas.proxies.setup import Batch
 
-_ROWS_AT_ONCE = 8
-"""Backward passes of the whole batch at once: all N of them would keep N times the network's activations."""
-
 KNAS = "Xu et al., KNAS, ICML 2021, arXiv:2111.13293"
 TENAS = "Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535, section 3.1.1"
 
@@ -76,7 +73,7 @@ def measure(
     """
     apply, labels = model(network, wiring, statistics), batch.labels if objective == "loss" else None
     if statistics == "batch":
-        matrix = ntk_coupled(apply, params, batch.x, labels, objective=objective, parameters=parameters, chunk_size=_ROWS_AT_ONCE)
+        matrix = ntk_coupled(apply, params, batch.x, labels, objective=objective, parameters=parameters)
     else:  # each image is normalised by itself: no interaction counts
         matrix = gram(apply, params, batch.x, labels=labels, objective=objective, parameters=parameters, interaction="ignore").matrix
     return LabelledKernel(matrix, batch.labels)

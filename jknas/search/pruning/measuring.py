@@ -30,7 +30,7 @@ from jknas.spaces import reference_of
 from jknas.training.augmentation import augment, normalise
 from jknas.xla.programs import PROGRAMS
 
-_ROWS_AT_ONCE, _SIDE = 8, 3
+_SIDE = 3
 _KERNEL_WEIGHTS, _THIN_WEIGHTS, _IMAGES, _CROPS = range(4)
 
 
@@ -184,7 +184,7 @@ def _measure_kernels(
             return supernet.apply(params, x, weights, how.statistics)
 
         if how.statistics == "batch":
-            return ntk_coupled(apply, params, x, parameters="weights", chunk_size=min(_ROWS_AT_ONCE, how.batch))
+            return ntk_coupled(apply, params, x, parameters="weights")
         return gram(apply, params, x, parameters="weights", interaction="ignore").matrix
 
     return one(mixtures[0])[None] if how.at_once == 1 else jax.vmap(one)(mixtures)
