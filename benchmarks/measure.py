@@ -57,11 +57,12 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def record(name: str, result: Mapping[str, Any], *, extra_versions: Mapping[str, str] | None = None) -> pathlib.Path:
-    """Write ``<name>.json`` into the folder of the benchmarks, with versions, device and the number of cores.
+    """Write ``<name>.json`` into the folder of the benchmarks, with versions, device and the number of cores that it may use.
 
     The name is that of the script, such as ``speed/mgm_speed``.
     """
-    machine = {"device": device(), "cores": os.cpu_count(), "processor": platform.machine()}
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = {"device": device(), "cores": usable, "processor": platform.machine()}
     path = RESULTS / f"{name}.json"
     content = {"versions": {**versions(), **(extra_versions or {})}, "machine": machine, **result}
     path.write_text(json.dumps(content, indent=2) + "\n")
