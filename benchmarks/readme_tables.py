@@ -451,6 +451,23 @@ def gram_speed_plain() -> str:
     return lined(head, rows)
 
 
+def gram_speed_coupled() -> str:
+    """Return the speed of the kernel of training-mode batch normalisation."""
+    rows = []
+    for cell, facts in result("speed/gram_speed")["coupled"].items():
+        values = (number(facts["ratios"][pair]["median"]) for pair in ("coupled / passes", "eight / coupled", "tenas / coupled"))
+        rows.append([cell.replace("_", " "), str(facts["examples"]), str(facts["repeats"]), *values])
+    head = [
+        "cell",
+        "examples",
+        "repeats",
+        "`ntk_coupled` / N backward passes",
+        "eight passes at a time / one",
+        "released loop / `ntk_coupled`",
+    ]
+    return lined(head, rows)
+
+
 def gram_parts() -> str:
     """Return the speed of the kernel's diagonal and of sketches."""
     models = result("speed/gram_parts")["models"]
@@ -585,6 +602,7 @@ _MADE = (
         supernet_step,
         gram_speed,
         gram_speed_plain,
+        gram_speed_coupled,
         gram_parts,
         tiled_gram,
         matrix_free,

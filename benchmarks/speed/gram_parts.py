@@ -9,7 +9,7 @@ tokens of width 192, three heads), ratios in one process:
     vmap(grad) norms / step      the usual way: all per-example gradients, then their norms
 The step is the gradient of the mean loss and a momentum update.
 Command: python -m benchmarks.speed.gram_parts [--repeats 3] [--examples 32] [--models nasbench201 vit]
-About five minutes on two CPU cores. Recorded with --examples 16 while other programs ran: ratios of one pair spread by 30 per cent.
+About five minutes on two CPU cores. Recorded on one core, while another program ran on the other.
 """
 
 import argparse

@@ -62,6 +62,12 @@ def torch_func_kernel(model: torch.nn.Module, x: torch.Tensor, *, chunk: int) ->
     return sum(g @ g.T for g in flat)
 
 
+def entry(genotype: CellGenotype, taken: dict[str, list[float]], pairs: list[tuple[str, str]]) -> dict:
+    """Return what is recorded of one cell: medians, and the ratios of the contenders that ran."""
+    ratios = {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken}
+    return {"genotype": str(genotype), "seconds": measure.medians(taken), "ratios": ratios}
+
+
 def measure_cell(genotype: CellGenotype, n: int, repeats: int, without: set[str]) -> dict:
     """Time every contender for one cell."""
     network = CellNetwork()
@@ -95,11 +101,7 @@ def measure_cell(genotype: CellGenotype, n: int, repeats: int, without: set[str]
     }
     taken = measure.seconds({name: run for name, run in contenders.items() if name not in without}, repeats=repeats)
     pairs = [("gram", "step"), ("gram_code", "step"), *((name, "gram") for name in ("jacobian", "tenas", "torch_func", "neural_tangents"))]
-    return {
-        "genotype": str(genotype),
-        "seconds": measure.medians(taken),
-        "ratios": {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken},
-    }
+    return entry(genotype, taken, pairs)
 
 
 def measure_plain(genotype: CellGenotype, n: int, repeats: int, without: set[str]) -> dict:
@@ -116,13 +118,7 @@ def measure_plain(genotype: CellGenotype, n: int, repeats: int, without: set[str
     }
     taken = measure.seconds({name: run for name, run in contenders.items() if name not in without}, repeats=repeats)
     pairs = [("gram", "backward"), ("jacobian", "gram"), ("neural_tangents", "gram")]
-    return {
-        "genotype": str(genotype),
-        "examples": n,
-        "repeats": repeats,
-        "seconds": measure.medians(taken),
-        "ratios": {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken},
-    }
+    return {"examples": n, "repeats": repeats, **entry(genotype, taken, pairs)}
 
 
 def measure_coupled(genotype: CellGenotype, n: int, repeats: int, without: set[str]) -> dict:
@@ -154,13 +150,7 @@ def measure_coupled(genotype: CellGenotype, n: int, repeats: int, without: set[s
     taken = measure.seconds({name: run for name, run in contenders.items() if name not in without}, repeats=repeats)
     taken["passes"] = [n * (both - one) for both, one in zip(taken["forward and backward"], taken["forward"], strict=True)]
     pairs = [("coupled", "passes"), ("eight", "coupled"), ("tenas", "coupled")]
-    return {
-        "genotype": str(genotype),
-        "examples": n,
-        "repeats": repeats,
-        "seconds": measure.medians(taken),
-        "ratios": {f"{of} / {to}": measure.ratio(taken, of, to) for of, to in pairs if of in taken},
-    }
+    return {"examples": n, "repeats": repeats, **entry(genotype, taken, pairs)}
 
 
 SECTIONS = {"plain": measure_plain, "coupled": measure_coupled, "cells": measure_cell}
