@@ -1,4 +1,4 @@
-"""``jknas store``: what a store of scores holds, its scores for other programs, and several stores in one."""
+"""``jknas store``: what a store of scores holds, its scores for other programs, several stores or tables in one."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from rich.table import Table
 from jknas.command_line import options
 from jknas.command_line.output import print_json, show, table
 
-app = typer.Typer(no_args_is_help=True, help="Look into stores of scores (`jknas score --db`), export and merge them.")
+app = typer.Typer(no_args_is_help=True, help="Look into stores of scores (`jknas score --db`), export and merge them; join tables.")
 Source = Annotated[Path, typer.Argument(metavar="STORE", help="a store of scores")]
 
 
@@ -83,6 +83,22 @@ def merge_command(
     if merged.example is not None:
         rows |= {f"came again, different (kept: {keep})": f"{merged.different:,}", "for example": merged.example}
     show(table(str(out), rows))
+
+
+@app.command("join")
+def join_command(
+    tables: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="tables of scores, as `jknas score --scores` writes them")],
+    out: Annotated[Path, typer.Option("--out", help="the new table, .csv or .csv.gz")],
+    json: options.Json = False,
+) -> None:
+    """Put tables of scores side by side into a new one: a proxy or a seed of yours beside those of another table."""
+    from jknas.scoring.score_table import join_scores
+
+    found = join_scores(tables, out)
+    if json:
+        print_json({"out": str(out), "columns": sorted(found.facts["columns"]), "architectures": len(found.places)})
+    else:
+        show(f"{len(found.places):,} architectures with {len(found.columns)} columns written into {out}")
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 The file is CSV, compressed if its name ends in ``.gz``. Its first line is a comment with JSON: what was scored, how, with which versions.
 A column is named ``proxy:seed``. A field is the score with nine digits, or the status where that is not "ok". Architectures are canonical:
-those that compute the same function share a line (:attr:`jknas.spaces.space.Space.canonical`).
+those that compute the same function share a line (:attr:`jknas.spaces.space.Space.canonical`). A new proxy or seed is scored into a table
+of its own and put beside an old one by ``jknas store join`` (:func:`join_scores`).
 
 Size: about 1.3 MB for the 5,234 classes of NAS-Bench-201 and twenty columns, half of it compressed.
 """
@@ -125,15 +126,60 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
         seconds.setdefault(name, []).append(record.seconds)
     if not cells:
         raise StoreError("no scores were given: score architectures first (`jknas score --db`).")
-    names = sorted(columns)
-    facts = {name: {**columns[name], "median_seconds": float(f"{statistics.median(seconds[name]):.4g}")} for name in names}
+    facts = {name: {**how, "median_seconds": float(f"{statistics.median(seconds[name]):.4g}")} for name, how in columns.items()}
+    _write(path, {**shared, "columns": facts}, cells)
+
+
+def _write(path: Path, facts: Mapping[str, Any], cells: Mapping[str, Mapping[str, str]]) -> None:
+    names = sorted(facts["columns"])
     text = io.StringIO()
-    text.write(_MARK + export_json({**shared, "columns": facts}) + "\n")
+    text.write(_MARK + export_json({**facts, "columns": {name: facts["columns"][name] for name in names}}) + "\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["genotype", *names])
     writer.writerows([genotype, *(row[name] for name in names)] for genotype, row in sorted(cells.items()) if len(row) == len(names))
     raw = text.getvalue().encode()
     write_atomically(path, gzip.compress(raw, 9, mtime=0) if path.suffix == ".gz" else raw, error=StoreError)
+
+
+def join_scores(paths: Sequence[str | Path], target: str | Path) -> ScoreTable:
+    """Put the columns of several tables side by side into a new one; architectures that some table lacks are left out.
+
+    Args:
+        paths: tables of one space, data set, network and device, no two of them with the same column, and every proxy with the same
+            settings. The versions are those of the first.
+        target: the new file.
+
+    Raises:
+        StoreError: no table, one that cannot be read, tables that were not measured alike, a column that stands in two of them, no
+            architecture that all of them have, or a target that exists.
+    """
+    if not paths or Path(target).exists():
+        raise StoreError("no tables were given: name those to join." if not paths else f"{target} exists: name a new file.")
+    tables = [read_scores(path) for path in paths]
+    columns: dict[str, Any] = {}
+    settings: dict[str, tuple[str, Any, int]] = {}
+    cells: dict[str, dict[str, str]] = {}
+    for table in tables:
+        if differs := next((one for one in _SAME if table.facts[one] != tables[0].facts[one]), None):
+            one, other = tables[0].facts[differs], table.facts[differs]
+            raise StoreError(
+                f"{tables[0].source} is of {differs} {one}, {table.source} of {other}: join only tables that were measured alike."
+            )
+        if twice := next(iter(columns.keys() & table.facts["columns"].keys()), None):
+            raise StoreError(f"{twice} stands in {table.source} and in a table before it: join tables of different proxies or seeds.")
+        for name, how in table.facts["columns"].items():
+            known = settings.setdefault(_key(name)[0], (table.source, how["settings"], how["revision"]))
+            if known[1:] != (how["settings"], how["revision"]):
+                raise StoreError(f"{name} was computed with other settings or another revision in {table.source} than in {known[0]}.")
+        columns |= table.facts["columns"]
+        fields = {f"{name}:{seed}": (table.columns[name, seed], table.statuses[name, seed]) for name, seed in table.columns}
+        for genotype, line in table.places.items():
+            row = {name: f"{scores[line]:.9g}" if says[line] == "ok" else says[line] for name, (scores, says) in fields.items()}
+            cells.setdefault(genotype, {}).update(row)
+    if not any(len(row) == len(columns) for row in cells.values()):
+        raise StoreError("no architecture stands in all of the tables: score the same ones for each.")
+    _write(Path(target), {**tables[0].facts, "columns": columns}, cells)
+    return read_scores(target)
 
 
 def read_scores(path: str | Path) -> ScoreTable:

@@ -118,3 +118,15 @@ def test_refusals(refused, store, tmp_path, arguments, words):
     found = {"store": store, "taken": tmp_path / "taken.csv"}
     assert words in refused("store", *(argument.format(**found) for argument in arguments))
     assert (tmp_path / "taken.csv").read_text() == "mine"
+
+
+def test_join(run, refused, tmp_path):
+    options = ("score", "--sample", "4", "--channels", "2", "--cells", "1", "--seed", "0")
+    for proxy in ("params", "conv_count"):
+        assert run(*options, "--proxy", proxy, "--scores", tmp_path / f"{proxy}.csv")[0] == 0
+    tables = (tmp_path / "params.csv", tmp_path / "conv_count.csv")
+    code, out, err = run("store", "join", *tables, "--out", tmp_path / "both.csv.gz", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["columns"] == ["conv_count:0", "params:0"]
+    assert json.loads(out)["architectures"] == 4
+    assert "stands in" in refused("store", "join", tables[0], tables[0], "--out", tmp_path / "twice.csv")

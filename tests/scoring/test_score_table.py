@@ -9,7 +9,7 @@ import pytest
 
 from jknas import spaces
 from jknas.errors import StoreError
-from jknas.scoring.score_table import read_scores, write_scores
+from jknas.scoring.score_table import join_scores, read_scores, write_scores
 from jknas.scoring.store import ScoreKey, ScoreRecord, canonical_json
 
 SPACE = spaces.get("nasbench201")
@@ -130,3 +130,38 @@ def test_damage_is_one_sentence(tmp_path):
     packed.write_bytes(gzip.compress(b"x" * 1000)[:20])
     with pytest.raises(StoreError, match="cannot be read as a table of scores"):
         read_scores(packed)
+
+
+def test_joined_tables_are_those_that_would_have_been_written_at_once(tmp_path):
+    parts = [
+        records(("synflow", 0), ("zen", 0)),
+        records(("synflow", 2), cells=5),
+        [record(place, "meco", status="dead") for place in range(6)],
+    ]
+    paths = [tmp_path / f"{name}.csv" for name in "abc"]
+    for path, part in zip(paths, parts, strict=True):
+        write_scores(path, part)
+    joined = join_scores(paths, tmp_path / "joined.csv.gz")
+    write_scores(tmp_path / "together.csv.gz", [one for part in parts for one in part])
+    assert (tmp_path / "joined.csv.gz").read_bytes() == (tmp_path / "together.csv.gz").read_bytes()
+    assert len(joined.places) == 5
+    assert joined.seeds("synflow") == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (records(("synflow", 0)), records(("zen", 0), ("synflow", 0)), "synflow:0 stands in .*b.csv and in a table before it"),
+        ([record(0)], [record(0, "zen", dataset="cifar10@3")], "a.csv is of dataset digits@12, .*b.csv of cifar10@3"),
+        ([record(0)], [record(0, seed=1, revision=2)], "synflow:1 was computed with other settings or another revision in .*b.csv than"),
+        ([record(0)], [record(1, "zen")], "no architecture stands in all of the tables"),
+    ],
+)
+def test_tables_that_do_not_belong_together(first, second, words, tmp_path):
+    write_scores(tmp_path / "a.csv", first)
+    write_scores(tmp_path / "b.csv", second)
+    with pytest.raises(StoreError, match=words):
+        join_scores([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "joined.csv")
+    assert not (tmp_path / "joined.csv").exists()
+    with pytest.raises(StoreError, match="exists: name a new file"):
+        join_scores([tmp_path / "a.csv"], tmp_path / "b.csv")
