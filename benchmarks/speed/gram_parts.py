@@ -5,7 +5,8 @@ tokens of width 192, three heads), ratios in one process:
     gram_diagonal / step         squared gradient norms in one backward pass       expected: at most that of gram
     sketched_gram / step         random features, width 256 and 1024               expected: at most 1.2 times that of gram
     gram / step                  the exact kernel
-    gram in four chunks / step   the same with chunk_size a quarter of the examples: 28 pairs of eighths, seven passes in all
+    gram in four chunks / step   the same with chunk_size a quarter of the examples, whose gradients are kept: every example once
+    gram in pairs / step         the same where they do not fit: 28 pairs of eighths of the examples, seven passes in all
     vmap(grad) norms / step      the usual way: all per-example gradients, then their norms
 The step is the gradient of the mean loss and a momentum update.
 Command: python -m benchmarks.speed.gram_parts [--repeats 3] [--examples 32] [--models nasbench201 vit]
@@ -98,6 +99,7 @@ def measured(apply: Callable, params: Any, n: int, repeats: int) -> dict[str, An
         **{f"sketched_gram, width {width}": lambda width=width: sketch(width=width).features for width in WIDTHS},
         "gram": lambda: gram(apply, params, x, **options).matrix,
         "gram in four chunks": lambda: gram(apply, params, x, chunk_size=n // 4, **options).matrix,
+        "gram in pairs": lambda: gram(apply, params, x, chunk_size=n // 4, method="one_pass", **options).matrix,
         "vmap(grad) norms": functools.partial(norms, params),
     }
     taken = measure.seconds(contenders, repeats=repeats)

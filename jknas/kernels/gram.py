@@ -6,8 +6,9 @@ with :math:`y_i` one scalar for example *i*: the sum of its outputs, or its loss
 It sees one example at a time, so examples cannot interact. (In training-mode batch normalisation they do; :mod:`jknas.kernels.coupled`
 computes that kernel.)
 
-``method="one_pass"`` computes the whole matrix in one backward pass (:mod:`jknas.kernels.tape`). ``method="jacobian"`` forms every
-example's gradient and multiplies: slow and obvious, the reference that tests compare the fast way with.
+``method="one_pass"`` computes the whole matrix in one backward pass (:mod:`jknas.kernels.tape`). ``method="slices"`` forms the gradients of
+a chunk of examples after the other and multiplies them: for batches that are taken in chunks. ``method="jacobian"`` is ``vmap(grad)`` and
+a product: slow and obvious, the reference that tests compare the fast ways with.
 
 What may be in a model, here and in :mod:`~jknas.kernels.diagonal`, :mod:`~jknas.kernels.products` and :mod:`~jknas.kernels.sketch`:
 
@@ -51,16 +52,22 @@ from jknas.kernels.examples import (
     Outputs,
     Setup,
     as_examples,
+    gradient_slice,
     layout_of,
     prepared,
     scalar_of,
 )
-from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
+from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, split_parameters
 from jknas.kernels.tape.one_pass import contract_gradients, gradients, one_pass
 from jknas.kernels.tape.rewriting import Contraction
+from jknas.kernels.tape.sketching import widest
+from jknas.kernels.tile_sweep import by_slices
 from jknas.xla.programs import PROGRAMS
 
-Method = Literal["auto", "one_pass", "jacobian"]
+Method = Literal["auto", "one_pass", "slices", "jacobian"]
+
+_KEPT = 2**30
+"""Bytes of gradients that ``method="auto"`` keeps to save backward passes."""
 
 
 @functools.partial(
@@ -77,7 +84,7 @@ class Gram:
         objective: ``"logits"`` or ``"loss"``.
         outputs: how the outputs of one example are combined.
         parameters: paths of the parameters that were differentiated.
-        method: ``"one_pass"`` or ``"jacobian"``.
+        method: ``"one_pass"``, ``"slices"`` or ``"jacobian"``.
         contractions: for ``"one_pass"``, how each parameter's gradients were multiplied: its path, the form and the reason. A parameter
             that is used several times may appear several times.
     """
@@ -113,7 +120,8 @@ def gram(
 
     Cost: ``one_pass`` takes about the time of one training step on the batch (K times that for ``outputs="trace"`` or ``"full"``). Its
     memory holds the activations of that step, the per-example gradients of the largest layer, :math:`N \max_l P_l` numbers, and the matrix.
-    ``jacobian`` keeps the gradients of all examples, :math:`N \sum_l P_l` numbers (twice that while it multiplies).
+    ``slices`` forms all gradients of two chunks or more, :math:`\sum_l P_l` numbers an example, and takes N passes if it may keep those of
+    all examples. ``jacobian`` keeps them, twice while it multiplies.
 
     A program is compiled for each ``apply`` (function object, as in ``jax.jit``), set of options and shapes. The least recently used of
     many are dropped (:mod:`jknas.xla.programs`).
@@ -128,9 +136,12 @@ def gram(
         labels2: class indices of ``x2``.
         outputs: how the K outputs of an example are combined; other than ``"sum"`` only with ``objective="logits"``.
         parameters: ``"all"``, ``"weights"``, or a predicate on the leaf's path.
-        method: ``"one_pass"`` or ``"jacobian"``. ``"auto"`` takes ``"one_pass"``, and ``"jacobian"`` for a model that it cannot rewrite.
-        chunk_size: examples processed at once; None takes all. ``one_pass`` visits every pair of chunks, so its time grows with the number
-            of chunks (:func:`jknas.tiled_gram` has another scheme). ``jacobian`` takes no more time; chunks only bound its activations.
+        method: ``"one_pass"``, ``"slices"`` or ``"jacobian"``. ``"auto"`` takes ``"one_pass"``, and ``"jacobian"`` for a model that it
+            cannot rewrite; with ``chunk_size`` it takes ``"slices"`` if the gradients of three chunks fit into 1 GiB.
+        chunk_size: examples processed at once; None takes all. ``one_pass`` visits every pair of half chunks: with C chunks
+            :math:`2 C - 1` times the passes. ``slices`` visits every chunk once, or again for each 1 GiB of gradients: at most
+            :math:`(C + 1) / 2` times the passes. ``jacobian`` takes no more time; chunks only bound its activations.
+            (:func:`jknas.tiled_gram` is told how much memory it may take.)
         interaction: ``"refuse"`` compares one example's outputs next to another example, next to itself and alone, and raises an error if
             they differ (not while JAX traces the arguments). ``"ignore"`` does not compare.
 
@@ -151,6 +162,9 @@ def gram(
     plan = Setup(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method)
     plan, first = prepared(plan, params, x, labels, chunk_size=chunk_size, interaction=interaction)
     classes = plan.classes
+    count = count_examples(first) + (0 if second is None else count_examples(second))
+    if method == "auto" and chunk_size is not None and chunk_size < count and _strip(plan, params, first, chunk_size) > 0:
+        plan = plan._replace(method="slices")
     try:
         found = _in_chunks(plan, params, first, second, chunk_size)
     except NotImplementedError:
@@ -195,6 +209,8 @@ def _in_chunks(plan: Setup, params: PyTree, first: Examples, second: Examples | 
         return Gram(
             _contract(found[0], found[-1]), plan.objective, plan.outputs, tuple(chosen_names(params, plan.parameters)), plan.method, ()
         )
+    if plan.method == "slices":
+        return _in_slices(plan, params, first, second, chunk_size)
     count = count_examples(first) + (0 if second is None else count_examples(second))
     if chunk_size is None or chunk_size >= count:
         together = first if second is None else joined(first, second)
@@ -203,6 +219,38 @@ def _in_chunks(plan: Setup, params: PyTree, first: Examples, second: Examples | 
     if second is None:
         return _square(plan, params, chunks(first, half))
     return rectangle(plan, params, chunks(first, half), chunks(second, half))
+
+
+def _strip(plan: Setup, params: PyTree, first: Examples, chunk_size: int) -> int:
+    """Return of how many chunks the gradients may stay in memory, beside those of two more; 0 if not even of one."""
+    leaves, _ = split_parameters(params, plan.parameters)
+    rows = min(chunk_size, count_examples(first)) * (1 if plan.outputs == "sum" else plan.classes)
+    each = rows * sum(leaf.size for leaf in leaves) * jnp.dtype(widest([leaf.dtype for leaf in leaves])).itemsize
+    return max(0, _KEPT // max(1, each) - 2)
+
+
+def _in_slices(plan: Setup, params: PyTree, first: Examples, second: Examples | None, chunk_size: int | None) -> Gram:
+    """Form the gradients of chunk after chunk, and multiply them with those that are kept."""
+    size = chunk_size or count_examples(first)
+    sides = [chunks(examples, min(size, count_examples(examples))) for examples in (first, second) if examples is not None]
+    names = tuple(chosen_names(params, plan.parameters))
+    form = functools.partial(PROGRAMS.jitted(gradient_slice, plan, tuple(range(len(names)))), params)
+    rows, columns = ([count * plan.rows_each for _, count in side] for side in (sides[0], sides[-1]))
+    blocks: list[list[Any]] = [[None] * len(columns) for _ in rows]
+    wanted = [(i, j) for i in range(len(rows)) for j in range(0 if second else i, len(columns))]
+    found = by_slices(
+        lambda side, at, _: form(sides[side][at][0]),
+        lambda one, other: _contract([one], [other]),
+        wanted,
+        strip=max(1, _strip(plan, params, first, size)),
+        groups=1,
+        symmetric=second is None,
+    )
+    for (i, j), block in found:
+        blocks[i][j] = block[: rows[i], : columns[j]]
+        if second is None:
+            blocks[j][i] = blocks[i][j].T
+    return Gram(jnp.block(blocks), plan.objective, plan.outputs, names, plan.method, ())
 
 
 def _square(plan: Setup, params: PyTree, parts: list[tuple[PyTree, int]]) -> Gram:

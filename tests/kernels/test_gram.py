@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +126,7 @@ def test_traces_of_other_forms(float64, name):
     assert_kernel(kernel, np.einsum("nap,map->nm", rows, rows))
 
 
-@pytest.mark.parametrize("method", ["one_pass", "jacobian"])
+@pytest.mark.parametrize("method", ["one_pass", "slices", "jacobian"])
 def test_the_loss_is_cross_entropy(float64, method):
     apply, params, x = MODELS["mlp"].made()
     labels = jnp.arange(N) % 3
@@ -135,7 +136,7 @@ def test_the_loss_is_cross_entropy(float64, method):
 
 
 @pytest.mark.parametrize("outputs", ["sum", "trace", "full"])
-@pytest.mark.parametrize("method", ["one_pass", "jacobian"])
+@pytest.mark.parametrize("method", ["one_pass", "slices", "jacobian"])
 def test_rectangular_kernels(float64, outputs, method):
     apply, params, _ = MODELS["mlp"].made()
     other = Draw(7)(3, 5)
@@ -152,7 +153,7 @@ def test_rectangular_kernels_of_losses(float64):
     assert_kernel(options_of_mlp(other, objective="loss", labels=labels, labels2=labels2), first @ second.T)
 
 
-@pytest.mark.parametrize("method", ["one_pass", "jacobian"])
+@pytest.mark.parametrize("method", ["one_pass", "slices", "jacobian"])
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 5, 6])
 def test_chunks_change_nothing(float64, chunk_size, method):
     rows = mlp_rows().sum(1)
@@ -160,11 +161,37 @@ def test_chunks_change_nothing(float64, chunk_size, method):
 
 
 @pytest.mark.parametrize("outputs", ["trace", "full"])
-@pytest.mark.parametrize("method", ["one_pass", "jacobian"])
+@pytest.mark.parametrize("method", ["one_pass", "slices", "jacobian"])
 def test_chunks_of_several_outputs(float64, outputs, method):
     pairs = np.einsum("nap,mbp->nmab", mlp_rows(), mlp_rows())
     reference = {"trace": np.trace(pairs, axis1=2, axis2=3), "full": pairs}[outputs]
     assert_kernel(options_of_mlp(outputs=outputs, method=method, chunk_size=3), reference)
+
+
+@pytest.mark.parametrize(("kept", "method"), [(0, "one_pass"), (2, "one_pass"), (3, "slices"), (4, "slices"), (100, "slices")])
+@pytest.mark.parametrize("other", [None, 3])
+def test_chunks_keep_as_many_gradients_as_fit(float64, monkeypatch, kept, method, other):
+    """Of one example each: too few for slices, one chunk in a strip, two, and all."""
+    apply, params, x = MODELS["mlp"].made()
+    x2 = None if other is None else Draw(7)(other, 5)
+    entries = sum(leaf.size for leaf in jax.tree.leaves(params))
+    monkeypatch.setattr(sys.modules[gram.__module__], "_KEPT", 8 * kept * entries)
+    kernel = gram(apply, params, x, x2, chunk_size=1)
+    assert kernel.method == method
+    assert_kernel(kernel, gram(apply, params, x, x2, method="jacobian").matrix)
+
+
+def test_chunks_form_every_gradient_once_if_they_may_keep_them(float64):
+    apply, params, x = MODELS["mlp"].made()
+    passes = []
+
+    def counted(params, x):
+        jax.debug.callback(lambda _: passes.append(1), x)
+        return apply(params, x)
+
+    assert gram(counted, params, x, chunk_size=2, interaction="ignore").method == "slices"
+    jax.effects_barrier()
+    assert len(passes) == 2 * -(-N // 2)  # once for each example of a chunk
 
 
 @pytest.mark.parametrize("outputs", ["sum", "trace", "full"])
@@ -182,7 +209,7 @@ def test_a_single_example(float64, outputs):
         (lambda path: path == "['b2']", ("['b2']",)),
     ],
 )
-@pytest.mark.parametrize("method", ["one_pass", "jacobian"])
+@pytest.mark.parametrize("method", ["one_pass", "slices", "jacobian"])
 def test_chosen_parameters(float64, parameters, names, method):
     apply, params, x = MODELS["mlp"].made()
     kernel = options_of_mlp(parameters=parameters, method=method)
@@ -199,8 +226,9 @@ def test_weights_are_all_but_biases(float64):
 
 def test_methods_say_what_they_did(float64):
     assert options_of_mlp(method="auto").method == "one_pass"
-    kernel = options_of_mlp(method="jacobian")
-    assert (kernel.method, kernel.contractions) == ("jacobian", ())
+    for method in ("slices", "jacobian"):
+        kernel = options_of_mlp(method=method)
+        assert (kernel.method, kernel.contractions) == (method, ())
     assert (kernel.objective, kernel.outputs) == ("logits", "sum")
     np.testing.assert_array_equal(np.asarray(kernel), kernel.matrix)
 
@@ -373,7 +401,7 @@ def test_examples_that_interact_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "fast"}, "Unknown method 'fast'; expected one of auto, one_pass, jacobian"),
+        ({"method": "fast"}, "Unknown method 'fast'; expected one of auto, one_pass, slices, jacobian"),
         ({"outputs": "ful"}, "Unknown outputs 'ful'.*Did you mean 'full'"),
         ({"interaction": "no"}, "Unknown interaction 'no'"),
         ({"objective": "logit"}, "objective='logit' is not known; choose 'loss' or 'logits'"),
