@@ -51,12 +51,17 @@ def keras_model(name: str, resolution: int) -> Model:
     keras.utils.set_random_seed(0)
     options = {"weights": None, "classes": CLASSES, "classifier_activation": None}
     model = getattr(keras.applications, name)(input_shape=(resolution, resolution, 3), **options)
-    state = [variable.value for variable in model.non_trainable_variables]
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # one pass makes its averages those of the images: by the initial ones, signals die out on their way
+    params, state = ([variable.value for variable in some] for some in (model.trainable_variables, model.non_trainable_variables))
+    images = jax.random.normal(jax.random.key(1), (32, resolution, resolution, 3))
+    _, state = jax.jit(functools.partial(model.stateless_call, training=True))(params, state, images)
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
         return model.stateless_call(params, state, x, training=False)[0]
 
-    return apply, [variable.value for variable in model.trainable_variables]
+    return apply, params
 
 
 def haiku_model(name: str, resolution: int) -> Model:

@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 def check_chunk_size(chunk_size: int | None) -> None:
     """Raise KernelError unless ``chunk_size`` is a positive number of examples, or None."""
-    if chunk_size is not None and chunk_size < 1:
+    if chunk_size is None:
+        return
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer):
+        raise KernelError(f"chunk_size must be a whole number of examples, or None, got {chunk_size!r}")
+    if chunk_size < 1:
         raise KernelError(f"chunk_size must be at least 1, got {chunk_size}")
 
 

@@ -70,9 +70,15 @@ def prepared(
     check_chunk_size(chunk_size)
     if plan.outputs != "sum":
         plan = plan._replace(classes=count_classes(plan.apply, params, examples.x))
+    check_labels(plan.apply, params, examples, f"labels{suffix_of(name)}")
     if interaction == "refuse":
         require_independence(plan.apply, params, x)
     return plan, examples
+
+
+def suffix_of(name: str) -> str:
+    """Return what the name of the labels of some examples ends in."""
+    return name.removeprefix("x") if name.startswith("x") else f"_{name}"
 
 
 def as_examples(name: str, x: PyTree, labels: Any, objective: Objective, *, on_host: bool = False) -> Examples:
@@ -84,7 +90,7 @@ def as_examples(name: str, x: PyTree, labels: Any, objective: Objective, *, on_h
     x = x if on_host else jax.tree.map(jnp.asarray, x)
     if objective != "loss":
         return Examples(x, None)
-    suffix = name.removeprefix("x") if name.startswith("x") else f"_{name}"
+    suffix = suffix_of(name)
     if labels is None:
         raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
     labels = (np if on_host else jnp).asarray(labels)
@@ -92,6 +98,32 @@ def as_examples(name: str, x: PyTree, labels: Any, objective: Objective, *, on_h
     if labels.shape != (n,) or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise KernelError(f"labels{suffix} must be {n} integers, one per example, got {labels.dtype}{list(labels.shape)}")
     return Examples(x, labels)
+
+
+def beside(first: Examples, second: Examples, names: tuple[str, str] = ("x", "x2")) -> Examples:
+    """Return ``second`` so that it can be joined to ``first``; raise KernelError if one's arrays do not fit the other's.
+
+    A joint array would have one dtype, and a model may compute something else for another.
+    """
+    given = [jax.tree.map(lambda leaf: (leaf.shape[1:], jnp.result_type(leaf).name), examples.x) for examples in (first, second)]
+    if given[0] != given[1]:
+        raise KernelError(
+            f"examples of {' and '.join(names)} must have the same structure, shapes and dtypes, got {given[0]} and {given[1]}"
+        )
+    if second.labels is None:
+        return second
+    return second._replace(labels=second.labels.astype(jnp.result_type(first.labels)))
+
+
+def check_labels(apply: Apply, params: PyTree, examples: Examples, name: str = "labels") -> None:
+    """Raise KernelError for labels that are no classes of the model, which would count for nothing; while JAX traces, do nothing."""
+    leaves = jax.tree.leaves((params, examples))
+    if examples.labels is None or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return
+    one = jax.eval_shape(PROGRAMS.jitted(alone, apply), params, jax.tree.map(lambda a: a[0], examples.x))
+    labels, classes = np.asarray(examples.labels), checked_result(one).shape[-1]
+    if one.ndim == 2 and (wrong := labels[(labels < 0) | (labels >= classes)]).size:
+        raise KernelError(f"{name} must be class indices from 0 to {classes - 1}, the outputs of the model, got {wrong[0]}")
 
 
 def alone(apply: Apply, params: PyTree, example: PyTree) -> jax.Array:

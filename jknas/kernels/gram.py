@@ -52,6 +52,8 @@ from jknas.kernels.examples import (
     Outputs,
     Setup,
     as_examples,
+    beside,
+    check_labels,
     gradient_slice,
     layout_of,
     prepared,
@@ -161,6 +163,9 @@ def gram(
     second = None if x2 is None else as_examples("x2", x2, labels2, objective)
     plan = Setup(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method)
     plan, first = prepared(plan, params, x, labels, chunk_size=chunk_size, interaction=interaction)
+    if second is not None:
+        second = beside(first, second)
+        check_labels(apply, params, second, "labels2")
     classes = plan.classes
     count = count_examples(first) + (0 if second is None else count_examples(second))
     if method == "auto" and chunk_size is not None and chunk_size < count and _strip(plan, params, first, chunk_size) > 0:
@@ -225,7 +230,7 @@ def _strip(plan: Setup, params: PyTree, first: Examples, chunk_size: int) -> int
     """Return of how many chunks the gradients may stay in memory, beside those of two more; 0 if not even of one."""
     leaves, _ = split_parameters(params, plan.parameters)
     rows = min(chunk_size, count_examples(first)) * (1 if plan.outputs == "sum" else plan.classes)
-    each = rows * sum(leaf.size for leaf in leaves) * jnp.dtype(widest([leaf.dtype for leaf in leaves])).itemsize
+    each = rows * sum(jnp.size(leaf) for leaf in leaves) * widest([jnp.result_type(leaf) for leaf in leaves]).itemsize
     return max(0, _KEPT // max(1, each) - 2)
 
 

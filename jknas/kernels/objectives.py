@@ -87,7 +87,7 @@ def chosen_names(params: PyTree, parameters: Parameters) -> list[str]:
 
 def _is_chosen(path: tuple[Any, ...], leaf: Any, parameters: Parameters) -> bool:
     dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
+    if not jnp.issubdtype(dtype, jnp.inexact) or jnp.size(leaf) == 0:
         return False
     if callable(parameters):
         chosen = bool(parameters(jax.tree_util.keystr(path)))

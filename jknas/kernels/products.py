@@ -4,14 +4,11 @@ Reference: Pruthi, Liu, Sundararajan, Kale, "Estimating Training Data Influence 
 arXiv:2002.08484, whose influence of a on b at one checkpoint is the learning rate times :math:`\nabla \ell(a) \cdot \nabla \ell(b)`.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from jknas.errors import KernelError
 from jknas.kernels.chunks import chunks, count_examples
-from jknas.kernels.examples import Interaction, Setup, as_examples, prepared
+from jknas.kernels.examples import Interaction, Setup, as_examples, beside, check_labels, prepared
 from jknas.kernels.gram import rectangle
 from jknas.kernels.objectives import Apply, Objective, Parameters
 
@@ -63,9 +60,7 @@ def gradient_products(
         Setup(apply, objective, "sum", parameters), params, a, labels_a, chunk_size=chunk_size, interaction=interaction, name="a"
     )
     second = as_examples("b", b, labels_b, objective)
-    shapes = [jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype.name), examples.x) for examples in (first, second)]
-    if shapes[0] != shapes[1]:
-        raise KernelError(f"examples of a and b must have the same shapes and dtypes, got {shapes[0]} and {shapes[1]}")
+    second = beside(first, second, ("a", "b"))
+    check_labels(apply, params, second, "labels_b")
     n, m = count_examples(first), count_examples(second)
-    second = second._replace(labels=None if second.labels is None else second.labels.astype(jnp.result_type(first.labels)))
     return rectangle(plan, params, chunks(first, min(chunk_size or n, n)), [(second, m)]).matrix

@@ -17,7 +17,18 @@ from jaxtyping import Array, Int, PyTree
 
 from jknas.errors import KernelError
 from jknas.kernels.chunks import count_examples, joined, padded
-from jknas.kernels.examples import Examples, Interaction, Setup, as_examples, forward, gradient_slice, prepared, scalar_of
+from jknas.kernels.examples import (
+    Examples,
+    Interaction,
+    Setup,
+    as_examples,
+    beside,
+    check_labels,
+    forward,
+    gradient_slice,
+    prepared,
+    scalar_of,
+)
 from jknas.kernels.gram import pair
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names
 from jknas.kernels.tape.rows import inner_products
@@ -142,6 +153,9 @@ def tiled_gram(
     definition, first = prepared(
         Setup(apply, objective, outputs, parameters), params, x, labels, chunk_size=None, interaction=interaction, on_host=True
     )
+    if second is not None:
+        second = beside(first, second)
+        check_labels(apply, params, second, "labels2")
     run, path = _Run(definition, params, first, second, devices), Path(out)
     journal = read_journal(path) if resume else None
     with _advice("one example alone takes too much"):

@@ -156,6 +156,8 @@ def lookup_rows(layout: Layout, params: dict[str, Any], table: tuple[int, ...], 
 
     def rows(tape: jax.Array, index: jax.Array, cotangent: jax.Array, key: Any) -> jax.Array:
         index = index.reshape(-1)
+        if index.dtype.itemsize < 4:
+            index = index.astype(jnp.int32)  # the number of rows may not fit into the index's own type
         if params["mode"] == lax.GatherScatterMode.CLIP:
             index = jnp.clip(index, 0, table[0] - 1)
         inside = (index >= 0) & (index < table[0])

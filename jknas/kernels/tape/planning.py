@@ -16,9 +16,6 @@ REMAT = {"checkpoint", "remat", "remat2"}
 
 _RESHUFFLES = {"reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "convert_element_type", "neg"}
 
-Box = tuple[tuple[int, ...], tuple[int, ...]]
-"""The first entry of a part of a parameter along each axis, and the one behind its last."""
-
 
 class Kind(enum.IntEnum):
     """What a value depends on."""
@@ -31,6 +28,14 @@ class Kind(enum.IntEnum):
     """On a parameter whose form is already decided."""
     VIEW = 3
     """It holds the entries of one parameter in some arrangement, times a constant."""
+
+
+class Box(NamedTuple):
+    """Which entries of a parameter a ``slice`` takes along each axis: from a first one to that before a limit, in steps."""
+
+    start: tuple[int, ...]
+    limit: tuple[int, ...]
+    steps: tuple[int, ...]
 
 
 class Part(NamedTuple):
@@ -83,7 +88,7 @@ def plan(jaxpr: jex.Jaxpr, kinds: Sequence[Kind]) -> Plan:
         for at, (atom, what) in enumerate(zip(equation.invars, given, strict=True)):
             if what is Kind.VIEW:
                 position, part = root[atom]
-                uses[position][part].append(_Use(equation.primitive.name, has_form(equation, at, given)))
+                uses[position][part].append(_Use(equation.primitive.name, has_form(equation, at, given) and not is_empty(equation)))
         kind.update(dict.fromkeys(equation.outvars, result_of(given)))
     for atom in jaxpr.outvars:
         if not isinstance(atom, jex.Literal) and atom in root:
@@ -115,11 +120,13 @@ def _reason(uses: list[_Use]) -> str:
 
 
 def _box(equation: jex.JaxprEqn) -> Box:
-    return tuple(equation.params["start_indices"]), tuple(equation.params["limit_indices"])
+    start, limit, steps = (equation.params[name] for name in ("start_indices", "limit_indices", "strides"))
+    return Box(tuple(start), tuple(limit), tuple(steps or (1,) * len(start)))
 
 
 def _overlap(one: Box, other: Box) -> bool:
-    return all(max(a, b) < min(c, d) for a, b, c, d in zip(one[0], other[0], one[1], other[1], strict=True))
+    """Tell whether two parts may share entries: whether the ranges from which they take them do."""
+    return all(max(a, b) < min(c, d) for a, b, c, d in zip(one.start, other.start, one.limit, other.limit, strict=True))
 
 
 def result_of(given: Sequence[Kind]) -> Kind:
@@ -157,6 +164,11 @@ def has_form(equation: jex.JaxprEqn, place: int, given: Sequence[Kind]) -> bool:
         # If examples take different branches, vmap runs all branches for all examples and selects afterwards, too late for a row.
         return place > 0 and given[0] is Kind.CONSTANT
     return name in INLINED or name in REMAT
+
+
+def is_empty(equation: jex.JaxprEqn) -> bool:
+    """Tell whether an array without entries takes part: there is nothing to multiply."""
+    return any(aval_of(atom).size == 0 for atom in (*equation.invars, *equation.outvars) if hasattr(aval_of(atom), "shape"))
 
 
 def aval_of(atom: Any) -> Any:

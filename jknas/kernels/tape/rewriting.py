@@ -18,9 +18,22 @@ from jax.extend import core as jex
 
 from jknas.kernels.tape.convolutions import convolution_gradient, convolution_rows, with_own_gradient
 from jknas.kernels.tape.operations import dot_rows, leaves, lookup_rows, taped
-from jknas.kernels.tape.planning import INLINED, REMAT, SCALINGS, Kind, Part, aval_of, is_view, parts_of, plan, result_of, scan_sizes
+from jknas.kernels.tape.planning import (
+    INLINED,
+    REMAT,
+    SCALINGS,
+    Kind,
+    Part,
+    aval_of,
+    is_empty,
+    is_view,
+    parts_of,
+    plan,
+    result_of,
+    scan_sizes,
+)
 from jknas.kernels.tape.rows import Layout
-from jknas.kernels.tape.sketching import key_of_part
+from jknas.kernels.tape.sketching import key_of_part, widest
 from jknas.xla.interception import INTERCEPTED, Interceptible
 
 
@@ -141,9 +154,16 @@ def _reshuffled(equation: jex.JaxprEqn, given: list[Value]) -> Value:
     scale = view.scale
     if equation.primitive.name in SCALINGS:
         factor = next(value.array for value in given if value.kind is not Kind.VIEW)
-        factor = jnp.asarray(factor if equation.primitive.name == "mul" else 1 / factor)
-        scale = factor if scale is None else scale * factor
+        if equation.primitive.name == "div":
+            factor = 1 / jnp.asarray(factor, widest([jnp.result_type(factor)]))
+        factor = jnp.asarray(factor)
+        scale = factor if scale is None else _wide_product(scale, factor)
     return replace(view, array=array, scale=scale)
+
+
+def _wide_product(one: jax.Array, other: jax.Array) -> jax.Array:
+    wide = widest([one.dtype, other.dtype])
+    return one.astype(wide) * other.astype(wide)
 
 
 def _consumed(equation: jex.JaxprEqn, given: list[Value], run: Run) -> list[Value]:
@@ -183,7 +203,8 @@ def _differentiable(equation: jex.JaxprEqn, given: list[Value], run: Run) -> lis
     ``vmap`` turns the rule of that weight into a grouped convolution, which is slow.
     """
     del run
-    if equation.primitive.name != "conv_general_dilated" or given[1].kind < Kind.FLOW or equation.params["batch_group_count"] != 1:
+    own = equation.primitive.name == "conv_general_dilated" and given[1].kind >= Kind.FLOW and equation.params["batch_group_count"] == 1
+    if not own or is_empty(equation):
         return _plain(equation, given)
     data, weight = given
     shapes = jnp.shape(weight.array), jnp.shape(data.array)

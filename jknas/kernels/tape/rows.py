@@ -83,7 +83,8 @@ def row(layout: Layout, contract: Contract, tape: jax.Array, *arrays: jax.Array,
         if layout.width:
             rows = contract(grouped, keys).astype(layout.dtype)
         elif layout.groups > 1:
-            rows = jax.vmap(block)([a.reshape(layout.groups, -1, *a.shape[1:]) for a in grouped]).reshape(-1, layout.columns)
+            rows = jax.vmap(block)([a.reshape(layout.groups, len(a) // layout.groups, *a.shape[1:]) for a in grouped])
+            rows = rows.reshape(-1, layout.columns)
         else:
             rows = block(grouped)
         # The repeats of an example must not count its row several times: the first one carries it.

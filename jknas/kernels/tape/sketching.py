@@ -73,6 +73,8 @@ def _added(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
 def _projected(flat: jax.Array, key: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
     flat = flat.astype(widest([flat.dtype]))
     n, entries = flat.shape
+    if not entries:
+        return jnp.zeros((n, width), flat.dtype), jnp.zeros(n, flat.dtype)
     signs, shifts = _draws(key, entries, width, flat.dtype)
     blocks = jnp.pad(flat * signs[None], ((0, 0), (0, -entries % width))).reshape(n, -1, width)
 
