@@ -145,7 +145,7 @@ class ScoringRun(PooledRun):
     @property
     def names_architectures(self) -> bool:
         """Whether any option says which architectures are meant."""
-        return bool(self.arch or self.archs or self.sample or self.whole)
+        return bool(self.arch or self.archs or self.sample is not None or self.whole)
 
     def chosen(self, space: "Space[Any]") -> list[Any]:
         """Return the chosen architectures of a space."""

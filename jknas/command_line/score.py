@@ -26,7 +26,9 @@ def command(
         list[str] | None,
         typer.Option("--proxy", help=f"mgm by default; repeatable, or comma separated: {options.PROXY_NAMES}, or module:NAME of yours"),
     ] = None,
-    dedup: Annotated[bool, typer.Option("--dedup", help="score one representative of cells that compute the same function")] = False,
+    dedup: Annotated[
+        bool, typer.Option("--dedup", help="score one representative of cells that compute the same function; --scores does so, too")
+    ] = False,
     part: options.Part = None,
     data: options.Data = "digits",
     db: Annotated[Path | None, typer.Option("--db", help="store of scores: read first, written after each score")] = None,
@@ -43,6 +45,11 @@ def command(
     from jknas.files.json_text import export_json
     from jknas.scoring.store import Store
 
+    if scores is not None:
+        from jknas.scoring.score_table import check_target
+
+        check_target(scores)
+        dedup = True
     genotypes = architectures.part(space, run.chosen(space), part, deduplicate=dedup)
     proxies = options.proxies_named(proxy or ["mgm"])
     wanted = run.with_settings(proxies, space)

@@ -18,6 +18,8 @@ from jknas.errors import CommandError, DrawingError
 from jknas.search import registry
 
 _DIGITS_BATCH = 25  # of a supernet: 1,000 digits would give 16 steps per epoch instead of 40
+_USUAL: Any = {"data": "digits", "init": "pytorch", "precision": "float32"}
+_ACCOUNTING = "twelve-epochs"
 _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
 
 
@@ -46,7 +48,7 @@ def command(
     ] = None,
     accounting: Annotated[
         str, typer.Option("--accounting", help="what an evaluation on a table costs: twelve-epochs or full-training")
-    ] = "twelve-epochs",
+    ] = _ACCOUNTING,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -59,7 +61,7 @@ def command(
         int | None,
         typer.Option("--train-epochs", help="of weight sharing: epochs of training of the found cell (it is not trained)"),
     ] = None,
-    data: options.Data = "digits",
+    data: options.Data = _USUAL["data"],
     batch: options.Batch = None,
     db: Annotated[Path | None, typer.Option("--db", help="store of scores (scores.sqlite in --out)")] = None,
     table_of_scores: Annotated[
@@ -85,24 +87,22 @@ def command(
     made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
     run.check_workers(made)
     ranking = ranking_named(proxy, space, made)
-    if table_of_scores is not None and table_of is None:
-        raise CommandError("--scores only says by what a search with --table ranks; scores of a store are used with --db.")
+    if table_of is None:
+        _refuse_table_options(table_of_scores, accounting)
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
-        names = ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay", "group_by_length")
-        unused = {name: getattr(run, name) for name in names}
-        unused |= {"workers": run.workers, "ray": run.ray}
         problem: Any = table_problem(
             table_of,
             made,
             folder=run.folder,
             accounting=accounting,
             ranking=ranking,
+            space=space.name,
             db=db,
             table_of_scores=table_of_scores,
             seed=run.seed,
-            unused={"epochs": epochs, "batch": batch, "set": settings, "seeds": None if seeds == 1 else seeds} | unused,
+            unused={"epochs": epochs, "batch": batch, "set": settings, "seeds": None if seeds == 1 else seeds} | _unused(run, data),
         )
         space, epochs = problem.space, 1
     else:
@@ -135,6 +135,21 @@ def command(
         print_json(record)
     else:
         _report(record, place, "" if result.complete else f"the budget was spent before the search was complete; {advice}")
+
+
+def _refuse_table_options(table_of_scores: Path | None, accounting: str) -> None:
+    if accounting != _ACCOUNTING:
+        raise CommandError("--accounting only says what an evaluation on a table costs: give --table, too, or leave it out.")
+    if table_of_scores is not None:
+        raise CommandError("--scores only says by what a search with --table ranks; scores of a store are used with --db.")
+
+
+def _unused(run: SearchRun, data: str) -> dict[str, Any]:
+    """Return the options that a search on a table has no use for; those that were not given are None."""
+    names = ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay", "group_by_length")
+    found = {name: getattr(run, name) for name in (*names, "channels", "weights", "tokenizer", "workers", "ray")}
+    given = {"data": data, "init": run.init, "precision": run.precision}
+    return found | {name: None if value == _USUAL[name] else value for name, value in given.items()}
 
 
 def _own(

@@ -76,7 +76,7 @@ def command(
         "device": device(),
         "versions": versions(),
     }
-    weights = save_weights(place, network, genotype, training.variables, space=run.space, dataset=dataset)
+    weights = save_weights(place, network, genotype, training.variables, space=space.name, dataset=dataset)
     write_json_file(place / "result.json", result)
     if run.json:
         print_json(result)

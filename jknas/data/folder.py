@@ -50,7 +50,7 @@ def _read(path: Path, limit: Limit) -> Dataset:
             only = sorted(set(names) ^ set(other))[0]
             where = "train" if only in names else held_out
             raise DataError(f"{path}: the class {only!r} is only in {where}; expected the same class folders in train and {held_out}.")
-        rows, words = np.arange(len(files)), f"{held_out} in fixed stratified halves"
+        rows, words = balanced_order(labels), f"{held_out} in fixed stratified halves"
         validation, test = balanced_halves(held_labels)
     else:
         names, files, labels = _listed(path)

@@ -1,5 +1,6 @@
 """Write a file that appears complete or not at all."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def write_atomically(path: Path, content: str | bytes, *, error: type[JknasError
     Raises:
         JknasError: of the class ``error``: the file cannot be written.
     """
+    if not path.name or path.is_dir():
+        raise error(f"cannot write {what or 'a file'} in place of the folder {path}: give the name of a file.")
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +35,8 @@ def write_atomically(path: Path, content: str | bytes, *, error: type[JknasError
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as problem:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         named = f"{what} {path}" if what else str(path)
         raise error(f"cannot write {named} ({problem.strerror}): free space, or make {path.parent} a writable folder.") from problem
     return path

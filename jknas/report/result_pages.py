@@ -149,7 +149,13 @@ def sweep_page(path: Path) -> str:
             title = f"{group['proxy']}, seed {group['seed']}"
             title += f" ({len(scores) + 1})" if title in scores else ""
             scores[title], best = _scores(store.records(**dict(zip(GROUP, values, strict=True))), group["proxy"])
-            bests.append((f"Best by {title}", table(["genotype", "score", "ms"], best)))
+            known = group["proxy"] in proxies.names()
+            bests.append(
+                (
+                    f"Best by {title}" if known else f"Highest by {title} (its direction is not known here)",
+                    table(["genotype", "score", "ms"], best),
+                )
+            )
             how = {name: group[name] for name in ("scores", "statuses", "dataset", "network", "settings")}
             rows.append([title, *how.values(), 1000 * group["mean_seconds"]])
     sections = [("Scores", table(["proxy", "scores", "statuses", "images", "network", "settings", "ms"], rows))]

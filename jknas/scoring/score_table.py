@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import statistics
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +99,28 @@ class ScoreTable:
         return found
 
 
+def check_target(path: str | Path) -> Path:
+    """Return the path of a table to write, if one can be written there.
+
+    Raises:
+        StoreError: another ending than ``.csv`` and ``.csv.gz``, or a folder.
+    """
+    path = Path(path)
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise StoreError(f"a table of scores cannot be called {str(path)!r}: give a file that ends in .csv or .csv.gz.")
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder: give a file in it.")
+    return path
+
+
 def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
     """Write records of one space, data set, network and device as a table; architectures without a score in some column are left out.
 
     Raises:
-        StoreError: no records, or records that were not measured alike.
+        StoreError: no records, records that were not measured alike, different scores of architectures that compute the same function, or
+            a path that :func:`check_target` refuses.
     """
+    path = check_target(path)
     cells: dict[str, dict[str, str]] = {}
     seconds: dict[str, list[float]] = {}
     columns: dict[str, dict[str, Any]] = {}
@@ -122,7 +139,12 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
         settings = columns.setdefault(name, {"settings": read_json(key.settings), "revision": key.revision})
         if settings != {"settings": read_json(key.settings), "revision": key.revision}:
             raise StoreError(f"{name} was computed with two settings or revisions: name one of them.")
-        cells.setdefault(record.canonical, {})[name] = f"{record.score:.9g}" if record.status == "ok" else record.status
+        field = f"{record.score:.9g}" if record.status == "ok" else record.status
+        if cells.setdefault(record.canonical, {}).setdefault(name, field) != field:
+            raise StoreError(
+                f"{record.canonical} has the scores {cells[record.canonical][name]} and {field} by {name}, one of them of {key.genotype}, "
+                "which computes the same function: score one representative (`jknas score --dedup`)."
+            )
         seconds.setdefault(name, []).append(record.seconds)
     if not cells:
         raise StoreError("no scores were given: score architectures first (`jknas score --db`).")
@@ -153,7 +175,8 @@ def join_scores(paths: Sequence[str | Path], target: str | Path) -> ScoreTable:
         StoreError: no table, one that cannot be read, tables that were not measured alike, a column that stands in two of them, no
             architecture that all of them have, or a target that exists.
     """
-    if not paths or Path(target).exists():
+    target = check_target(target)
+    if not paths or target.exists():
         raise StoreError("no tables were given: name those to join." if not paths else f"{target} exists: name a new file.")
     tables = [read_scores(path) for path in paths]
     columns: dict[str, Any] = {}
@@ -178,7 +201,7 @@ def join_scores(paths: Sequence[str | Path], target: str | Path) -> ScoreTable:
             cells.setdefault(genotype, {}).update(row)
     if not any(len(row) == len(columns) for row in cells.values()):
         raise StoreError("no architecture stands in all of the tables: score the same ones for each.")
-    _write(Path(target), {**tables[0].facts, "columns": columns}, cells)
+    _write(target, {**tables[0].facts, "columns": columns}, cells)
     return read_scores(target)
 
 
@@ -192,6 +215,8 @@ def read_scores(path: str | Path) -> ScoreTable:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(_LARGEST + 1)
+    except zlib.error as error:
+        raise StoreError(f"{path} is damaged ({error}): give a file that `jknas score --scores` wrote.") from error
     except (OSError, EOFError) as error:
         raise StoreError(f"{path} cannot be read as a table of scores ({error}): give a file that `jknas score --scores` wrote.") from error
     head, _, body = raw[:_LARGEST].decode("utf-8", "replace").partition("\n")

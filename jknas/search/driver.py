@@ -124,7 +124,7 @@ def run(
             raise SearchError("resume=True needs checkpoint=..., the folder that holds the state.")
         state, steps, before = disk.read(folder, method.state, identity, problem.space.parse) or (state, steps, before)
     elif folder is not None and (folder / disk.STATE_FILE).exists():
-        raise SearchError(f"the folder {folder} already holds a search: go on from it by resuming, or give another folder.")
+        raise SearchError(f"the folder {folder} already holds a search: go on from it with resume=True (--resume), or give another folder.")
 
     def tell(kind: str, **detail: Any) -> None:
         if on_event is not None:

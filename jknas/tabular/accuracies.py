@@ -63,7 +63,7 @@ class AccuracyTable:
         if column is not None:
             return choose(f"column of {self.name}", column, self.columns, error=TabularError)
         if len(self.columns) > 1:
-            raise TabularError(f"{self.name} has the columns {', '.join(self.columns)}: say which of them holds the accuracies.")
+            raise TabularError(f"{self.name} has the columns {', '.join(self.columns)}: say which of them holds the accuracies (--target).")
         return self.columns[0]
 
     def values(self, genotypes: Sequence[Any], column: str) -> Float[np.ndarray, " n"]:

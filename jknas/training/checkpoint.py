@@ -57,7 +57,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
             self._manager.close()
             raise CheckpointError(
                 f"the folder {self._folder} already holds a training run, {latest} epochs long: "
-                "go on from it with resume=True, or give another folder."
+                "go on from it with resume=True (--resume), or give another folder."
             )
 
     def __exit__(self, *exception: object) -> None:

@@ -150,6 +150,11 @@ def load_weights(folder: str | Path, *, space: Space[Any] | None = None, network
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"the weights in {place} are damaged ({type(error).__name__}: {str(error)[:200]}): save them again.") from error
+    if space is None and named not in spaces.names():
+        raise TrainingError(
+            f"the network of {place / DESCRIPTION} cannot be rebuilt: its space {named!r} is neither built in nor registered, and no "
+            "module is imported because a file names it; pass space=..."
+        )
     try:
         found = space or spaces.get(named)
         genotype = found.parse(text)

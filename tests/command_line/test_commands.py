@@ -497,6 +497,15 @@ class TestSearch:
         ("arguments", "words"),
         [
             (["--table", "cifar10-valid"], "Unknown data set of a search on a table 'cifar10-valid'"),
+            (["--table", "cifar10", "--space", "darts"], "--space darts does not apply with --table, which is of nasbench201"),
+            (["--table", "cifar10", "--channels", 4], "--channels does not apply with --table"),
+            (["--table", "cifar10", "--data", "nonsense"], "--data does not apply with --table"),
+            (["--table", "cifar10", "--init", "bogus"], "--init does not apply with --table"),
+            (
+                ["--table", "cifar10", "--method", "random", "--db", "scores.sqlite"],
+                "--db does not apply: --method random ranks by no scores",
+            ),
+            (["--accounting", "full-training"], "--accounting only says what an evaluation on a table costs"),
             (["--table", "cifar10", "--epochs", 3], "--epochs does not apply with --table, where nothing is trained"),
             (["--table", "cifar10", "--method", "tenas"], "tenas measures supernets on images, and a table has none"),
             (

@@ -363,6 +363,9 @@ class TestTableOfScores:
         assert rows["one"]["reliability"] == "nan"
         assert rows["params"]["kind"] == "null model"
         assert found["settings"]["scores"]["file"] == "scores.csv.gz"
+        assert found["settings"]["channels"] == found["settings"]["scores"]["network"]["channels"]
+        assert found["settings"]["proxies"]["one"] == found["settings"]["scores"]["columns"]["one:0"]["settings"]
+        assert found["settings"]["seeds_of"] == {"one": [0], "two": [0]}
         assert found["settings"]["among"] == "all"
 
     def test_it_is_what_computing_gives(self, call, scores, tmp_path):
@@ -384,6 +387,12 @@ class TestTableOfScores:
         assert call(*computed)[0] == 0
         for row in result(tmp_path)["rows"]:
             assert row["spearman"] == pytest.approx(looked_up[row["name"]], abs=1e-12), row["name"]
+
+    def test_a_proxy_that_is_not_known_here(self, call, scores, monkeypatch):
+        monkeypatch.delitem(proxies.REGISTRY, "two")
+        code, err = call("correlate", "--scores", scores)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "has scores of two, which jknas does not know: name what to compare with --proxy" in err
 
     def test_expressions_and_seeds(self, call, scores, tmp_path):
         name = "log_rank(one,params)"
@@ -407,6 +416,11 @@ class TestTableOfScores:
         few = ("--archs", tmp_path / "archs")
         for arguments, words in (
             ((*few, "--data", "digits"), "--data does not apply with --scores"),
+            ((*few, "--channels", 4), "--channels does not apply with --scores: the table says how its scores were computed"),
+            ((*few, "--set", "batch=3"), "--set does not apply with --scores"),
+            ((*few, "--init", "kaiming"), "--init does not apply with --scores"),
+            ((*few, "--db", tmp_path / "s"), "--db does not apply with --scores"),
+            (("--sample", 0), "--sample is 0; expected 1 or more architectures"),
             ((*few, "--seeds", 3), "has one by 2; ask for at most as many"),
             ((*few, "--proxy", "zen"), "has no scores of zen; it has one, two"),
             ((*few, "--proxy", "log_rank(one"), "a bracket or a comma is missing"),

@@ -49,9 +49,10 @@ class TestLoading:
             images, labels = dataset.split(split)
             assert [file.parent.name for file in images.files] == [CLASSES[label] for label in labels]
 
-    def test_a_limit_takes_the_first_files(self, folder):
-        dataset = data.load(folder, resolution=32, limit=(5, 2))
-        assert [len(dataset.split(split)[1]) for split in data.SPLITS] == [5, 5, 2]
+    def test_a_limit_takes_images_of_all_classes(self, folder):
+        dataset = data.load(folder, resolution=32, limit=(2 * len(CLASSES), 2))
+        assert [len(dataset.split(split)[1]) for split in data.SPLITS] == [2 * len(CLASSES), 6, 2]
+        assert np.bincount(dataset.y_train).tolist() == [2] * len(CLASSES)
 
     def test_a_batch_decodes_its_images_alone(self, folder, monkeypatch):
         dataset = data.load(folder, resolution=16)

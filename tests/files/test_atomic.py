@@ -17,5 +17,7 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(SearchError, match=r"cannot write the checkpoint .*state \(.*\): free space, or make .*file a writable folder\.$"):
         write_atomically(tmp_path / "file" / "state", "x", error=SearchError, what="the checkpoint")
     (tmp_path / "taken").mkdir()
-    with pytest.raises(SearchError, match=r"cannot write .*taken"):
-        write_atomically(tmp_path / "taken", "x", error=SearchError)
+    for folder in (tmp_path / "taken", tmp_path / "."):
+        with pytest.raises(SearchError, match=r"cannot write a file in place of the folder .*: give the name of a file"):
+            write_atomically(folder, "x", error=SearchError)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "taken"]

@@ -82,6 +82,7 @@ def test_equal_scores_give_equal_files(tmp_path):
         ([record(0), record(1, dataset="cifar10@3")], "scores on dataset digits@12 and on cifar10@3 were given"),
         ([record(0), record(1, revision=2)], "synflow:0 was computed with two settings or revisions"),
         ([record(0), dataclasses.replace(record(1), device="gpu")], "scores on device cpu and on gpu were given"),
+        ([record(0), record(0, score=7.0)], "has the scores 0.333333333 and 7 by synflow:0, .* score one representative"),
     ],
 )
 def test_records_that_do_not_belong_together(given, words, tmp_path):
@@ -165,3 +166,20 @@ def test_tables_that_do_not_belong_together(first, second, words, tmp_path):
     assert not (tmp_path / "joined.csv").exists()
     with pytest.raises(StoreError, match="exists: name a new file"):
         join_scores([tmp_path / "a.csv"], tmp_path / "b.csv")
+
+
+def test_a_compressed_table_with_wrong_bytes(tmp_path):
+    path = tmp_path / "scores.csv.gz"
+    write_scores(path, records(("synflow", 0)))
+    raw = bytearray(path.read_bytes())
+    raw[40:60] = bytes(20)
+    path.write_bytes(raw)
+    with pytest.raises(StoreError, match=r"scores.csv.gz (is damaged|cannot be read|is no table)"):
+        read_scores(path)
+
+
+@pytest.mark.parametrize(("name", "words"), [("scores.txt", "ends in .csv or .csv.gz"), ("folder.csv", "is a folder: give a file in it")])
+def test_tables_that_are_no_files_of_tables(name, words, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(StoreError, match=words):
+        write_scores(tmp_path / name, records(("synflow", 0)))

@@ -128,7 +128,8 @@ class TestRefusals:
 
     def test_a_used_folder_without_resume(self, half):
         with pytest.raises(
-            CheckpointError, match=r"already holds a training run, 2 epochs long: go on from it with resume=True, or give another"
+            CheckpointError,
+            match=r"already holds a training run, 2 epochs long: go on from it with resume=True \(--resume\), or give another",
         ):
             run(checkpoint=half)
 

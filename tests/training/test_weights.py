@@ -65,7 +65,7 @@ def test_the_weights_are_plain_msgpack_of_flax(tmp_path):
 def test_a_network_may_be_given(tmp_path):
     saved(tmp_path)
     edit(tmp_path, space="elsewhere")
-    with pytest.raises(TrainingError, match=r"cannot be rebuilt .*elsewhere"):
+    with pytest.raises(TrainingError, match=r"cannot be rebuilt: its space .elsewhere. is neither"):
         load_weights(tmp_path)
     trained = load_weights(tmp_path, space=spaces.get("nasbench201"), network=NETWORK)
     assert trained.network is NETWORK
@@ -94,4 +94,13 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, damage, message):
     saved(tmp_path)
     damage(tmp_path)
     with pytest.raises(TrainingError, match=message):
+        load_weights(tmp_path)
+
+
+def test_no_module_is_imported_because_a_file_names_it(tmp_path, monkeypatch):
+    saved(tmp_path)
+    (tmp_path / "payload.py").write_text("raise SystemExit('imported')")
+    edit(tmp_path, space="payload:SPACE")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match="its space 'payload:SPACE' is neither built in nor registered, and no module is imported"):
         load_weights(tmp_path)
