@@ -27,7 +27,7 @@ COMMANDS = {
     "show": "Print parameters, MACs, canonical form and published index of a cell, and draw it.",
     "report": "Write a result as one HTML page.",
     "data": "List, download and check data sets.",
-    "store": "Look into stores of scores, export and merge them.",
+    "store": "Look into stores of scores, export and merge them; join tables of scores.",
 }
 """The commands, each the file of its name in :mod:`jknas.command_line`, with its line in the list of ``jknas --help``."""
 
@@ -100,7 +100,8 @@ def run(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one r
     try:
         code = command.main(args=None if arguments is None else list(arguments), prog_name="jknas", standalone_mode=False)
     except typer.TyperException as error:
-        complain(f"error: {error.format_message()} (see `jknas --help`, or --help after a command)")
+        if message := error.format_message():  # none where no command was named: the help is printed already
+            complain(f"error: {message} (see `jknas --help`, or --help after a command)")
         return 2
     except Interrupted as error:
         complain(str(error))

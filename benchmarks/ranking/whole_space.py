@@ -11,7 +11,7 @@ repeats it), among the forms in FORMS. "odd" are the cells that this has not see
 
 Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.csv.gz] [--resamples 100] [--select]
 Reads the committed scores (ten minutes on two cores, most of it Kendall's intervals). They were computed, in about an hour a seed, by
-    jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen --seeds 2 --data FILE.npz --db S.sqlite --scores whole_space_scores.csv.gz
+    jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen --seeds 3 --data FILE.npz --db S.sqlite --scores whole_space_scores.csv.gz
 and by mgm with the first seed alone; --workers N divides the hour, and the file keeps the same scores for every N.
 Writes whole_space.json; `--select` prints the selection and writes whole_space_selection.json.
 """
