@@ -74,7 +74,7 @@ def test_a_long_list_streams_through_one_program():
         ({"labels_a": None}, r"needs labels_a \[n\]"),
         ({"labels_b": None}, r"needs labels_b \[n\]"),
         ({"labels_b": jnp.zeros(2, jnp.int32)}, "labels_b must be 3 integers"),
-        ({"b": jnp.zeros((3, 6))}, r"examples of a and b must have the same structure, shapes and dtypes, got \(\(5,\), 'float32'\) and \(\(6,\)"),
+        ({"b": jnp.zeros((3, 6))}, r"a and b must have the same structure, shapes and dtypes, got \(\(5,\), 'float32'\) and \(\(6,\)"),
         ({"a": jnp.zeros((0, 5))}, "a must be arrays with one common leading axis"),
         ({"chunk_size": 0}, "chunk_size must be at least 1"),
         ({"objective": "logit"}, "objective='logit' is not known"),
