@@ -627,7 +627,8 @@ def about(name: str) -> str:
     if path.with_suffix(".json").exists():
         recorded = result(name)
         versions, machine = recorded["versions"], recorded["machine"]
-        lines += ["", f"Recorded in [`{name}.json`]({name}.json): {machine['device']}, {machine['cores']} cores, jax {versions['jax']}."]
+        cores = f"{machine['cores']} core{'s'[: machine['cores'] != 1]}"
+        lines += ["", f"Recorded in [`{name}.json`]({name}.json): {machine['device']}, {cores}, jax {versions['jax']}."]
     return "\n".join(lines)
 
 
