@@ -413,7 +413,8 @@ class TestProcesses:
         process.stdin.write("go\n")
         lines = [process.stdout.readline() for _ in range(after)]
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate()
+        rest = process.stdout.read()  # communicate() would lose what readline() has read ahead
+        process.communicate()
         assert process.returncode == -signal.SIGKILL
         reported = [int(line.split()[0]) for line in lines + rest.splitlines(keepends=True) if line.endswith("\n")]
         assert len(reported) >= after

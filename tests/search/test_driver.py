@@ -181,7 +181,9 @@ class TestBudget:
 class TestCheckpoint:
     def test_a_folder_is_not_overwritten(self, tmp_path):
         run(METHODS["knas"], stubs.problem(), checkpoint=tmp_path)
-        with pytest.raises(SearchError, match="already holds a search: go on from it by resuming, or give another folder"):
+        with pytest.raises(
+            SearchError, match=r"already holds a search: go on from it with resume=True \(--resume\), or give another folder"
+        ):
             run(METHODS["knas"], stubs.problem(), checkpoint=tmp_path)
 
     def test_another_search(self, tmp_path):
