@@ -45,9 +45,9 @@ def interval(cell: Mapping[str, Any]) -> str:
     return f"{number(cell['value'])} [{number(low)}, {number(high)}]"
 
 
-def spread(pair: Sequence[float]) -> str:
-    """Return a mean with its standard deviation."""
-    return f"{number(pair[0])} ± {number(pair[1])}"
+def spread(pair: Sequence[float], count: int = 2) -> str:
+    """Return a mean with its standard deviation, which one number has not."""
+    return number(pair[0]) if count < 2 else f"{number(pair[0])} ± {number(pair[1])}"
 
 
 def named(score: str) -> str:
@@ -399,7 +399,7 @@ def table2() -> str:
     for task, found in result("search/table2")["tasks"].items():
         published = {"plain": found["published"]["RoBERTa-large"], "best": found["published"]["KNAS"]}
         for kind, row in found["rows"].items():
-            values = (spread([100 * value for value in row[name]]) if name in row else "-" for name in ("dev", "f1", "test"))
+            values = (spread([100 * value for value in row[name]], len(row["seeds"])) if name in row else "-" for name in ("dev", "f1", "test"))
             names = ", ".join(f"`{name}`" for name in row["wirings"])
             cells = [task.upper(), said[kind].format(**found), names, str(len(row["seeds"])), *values, number(published.get(kind))]
             rows.append(cells)
@@ -411,7 +411,7 @@ def table2_wirings() -> str:
     rows = []
     for task, found in result("search/table2")["tasks"].items():
         for name, one in found["wirings"].items():
-            reached = spread([100 * value for value in one["dev"]]) if "dev" in one else "-"
+            reached = spread([100 * value for value in one["dev"]], len(one["runs"])) if "dev" in one else "-"
             rows.append([task.upper(), str(one["rank"]), f"`{name}`", f"{one['mgm']:.4f}", str(len(one["runs"])), reached])
     return lined(["task", "rank", "wiring", "MGM", "trainings", "dev accuracy"], rows)
 
