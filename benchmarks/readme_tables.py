@@ -399,9 +399,10 @@ def table2() -> str:
     for task, found in result("search/table2")["tasks"].items():
         published = {"plain": found["published"]["RoBERTa-large"], "best": found["published"]["KNAS"]}
         for kind, row in found["rows"].items():
-            values = (spread([100 * value for value in row[name]], len(row["seeds"])) if name in row else "-" for name in ("dev", "f1", "test"))
+            count, measures = len(row["seeds"]), ("dev", "f1", "test")
+            values = (spread([100 * value for value in row[name]], count) if name in row else "-" for name in measures)
             names = ", ".join(f"`{name}`" for name in row["wirings"])
-            cells = [task.upper(), said[kind].format(**found), names, str(len(row["seeds"])), *values, number(published.get(kind))]
+            cells = [task.upper(), said[kind].format(**found), names, str(count), *values, number(published.get(kind))]
             rows.append(cells)
     return lined(["task", "search", "fine-tuned", "seeds", "dev accuracy", "dev F1", "test accuracy", "published, RoBERTa-large"], rows)
 
