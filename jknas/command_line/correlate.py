@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Scores = Mapping[str, np.ndarray]
 
 _USUAL_TARGET = "cifar10"
-_SCHEME = "pytorch"
 _PARTS, _PART_SIZE = 50, 200  # those of KNAS's figure 2
 _SMALLEST_PART = 20
 _RESAMPLES, _FEWEST_RESAMPLES, _RESAMPLED_CELLS = 500, 20, 500_000
@@ -105,8 +104,7 @@ def command(
     if table_of_scores is not None:
         read, proxy, data = _read(table_of_scores, space, proxy, run, data=data, db=db)
     proxies, aggregates = scores_named(proxy or [USUAL], space)
-    wanted = run.with_settings(proxies, space)
-    run.scheme()  # refuses an unknown one
+    wanted, scheme = run.with_settings(proxies, space), run.scheme()
     pairs = _pairs(data or ["cifar10"], target, benchmark)
     pool = _among(space, among) if accuracies is None else restricted(space, benchmark.genotypes())
     chosen = run if table_of_scores is None or run.names_architectures else dataclasses.replace(run, whole=True)
@@ -145,7 +143,7 @@ def command(
             "resamples": resamples,
             "confidence": 0.95,
             **{name: getattr(run, name) for name in ("sample", "seed", "seeds")},
-            **(_computed_by(run, space, wanted) if table_of_scores is None else _looked_up_by(read, run.seeds)),
+            **(_computed_by(run, scheme, space, wanted) if table_of_scores is None else _looked_up_by(read, run.seeds)),
             "aggregates": {one.name: str(one.combination) for one in aggregates},
             "among": among or "all",
             "not_ok": "scores whose status is not 'ok' rank last",
@@ -202,31 +200,26 @@ def _read(
     path: Path, space: "Space[Any]", proxy: list[str] | None, run: ScoringRun, **others: Any
 ) -> "tuple[ScoreTable, list[str], list[str]]":
     """Return a table of scores, what is to be ranked by it, and the name of the images that its scores saw."""
-    from jknas import proxies
     from jknas.ranking import aggregates
     from jknas.scoring.score_table import read_scores
 
-    names = ("settings", "batch", "channels", "cells", "stem", "weights", "tokenizer", "resolution", "limit", "workers", "ray")
-    given = {name: getattr(run, name) for name in names} | {"init": None if run.init == _SCHEME else run.init} | others
-    for option, value in given.items():
-        if value is not None:
-            named = {"settings": "set"}.get(option, option)
-            raise CommandError(f"--{named} does not apply with --scores: the table says how its scores were computed; leave it out.")
+    names = ("batch", "channels", "cells", "stem", "weights", "tokenizer", "resolution", "limit", "workers", "ray", "init")
+    given = run.given(*names) | {"set": run.settings} | others
+    options.refuse(given, "with --scores: the table says how its scores were computed; leave it out.")
     table = read_scores(path)
     table.lines(space, ())  # refuses another space
-    unknown = [name for name in table.proxies if name not in proxies.names()]
-    if unknown and not proxy:
+    if table.unknown and not proxy:
         raise CommandError(
-            f"{path} has scores of {', '.join(unknown)}, which jknas does not know: name what to compare with --proxy, proxies of "
+            f"{path} has scores of {', '.join(table.unknown)}, which jknas does not know: name what to compare with --proxy, proxies of "
             "your own as module:NAME."
         )
     complete = [name for name in aggregates.names() if set(aggregates.get(name).members) <= {*table.proxies, *NULL_MODELS}]
     return table, proxy or [*table.proxies, *complete], [table.facts["dataset"].partition("@")[0]]
 
 
-def _computed_by(run: ScoringRun, space: "Space[Any]", wanted: "list[tuple[Proxy, dict[str, Any]]]") -> dict[str, Any]:
+def _computed_by(run: ScoringRun, scheme: str, space: "Space[Any]", wanted: "list[tuple[Proxy, dict[str, Any]]]") -> dict[str, Any]:
     """Return how the scores of this run were computed."""
-    found: dict[str, Any] = {"scheme": run.scheme(), "channels": space.channels if run.channels is None else run.channels}
+    found: dict[str, Any] = {"scheme": scheme, "channels": space.channels if run.channels is None else run.channels}
     found |= {name: getattr(run, name) for name in ("cells", "batch", "resolution", "limit")}
     return found | {"proxies": {one.name: given for one, given in wanted}}
 

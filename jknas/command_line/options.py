@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -175,6 +176,13 @@ def split(texts: list[str]) -> list[str]:
         else:
             parts[-1] += character
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def refuse(given: Mapping[str, Any], reason: str) -> None:
+    """Raise CommandError if an option is given, that is not None, that does not apply for a reason."""
+    for option, value in given.items():
+        if value is not None:
+            raise CommandError(f"--{option.replace('_', '-')} does not apply {reason}")
 
 
 def settings_for(chosen: list[Proxy], texts: list[str] | None) -> list[dict[str, Any]]:

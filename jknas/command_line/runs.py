@@ -61,6 +61,11 @@ class Run:
 
         return spaces.get(self.space)
 
+    def given(self, *names: str) -> dict[str, Any]:
+        """Return the named options, None where they are as they are without being given."""
+        values = {name: getattr(self, name) for name in names}
+        return {name: None if value == getattr(type(self), name) else value for name, value in values.items()}
+
     def scheme(self) -> "Scheme":
         """Return the initialisation, or refuse it."""
         from jknas.networks.layers.initialisation import check_scheme

@@ -18,7 +18,7 @@ from jknas.errors import CommandError, DrawingError
 from jknas.search import registry
 
 _DIGITS_BATCH = 25  # of a supernet: 1,000 digits would give 16 steps per epoch instead of 40
-_USUAL: Any = {"data": "digits", "init": "pytorch", "precision": "float32"}
+_DATA = "digits"
 _ACCOUNTING = "twelve-epochs"
 _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
 
@@ -61,7 +61,7 @@ def command(
         int | None,
         typer.Option("--train-epochs", help="of weight sharing: epochs of training of the found cell (it is not trained)"),
     ] = None,
-    data: options.Data = _USUAL["data"],
+    data: options.Data = _DATA,
     batch: options.Batch = None,
     db: Annotated[Path | None, typer.Option("--db", help="store of scores (scores.sqlite in --out)")] = None,
     table_of_scores: Annotated[
@@ -98,7 +98,7 @@ def command(
             folder=run.folder,
             accounting=accounting,
             ranking=ranking,
-            space=space.name,
+            space=space,
             db=db,
             table_of_scores=table_of_scores,
             seed=run.seed,
@@ -147,9 +147,8 @@ def _refuse_table_options(table_of_scores: Path | None, accounting: str) -> None
 def _unused(run: SearchRun, data: str) -> dict[str, Any]:
     """Return the options that a search on a table has no use for; those that were not given are None."""
     names = ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay", "group_by_length")
-    found = {name: getattr(run, name) for name in (*names, "channels", "weights", "tokenizer", "workers", "ray")}
-    given = {"data": data, "init": run.init, "precision": run.precision}
-    return found | {name: None if value == _USUAL[name] else value for name, value in given.items()}
+    found = run.given(*names, "channels", "weights", "tokenizer", "workers", "ray", "init", "precision")
+    return found | {"data": None if data == _DATA else data}
 
 
 def _own(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jknas.command_line import options
 from jknas.errors import CommandError
 
 _TIMES = 400  # points of a curve
@@ -16,7 +17,7 @@ def table_problem(
     folder: Path | None,
     accounting: str,
     ranking: Any,
-    space: str,
+    space: Any,
     db: Path | None,
     table_of_scores: Path | None,
     seed: int,
@@ -30,7 +31,7 @@ def table_problem(
         folder: of the table.
         accounting: what an evaluation costs.
         ranking: the proxy, or the aggregate, whose scores rank.
-        space: the name of the space that the command names.
+        space: the space that the command names.
         db: the store that holds them.
         table_of_scores: or the table of scores that does.
         seed: of the search.
@@ -39,28 +40,27 @@ def table_problem(
     Raises:
         CommandError: an option that means nothing here, or no store for a method that ranks.
     """
-    from jknas import proxies, spaces, tabular
+    from jknas import tabular
     from jknas.ranking.aggregates import Aggregate
     from jknas.scoring.score_table import read_scores
     from jknas.scoring.store import Store
     from jknas.search import TableProblem, measured_in, scored_pool
 
-    for option, value in unused.items():
-        if value is not None:
-            raise CommandError(f"--{option.replace('_', '-')} does not apply with --table, where nothing is trained: leave it out.")
+    options.refuse(unused, "with --table, where nothing is trained: leave it out.")
     table = tabular.load(folder)
-    if space != table.space:
-        raise CommandError(f"--space {space} does not apply with --table, which is of {table.space}: leave it out.")
-    whole = spaces.get(table.space)
+    if space.name != table.space:
+        raise CommandError(f"--space {space.name} does not apply with --table, which is of {table.space}: leave it out.")
     given: dict[str, Any] = {"table": table, "dataset": dataset, "seed": seed, "accounting": accounting}
     given |= {"aggregate": ranking} if isinstance(ranking, Aggregate) else {"proxy": ranking}
     names = ranking.members if isinstance(ranking, Aggregate) else (ranking.name,)
     if table_of_scores is not None:
         read = read_scores(table_of_scores)
         every = method.proxy == "mixes"
-        if every and (unknown := [name for name in read.proxies if name not in proxies.names()]):
-            raise CommandError(f"{table_of_scores} has scores of {', '.join(unknown)}, which jknas does not know: leave these columns out.")
-        return TableProblem(**given, measured=measured_in(read, space=whole, names=read.proxies if every else names))
+        if every and read.unknown:
+            raise CommandError(
+                f"{table_of_scores} has scores of {', '.join(read.unknown)}, which jknas does not know: leave these columns out."
+            )
+        return TableProblem(**given, measured=measured_in(read, space=space, names=read.proxies if every else names))
     if method.proxy not in ("ranks", "mixes"):
         if db is not None:
             raise CommandError(
@@ -74,8 +74,8 @@ def table_problem(
         )
     with Store(db) as store:
         if not isinstance(ranking, Aggregate):
-            return TableProblem(**given, scores=scored_pool(store, proxy=ranking.name, space=whole))
-        found = {name: scored_pool(store, proxy=name, space=whole) for name in names}
+            return TableProblem(**given, scores=scored_pool(store, proxy=ranking.name, space=space))
+        found = {name: scored_pool(store, proxy=name, space=space) for name in names}
     return TableProblem(**given, measured={name: _larger_is_better(name, records) for name, records in found.items()})
 
 

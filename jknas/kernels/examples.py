@@ -70,13 +70,13 @@ def prepared(
     check_chunk_size(chunk_size)
     if plan.outputs != "sum":
         plan = plan._replace(classes=count_classes(plan.apply, params, examples.x))
-    check_labels(plan.apply, params, examples, f"labels{suffix_of(name)}")
+    _check_labels(plan.apply, params, examples, name)
     if interaction == "refuse":
         require_independence(plan.apply, params, x)
     return plan, examples
 
 
-def suffix_of(name: str) -> str:
+def _suffix_of(name: str) -> str:
     """Return what the name of the labels of some examples ends in."""
     return name.removeprefix("x") if name.startswith("x") else f"_{name}"
 
@@ -90,7 +90,7 @@ def as_examples(name: str, x: PyTree, labels: Any, objective: Objective, *, on_h
     x = x if on_host else jax.tree.map(jnp.asarray, x)
     if objective != "loss":
         return Examples(x, None)
-    suffix = suffix_of(name)
+    suffix = _suffix_of(name)
     if labels is None:
         raise KernelError(f'objective="loss" needs labels{suffix} [n]; pass them, or use objective="logits"')
     labels = (np if on_host else jnp).asarray(labels)
@@ -100,22 +100,24 @@ def as_examples(name: str, x: PyTree, labels: Any, objective: Objective, *, on_h
     return Examples(x, labels)
 
 
-def beside(first: Examples, second: Examples, names: tuple[str, str] = ("x", "x2")) -> Examples:
-    """Return ``second`` so that it can be joined to ``first``; raise KernelError if one's arrays do not fit the other's.
+def prepared_second(
+    plan: Setup, params: PyTree, first: Examples, x2: PyTree, labels2: Any, *, names: tuple[str, str] = ("x", "x2"), on_host: bool = False
+) -> Examples:
+    """Return the checked other examples of a rectangular kernel, which can be joined to the first ones.
 
     A joint array would have one dtype, and a model may compute something else for another.
     """
+    second = as_examples(names[1], x2, labels2, plan.objective, on_host=on_host)
     given = [jax.tree.map(lambda leaf: (leaf.shape[1:], jnp.result_type(leaf).name), examples.x) for examples in (first, second)]
     if given[0] != given[1]:
         raise KernelError(
             f"examples of {' and '.join(names)} must have the same structure, shapes and dtypes, got {given[0]} and {given[1]}"
         )
-    if second.labels is None:
-        return second
-    return second._replace(labels=second.labels.astype(jnp.result_type(first.labels)))
+    _check_labels(plan.apply, params, second, names[1])
+    return second if second.labels is None else second._replace(labels=second.labels.astype(jnp.result_type(first.labels)))
 
 
-def check_labels(apply: Apply, params: PyTree, examples: Examples, name: str = "labels") -> None:
+def _check_labels(apply: Apply, params: PyTree, examples: Examples, name: str) -> None:
     """Raise KernelError for labels that are no classes of the model, which would count for nothing; while JAX traces, do nothing."""
     leaves = jax.tree.leaves((params, examples))
     if examples.labels is None or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
@@ -123,7 +125,9 @@ def check_labels(apply: Apply, params: PyTree, examples: Examples, name: str = "
     one = jax.eval_shape(PROGRAMS.jitted(alone, apply), params, jax.tree.map(lambda a: a[0], examples.x))
     labels, classes = np.asarray(examples.labels), checked_result(one).shape[-1]
     if one.ndim == 2 and (wrong := labels[(labels < 0) | (labels >= classes)]).size:
-        raise KernelError(f"{name} must be class indices from 0 to {classes - 1}, the outputs of the model, got {wrong[0]}")
+        raise KernelError(
+            f"labels{_suffix_of(name)} must be class indices from 0 to {classes - 1}, the outputs of the model, got {wrong[0]}"
+        )
 
 
 def alone(apply: Apply, params: PyTree, example: PyTree) -> jax.Array:

@@ -51,12 +51,10 @@ from jknas.kernels.examples import (
     Interaction,
     Outputs,
     Setup,
-    as_examples,
-    beside,
-    check_labels,
     gradient_slice,
     layout_of,
     prepared,
+    prepared_second,
     scalar_of,
 )
 from jknas.kernels.objectives import Apply, Objective, Parameters, chosen_names, split_parameters
@@ -160,12 +158,9 @@ def gram(
     [[5.0, 1.0], [1.0, 10.0]]
     """
     choose("method", method, get_args(Method), error=KernelError)
-    second = None if x2 is None else as_examples("x2", x2, labels2, objective)
     plan = Setup(apply, objective, outputs, parameters, "one_pass" if method == "auto" else method)
     plan, first = prepared(plan, params, x, labels, chunk_size=chunk_size, interaction=interaction)
-    if second is not None:
-        second = beside(first, second)
-        check_labels(apply, params, second, "labels2")
+    second = None if x2 is None else prepared_second(plan, params, first, x2, labels2)
     classes = plan.classes
     count = count_examples(first) + (0 if second is None else count_examples(second))
     if method == "auto" and chunk_size is not None and chunk_size < count and _strip(plan, params, first, chunk_size) > 0:

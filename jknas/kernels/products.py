@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jknas.kernels.chunks import chunks, count_examples
-from jknas.kernels.examples import Interaction, Setup, as_examples, beside, check_labels, prepared
+from jknas.kernels.examples import Interaction, Setup, prepared, prepared_second
 from jknas.kernels.gram import rectangle
 from jknas.kernels.objectives import Apply, Objective, Parameters
 
@@ -59,8 +59,6 @@ def gradient_products(
     plan, first = prepared(
         Setup(apply, objective, "sum", parameters), params, a, labels_a, chunk_size=chunk_size, interaction=interaction, name="a"
     )
-    second = as_examples("b", b, labels_b, objective)
-    second = beside(first, second, ("a", "b"))
-    check_labels(apply, params, second, "labels_b")
+    second = prepared_second(plan, params, first, b, labels_b, names=("a", "b"))
     n, m = count_examples(first), count_examples(second)
     return rectangle(plan, params, chunks(first, min(chunk_size or n, n)), [(second, m)]).matrix

@@ -21,12 +21,10 @@ from jknas.kernels.examples import (
     Examples,
     Interaction,
     Setup,
-    as_examples,
-    beside,
-    check_labels,
     forward,
     gradient_slice,
     prepared,
+    prepared_second,
     scalar_of,
 )
 from jknas.kernels.gram import pair
@@ -149,13 +147,10 @@ def tiled_gram(
         raise KernelError(
             'outputs="full" has K x K numbers for each pair: take outputs="trace", or let apply return the output of interest'
         )
-    second = None if x2 is None else as_examples("x2", x2, labels2, objective, on_host=True)
     definition, first = prepared(
         Setup(apply, objective, outputs, parameters), params, x, labels, chunk_size=None, interaction=interaction, on_host=True
     )
-    if second is not None:
-        second = beside(first, second)
-        check_labels(apply, params, second, "labels2")
+    second = None if x2 is None else prepared_second(definition, params, first, x2, labels2, on_host=True)
     run, path = _Run(definition, params, first, second, devices), Path(out)
     journal = read_journal(path) if resume else None
     with _advice("one example alone takes too much"):

@@ -148,14 +148,11 @@ def sweep_page(path: Path) -> str:
         for group, (*values, _, _) in zip(found["groups"], store.counted(*GROUP), strict=True):
             title = f"{group['proxy']}, seed {group['seed']}"
             title += f" ({len(scores) + 1})" if title in scores else ""
-            scores[title], best = _scores(store.records(**dict(zip(GROUP, values, strict=True))), group["proxy"])
             known = group["proxy"] in proxies.names()
-            bests.append(
-                (
-                    f"Best by {title}" if known else f"Highest by {title} (its direction is not known here)",
-                    table(["genotype", "score", "ms"], best),
-                )
-            )
+            sign = 1 if not known or proxies.get(group["proxy"]).higher_is_better else -1
+            scores[title], best = _scores(store.records(**dict(zip(GROUP, values, strict=True))), sign)
+            heading = f"Best by {title}" if known else f"Highest by {title} (its direction is not known here)"
+            bests.append((heading, table(["genotype", "score", "ms"], best)))
             how = {name: group[name] for name in ("scores", "statuses", "dataset", "network", "settings")}
             rows.append([title, *how.values(), 1000 * group["mean_seconds"]])
     sections = [("Scores", table(["proxy", "scores", "statuses", "images", "network", "settings", "ms"], rows))]
@@ -166,9 +163,8 @@ def sweep_page(path: Path) -> str:
     return page(f"Scores in {path.name}", lead, [*sections, *bests, ("Versions", facts({"devices": found["devices"], **versions}))])
 
 
-def _scores(records: Iterator[ScoreRecord], proxy: str) -> tuple[np.ndarray, list[list[Any]]]:
-    """Return the numbers of records by one proxy, and rows of the best architectures, the better first."""
-    sign = 1 if proxy not in proxies.names() or proxies.get(proxy).higher_is_better else -1
+def _scores(records: Iterator[ScoreRecord], sign: int) -> tuple[np.ndarray, list[list[Any]]]:
+    """Return the numbers of records by one proxy, and rows of the architectures with the highest ``sign * score``, the higher first."""
     values: list[float] = []
     best: list[tuple[float, int, list[Any]]] = []
     for number, record in enumerate(records):

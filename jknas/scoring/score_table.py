@@ -57,6 +57,11 @@ class ScoreTable:
         """The proxies that have a column."""
         return tuple(dict.fromkeys(name for name, _ in self.columns))
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Those of them that no proxy of this process is called."""
+        return tuple(name for name in self.proxies if name not in proxies.names())
+
     def seeds(self, proxy: str) -> tuple[int, ...]:
         """Return the seeds by which a proxy was scored, in ascending order.
 
@@ -139,7 +144,7 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
         settings = columns.setdefault(name, {"settings": read_json(key.settings), "revision": key.revision})
         if settings != {"settings": read_json(key.settings), "revision": key.revision}:
             raise StoreError(f"{name} was computed with two settings or revisions: name one of them.")
-        field = f"{record.score:.9g}" if record.status == "ok" else record.status
+        field = _field(record.score, record.status)
         if cells.setdefault(record.canonical, {}).setdefault(name, field) != field:
             raise StoreError(
                 f"{record.canonical} has the scores {cells[record.canonical][name]} and {field} by {name}, one of them of {key.genotype}, "
@@ -197,7 +202,7 @@ def join_scores(paths: Sequence[str | Path], target: str | Path) -> ScoreTable:
         columns |= table.facts["columns"]
         fields = {f"{name}:{seed}": (table.columns[name, seed], table.statuses[name, seed]) for name, seed in table.columns}
         for genotype, line in table.places.items():
-            row = {name: f"{scores[line]:.9g}" if says[line] == "ok" else says[line] for name, (scores, says) in fields.items()}
+            row = {name: _field(scores[line], says[line]) for name, (scores, says) in fields.items()}
             cells.setdefault(genotype, {}).update(row)
     if not any(len(row) == len(columns) for row in cells.values()):
         raise StoreError("no architecture stands in all of the tables: score the same ones for each.")
@@ -215,9 +220,7 @@ def read_scores(path: str | Path) -> ScoreTable:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(_LARGEST + 1)
-    except zlib.error as error:
-        raise StoreError(f"{path} is damaged ({error}): give a file that `jknas score --scores` wrote.") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise StoreError(f"{path} cannot be read as a table of scores ({error}): give a file that `jknas score --scores` wrote.") from error
     head, _, body = raw[:_LARGEST].decode("utf-8", "replace").partition("\n")
     try:
@@ -241,6 +244,10 @@ def read_scores(path: str | Path) -> ScoreTable:
 def _key(name: str) -> tuple[str, int]:
     proxy, _, seed = name.partition(":")
     return proxy, int(seed)
+
+
+def _field(score: float, status: str) -> str:
+    return f"{score:.9g}" if status == "ok" else status
 
 
 def _number(field: str) -> float:
