@@ -6,11 +6,13 @@ loses at most one epoch. Running again with ``resume=True`` ends in the same res
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jknas.errors import SearchError
+from jknas.files.lock import sole_user
 from jknas.search import checkpoint as disk
 from jknas.search.method import Evaluator, SearchMethod, SearchProblem
 from jknas.search.state import Candidate, State
@@ -113,15 +115,30 @@ def run(
 
     Raises:
         SearchError: the method's settings do not fit the problem (before anything is computed), or the folder holds another search's state,
-            a damaged one, or any although ``resume`` is false.
+            a damaged one, or any although ``resume`` is false, or is used by another process.
     """
     budget = budget or Budget()
     folder = None if checkpoint is None else Path(checkpoint)
+    if resume and folder is None:
+        raise SearchError("resume=True needs checkpoint=..., the folder that holds the state.")
+    first = method.init(problem)  # before anything is written
+    with nullcontext() if folder is None else sole_user(folder, error=SearchError):
+        return _run(method, problem, first, folder, resume=resume, budget=budget, on_event=on_event)
+
+
+def _run(
+    method: SearchMethod[Any],
+    problem: SearchProblem,
+    state: Any,
+    folder: Path | None,
+    *,
+    resume: bool,
+    budget: Budget,
+    on_event: Callable[[Event], None] | None,
+) -> SearchResult:
     identity = {"method": method.name, "settings": dict(method.settings), **problem.identity()}
-    state, steps, before = method.init(problem), 0, 0.0
-    if resume:
-        if folder is None:
-            raise SearchError("resume=True needs checkpoint=..., the folder that holds the state.")
+    steps, before = 0, 0.0
+    if resume and folder is not None:
         state, steps, before = disk.read(folder, method.state, identity, problem.space.parse) or (state, steps, before)
     elif folder is not None and (folder / disk.STATE_FILE).exists():
         raise SearchError(f"the folder {folder} already holds a search: go on from it with resume=True (--resume), or give another folder.")

@@ -6,7 +6,7 @@ read is compared with the digest, so that a damaged file cannot go on as a sligh
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 
 from jknas.errors import CheckpointError, JsonTextError
 from jknas.files.json_text import differences, read_json, write_json
+from jknas.files.lock import sole_user
 from jknas.training.epoch import TrainState
 from jknas.training.record import EpochRecord, Status
 
@@ -42,7 +43,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         resume: whether to go on from what the folder holds.
 
     Raises:
-        CheckpointError: the folder is a file, or holds checkpoints although ``resume`` is false.
+        CheckpointError: the folder is a file, is used by another process, or holds checkpoints although ``resume`` is false.
     """
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any], *, resume: bool) -> None:
@@ -51,17 +52,19 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         if self._folder.exists() and not self._folder.is_dir():
             raise CheckpointError(f"checkpoint={str(folder)!r} is a file; expected a folder: give another path.")
         options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
-        latest = self._manager.latest_step()
-        if latest is not None and not resume:
-            self._manager.close()
-            raise CheckpointError(
-                f"the folder {self._folder} already holds a training run, {latest} epochs long: "
-                "go on from it with resume=True (--resume), or give another folder."
-            )
+        with ExitStack() as held:
+            held.enter_context(sole_user(self._folder, error=CheckpointError))
+            self._manager = held.enter_context(ocp.CheckpointManager(self._folder, options=options))
+            latest = self._manager.latest_step()
+            if latest is not None and not resume:
+                raise CheckpointError(
+                    f"the folder {self._folder} already holds a training run, {latest} epochs long: "
+                    "go on from it with resume=True (--resume), or give another folder."
+                )
+            self._held = held.pop_all()
 
     def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+        self._held.close()
 
     def save(self, progress: Progress) -> None:
         """Write the state after ``len(progress.curves)`` epochs; on return it is complete on disk."""

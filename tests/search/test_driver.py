@@ -193,6 +193,19 @@ class TestCheckpoint:
         with pytest.raises(SearchError, match="recipe is"):
             run(METHODS["knas"], stubs.problem(recipe=Recipe(epochs=9)), checkpoint=tmp_path, resume=True)
 
+    def test_two_searches_in_one_folder(self, tmp_path):
+        refused = []
+
+        def second(event):
+            with pytest.raises(SearchError, match="another process works in the folder") as error:
+                run(METHODS["knas"], stubs.problem(), checkpoint=tmp_path, resume=True)
+            refused.append(error)
+
+        assert numbers(run(METHODS["knas"], stubs.problem(), checkpoint=tmp_path, on_event=second)) == numbers(
+            run(METHODS["knas"], stubs.problem())
+        )
+        assert refused
+
     def test_resume_without_a_folder(self):
         with pytest.raises(SearchError, match="resume=True needs checkpoint"):
             run(METHODS["knas"], stubs.problem(), resume=True)
@@ -219,7 +232,7 @@ class TestCheckpoint:
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(SearchError, match="cannot write the checkpoint"):
+        with pytest.raises(SearchError, match="cannot write the folder"):
             run(METHODS["knas"], stubs.problem(), checkpoint=tmp_path / "file" / "folder")
 
 

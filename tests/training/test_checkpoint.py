@@ -138,6 +138,10 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match=r"is a file; expected a folder"):
             run(checkpoint=tmp_path / "file")
 
+    def test_a_folder_in_use(self, tmp_path):
+        with Checkpoints(tmp_path, {"seed": 1}, resume=False), pytest.raises(CheckpointError, match="another process works in the folder"):
+            Checkpoints(tmp_path, {"seed": 1}, resume=True)
+
     def test_resume_without_a_folder(self):
         with pytest.raises(TrainingError, match=r"resume=True needs checkpoint="):
             run(resume=True)
