@@ -19,7 +19,6 @@ from jknas.search import registry
 
 _DIGITS_BATCH = 25  # of a supernet: 1,000 digits would give 16 steps per epoch instead of 40
 _DATA = "digits"
-_ACCOUNTING = "twelve-epochs"
 _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
 
 
@@ -47,8 +46,8 @@ def command(
         ),
     ] = None,
     accounting: Annotated[
-        str, typer.Option("--accounting", help="what an evaluation on a table costs: twelve-epochs or full-training")
-    ] = _ACCOUNTING,
+        str | None, typer.Option("--accounting", help="what an evaluation on a table costs: twelve-epochs (the default) or full-training")
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -137,8 +136,8 @@ def command(
         _report(record, place, "" if result.complete else f"the budget was spent before the search was complete; {advice}")
 
 
-def _refuse_table_options(table_of_scores: Path | None, accounting: str) -> None:
-    if accounting != _ACCOUNTING:
+def _refuse_table_options(table_of_scores: Path | None, accounting: str | None) -> None:
+    if accounting is not None:
         raise CommandError("--accounting only says what an evaluation on a table costs: give --table, too, or leave it out.")
     if table_of_scores is not None:
         raise CommandError("--scores only says by what a search with --table ranks; scores of a store are used with --db.")

@@ -15,7 +15,7 @@ def table_problem(
     method: Any,
     *,
     folder: Path | None,
-    accounting: str,
+    accounting: str | None,
     ranking: Any,
     space: Any,
     db: Path | None,
@@ -29,7 +29,7 @@ def table_problem(
         dataset: of the table.
         method: the method; those that rank need scores.
         folder: of the table.
-        accounting: what an evaluation costs.
+        accounting: what an evaluation costs; None for the usual one.
         ranking: the proxy, or the aggregate, whose scores rank.
         space: the space that the command names.
         db: the store that holds them.
@@ -50,7 +50,9 @@ def table_problem(
     table = tabular.load(folder)
     if space.name != table.space:
         raise CommandError(f"--space {space.name} does not apply with --table, which is of {table.space}: leave it out.")
-    given: dict[str, Any] = {"table": table, "dataset": dataset, "seed": seed, "accounting": accounting}
+    given: dict[str, Any] = {"table": table, "dataset": dataset, "seed": seed}
+    if accounting is not None:
+        given["accounting"] = accounting
     given |= {"aggregate": ranking} if isinstance(ranking, Aggregate) else {"proxy": ranking}
     names = ranking.members if isinstance(ranking, Aggregate) else (ranking.name,)
     if table_of_scores is not None:

@@ -125,8 +125,8 @@ def load(
         folder: Where the files are. None: the environment variable JKNAS_DATA.
         resolution: Height and width in pixels, resized bilinearly. None: as stored; 224 for a folder of images. Of sentence pairs the most
             tokens, 128 by default.
-        limit: `(n_train, n_test)`: only the first n_train images of the train and of the validation split, and n_test of the test split.
-            The constants do not depend on it.
+        limit: `(n_train, n_test)`: only the first n_train images of the train and of the validation split, and n_test of the test split;
+            of an `.npz` that is sorted by class, a balanced sample. The constants do not depend on it.
         verify: Whether files with a published digest must be the originals. False for a copy that you made yourself.
         tokenizer: Folder of the tokenizer of sentence pairs, see :mod:`jknas.data.tokenizer`; nothing else reads it. Their tokens are kept
             on disk, see :mod:`jknas.data.token_cache`.

@@ -26,9 +26,9 @@ def locate(path: Path) -> Located:
 def _read(path: Path, limit: Limit) -> Dataset:
     arrays, num_classes = _labelled(path)
     images, labels = arrays["x_train"], arrays["y_train"]
-    train = np.arange(len(labels))
+    n_train, n_test = (None, None) if limit is None else limit
     if "x_validation" in arrays:
-        validation, words = Part(arrays["x_validation"], arrays["y_validation"]), "splits as in the file"
+        train, validation, words = _order(labels, n_train), _part(arrays, "validation", n_train), "splits as in the file"
     else:
         order = balanced_order(labels)
         count = max(1, round(VALIDATION_SHARE * len(order)))
@@ -43,7 +43,7 @@ def _read(path: Path, limit: Limit) -> Dataset:
     return assembled(
         Part(images, labels, train),
         validation,
-        Part(arrays["x_test"], arrays["y_test"]),
+        _part(arrays, "test", n_test),
         limit=limit,
         name=path.name,
         num_classes=num_classes,
@@ -53,6 +53,17 @@ def _read(path: Path, limit: Limit) -> Dataset:
         horizontal_flip=_stored_flip(arrays, path),
         source=f"{path.name}; {words}",
     )
+
+
+def _part(arrays: dict[str, np.ndarray], split: str, count: int | None) -> Part:
+    return Part(arrays[f"x_{split}"], arrays[f"y_{split}"], _order(arrays[f"y_{split}"], count))
+
+
+def _order(labels: np.ndarray, count: int | None) -> np.ndarray:
+    """Return the rows in the order of the file; where `count` cuts rows that are sorted by class, in one that mixes the classes."""
+    if count is not None and count < len(labels) and np.all(labels[:-1] <= labels[1:]):
+        return balanced_order(labels)
+    return np.arange(len(labels))
 
 
 def _labelled(path: Path) -> tuple[dict[str, np.ndarray], int]:

@@ -122,8 +122,8 @@ def _check_labels(apply: Apply, params: PyTree, examples: Examples, name: str) -
     leaves = jax.tree.leaves((params, examples))
     if examples.labels is None or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return
-    one = jax.eval_shape(PROGRAMS.jitted(alone, apply), params, jax.tree.map(lambda a: a[0], examples.x))
-    labels, classes = np.asarray(examples.labels), checked_result(one).shape[-1]
+    one = _result_of_one(apply, params, examples.x)
+    labels, classes = np.asarray(examples.labels), one.shape[-1]
     if one.ndim == 2 and (wrong := labels[(labels < 0) | (labels >= classes)]).size:
         raise KernelError(
             f"labels{_suffix_of(name)} must be class indices from 0 to {classes - 1}, the outputs of the model, got {wrong[0]}"
@@ -137,8 +137,13 @@ def alone(apply: Apply, params: PyTree, example: PyTree) -> jax.Array:
 
 def count_classes(apply: Apply, params: PyTree, x: PyTree) -> int:
     """Return the number of outputs per example."""
-    one = jax.eval_shape(lambda params, x: alone(apply, params, jax.tree.map(lambda a: a[0], x)), params, x)
-    return 1 if checked_result(one).ndim == 1 else one.shape[1]
+    one = _result_of_one(apply, params, x)
+    return 1 if one.ndim == 1 else one.shape[1]
+
+
+def _result_of_one(apply: Apply, params: PyTree, x: PyTree) -> Any:
+    """Return the shape and dtype of the model's result for one example, without computing it."""
+    return checked_result(jax.eval_shape(PROGRAMS.jitted(alone, apply), params, jax.tree.map(lambda a: a[0], x)))
 
 
 def checked_result(one: Any) -> Any:

@@ -67,6 +67,19 @@ def test_a_limit_does_not_change_the_constants(tmp_path):
     assert (part.mean, part.std, part.num_classes) == (whole.mean, whole.std, whole.num_classes)
 
 
+def test_a_limit_of_a_file_that_is_sorted_by_class_takes_all_classes(tmp_path):
+    content = arrays()
+    labels = np.repeat(np.arange(5), 10)
+    given = {"y_train": labels, "x_validation": content["x_train"], "y_validation": labels, "y_test": np.repeat(np.arange(5), 2)}
+    whole, part = (data.load(write(tmp_path, **given), limit=limit) for limit in (None, (10, 5)))
+    assert [np.bincount(part.split(split)[1]).tolist() for split in data.SPLITS] == [[2] * 5, [2] * 5, [1] * 5]
+    for split in data.SPLITS:
+        known = {images.tobytes(): label for images, label in zip(*whole.split(split), strict=True)}
+        assert all(known[images.tobytes()] == label for images, label in zip(*part.split(split), strict=True))
+    np.testing.assert_array_equal(whole.y_train, labels)
+    assert data.load(write(tmp_path, **given), limit=(50, 10)).digest == whole.digest
+
+
 def test_a_relative_path_is_also_looked_for_in_the_folder(tmp_path, monkeypatch):
     write(tmp_path)
     monkeypatch.chdir("/")
