@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from jknas.networks.wiring import SampledCode
 from jknas.search import checkpoint
 from jknas.search.checkpoint import to_plain
 from jknas.search.weight_sharing import darts_v2, supernet
+from jknas.search.weight_sharing.controller import Places, choose_operations, draw_controller, follow, places_of
 from jknas.search.weight_sharing.gdas import hard_draw
 from jknas.search.weight_sharing.kept import read_arrays, write_arrays
 from jknas.search.weight_sharing.training import candidate_rows
@@ -161,12 +163,60 @@ def test_arrays_are_kept_and_checked(tmp_path):
 
 def test_the_most_probable_cells_of_all(rng):
     weights = rng.standard_normal((4, 3))
-    codes, sums = supernet.most_probable(weights, 7)
+    codes, sums = supernet.most_probable([np.arange(3)[:, None]] * 4, weights, 7)
     every = sorted((sum(weights[edge, digit] for edge, digit in enumerate(code)), code) for code in itertools.product(range(3), repeat=4))[
         ::-1
     ]
     assert [tuple(code) for code in codes.tolist()] == [code for _, code in every[:7]]
     np.testing.assert_allclose(sums, [total for total, _ in every[:7]])
+
+
+def darts_net(**changes):
+    searched = problem(space=spaces.get("darts"), network=DartsNetwork(4, 3), measured=None)
+    return supernet.supernet_of(searched, dataclasses.replace(rsps().made, **changes))
+
+
+def test_what_a_node_of_darts_can_choose(rng):
+    choices = darts_net().choices()
+    assert [len(one) for one in choices] == [math.comb(node, 2) * 49 for node in (2, 3, 4, 5)] * 2
+    weights = rng.standard_normal((28, 8))
+    every = [tuple(code) for code in itertools.product(*(map(tuple, one.tolist()) for one in choices[:2]))]
+    codes, sums = supernet.most_probable(choices[:2], weights, 5)
+    totals = [sum(weights[edge, digit] for edge, digit in enumerate(first + second)) for first, second in every]
+    np.testing.assert_allclose(sums, sorted(totals)[::-1][:5])
+    assert codes.shape == (5, 5)
+    best, _ = supernet.most_probable(choices, weights, 9)
+    assert len({spaces.get("darts").from_code(code) for code in best.tolist()}) == 9
+
+
+def test_drawn_cells_of_darts_are_cells(float64):
+    net, space = darts_net(), spaces.get("darts")
+    keys = jax.random.split(jax.random.key(0), 400)
+    drawn = np.asarray(jax.vmap(net.random_code)(keys))
+    controller = draw_controller(jax.random.key(1), net.operations)
+    noise = jax.random.gumbel(jax.random.key(2), (400, net.edges, net.operations))
+    said = jax.vmap(lambda one: choose_operations(controller, one, places_of(net)))(noise)
+    for codes in (drawn, np.asarray(said.code)):
+        assert len({space.from_code(code) for code in codes.tolist()}) == 400
+    shares = (drawn[:, 9:14] > 0).mean(0)  # of the five edges to the last node of the normal cell, two
+    np.testing.assert_allclose(shares, 0.4, atol=0.08)
+    np.testing.assert_allclose(np.bincount(drawn[drawn > 0], minlength=8)[1:] / (16 * 400), 1 / 7, atol=0.02)
+    again = jax.vmap(lambda code: follow(controller, code, places_of(net)))(said.code)
+    np.testing.assert_allclose(again.log_probability, said.log_probability, rtol=1e-12)
+
+
+def test_the_controller_s_probabilities_of_a_node_of_darts_sum_to_one(float64):
+    net = darts_net()
+    first, controller = net.choices()[:2], draw_controller(jax.random.key(1), net.operations)
+    codes = jnp.asarray([a + b for a, b in itertools.product(*(map(tuple, one.tolist()) for one in first))])
+    places = places_of(net)
+    short = Places(places.first[:5], places.left[:5], places.inputs, places.absent)
+
+    def log_probability(controller, code):
+        return follow(controller, code, short).log_probability
+
+    np.testing.assert_allclose(np.exp(jax.vmap(log_probability, (None, 0))(controller, codes)).sum(), 1, rtol=1e-12)
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), jax.grad(log_probability)(controller, codes[0])))
 
 
 def test_distinct_codes(rng):
@@ -267,8 +317,6 @@ def test_a_sampled_code_of_darts(float64, rng):
 @pytest.mark.parametrize("space", ["nasbench201", "darts"])
 @pytest.mark.parametrize("name", NAMES)
 def test_from_the_command_line(tmp_path, name, space):
-    if space == "darts" and name not in {"darts-v1", "gdas"}:
-        pytest.skip("two methods are enough for the larger space")
     size = ["--channels", "4", "--cells", "1" if space == "nasbench201" else "3"]
     command = ["search", "--space", space, "--method", name, "--data", "digits", "--epochs", "2", *size, "--limit", "100,50", "--seed", "0"]
     assert CliRunner().invoke(cli.app, [*command, "--out", str(tmp_path)]).exit_code == 0

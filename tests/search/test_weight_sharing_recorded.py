@@ -126,9 +126,11 @@ def test_gdas(unsampled):
 )
 def test_single_paths(name, unsampled):
     stored = recorded.load("single_path")
-    codes = tuple(recorded.code_of(stored[f"arch/{cell}"]) for cell in ("s1", "s2"))
+    draws = tuple(recorded.code_of(stored[f"arch/{cell}"]) for cell in ("s1", "s2"))
+    if name == "rsps":
+        draws = tuple((code, None) for code in draws)
     prefix = f"{ {'rsps': 'random'}.get(name, name) }_run_{ {'drift': 'zero', 'skip': 'none'}[unsampled] }"
-    net, shared = two_iterations(made(name, unsampled=unsampled), stored, prefix, codes)
+    net, shared = two_iterations(made(name, unsampled=unsampled), stored, prefix, draws)
     if name != "enas" and unsampled == "skip":
         check_evaluations(net, shared, stored, f"{prefix}/after2_eval_")
 
@@ -229,7 +231,8 @@ def test_derived_cells():
 
 def test_the_most_probable_cells():
     stored = recorded.load("single_path")
-    codes, sums = supernet.most_probable(np.asarray(jax.nn.log_softmax(recorded.alphas())), 20)
+    choices = recorded.net(recipe.SharingRecipe()).choices()
+    codes, sums = supernet.most_probable(choices, np.asarray(jax.nn.log_softmax(recorded.alphas())), 20)
     assert codes.tolist() == [recorded.code_of(text).tolist() for text in stored["setn_top20"]]
     close(sums, stored["setn_top20_logprob"])
 

@@ -57,7 +57,7 @@ def weight_step(  # noqa: PLR0917
         shared: what it has learned.
         x: images, normalised.
         y: labels.
-        wire: the wiring; where it depends on the architecture, the gradient that is clipped includes the architecture's.
+        wire: from the architecture to the wiring.
         chosen: the operations that run.
         learning_rate: of SGD.
     """
@@ -69,7 +69,8 @@ def weight_step(  # noqa: PLR0917
     (_, found), gradients = jax.value_and_grad(objective, (0, 1), has_aux=True)(shared.params, shared.architecture)
     d_params, d_architecture = gradients
     if net.recipe.clip_norm is not None:
-        d_params, _ = clipped((d_params, jax.tree.map(jnp.add, d_architecture, shared.left)), net.recipe.clip_norm)
+        others = jax.tree.map(jnp.add, d_architecture, shared.left) if net.recipe.clip_architecture else ()
+        d_params, _ = clipped((d_params, others), net.recipe.clip_norm)
     sampled = shared.sampled | chosen
     moving = sampled if net.recipe.unsampled == "drift" else jnp.broadcast_to(chosen, sampled.shape)
     params, momentum = _sgd(net, shared, d_params, moving, learning_rate)
@@ -98,6 +99,14 @@ def _sgd(net: Supernet, shared: Shared, gradient: PyTree, moving: Array, learnin
         return jnp.where(mask, new, old)
 
     return jax.tree.map(moved, masks, params, shared.params), jax.tree.map(moved, masks, traced.trace, shared.momentum)
+
+
+def validation_pass(net: Supernet, shared: Shared, x: Array, y: Array, wiring: Any) -> tuple[Shared, Measured | None]:
+    """Run a batch of validation images in training mode, which moves the running averages and nothing else; without a wiring do nothing."""
+    if wiring is None:
+        return shared, None
+    found = net.forward(shared.params, shared.batch_stats, wiring, x, y)
+    return shared._replace(batch_stats=found.batch_stats), Measured(found.loss, found.correct)
 
 
 def architecture_step(net: Supernet, shared: Shared, x: Array, y: Array, wire: Wire) -> tuple[Shared, Measured]:

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jknas.search.weight_sharing.supernet import INPUTS, Supernet
 
 UNITS = 32
 _TEMPERATURE, _LARGEST = 5.0, 2.5
 _SPREAD = 0.1
+_FORBIDDEN = -1e9  # its probability is zero, and unlike an infinity it has a gradient: none
 
 Controller = dict[str, Any]
 """``start`` [32], ``lower`` and ``upper`` ({"input", "hidden"} [128, 32] and their biases [128], gates input, forget, cell, output),
@@ -71,27 +75,59 @@ def _lstm(layer: dict[str, Array], x: Array, state: tuple[Array, Array]) -> tupl
     return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
 
 
-def choose_operations(controller: Controller, noise: Float[Array, "edges operations"]) -> Chosen:
-    """Choose a cell: on each edge the operation with the largest sum of logit and Gumbel noise."""
-    return _choose(controller, noise, lambda logits, row: jnp.argmax(logits + row).astype(jnp.int32))
+class Places(NamedTuple):
+    """What the edges of a space allow where exactly some of a node's have an operation and the others are absent.
+
+    Attributes:
+        first: whether an edge is the first of its node.
+        left: how many edges of the node follow.
+        inputs: how many edges of a node have an operation.
+        absent: the operation of the others.
+    """
+
+    first: Bool[np.ndarray, " edges"]
+    left: Int[np.ndarray, " edges"]
+    inputs: int
+    absent: int
 
 
-def follow(controller: Controller, code: Int[Array, " edges"]) -> Chosen:
+def places_of(net: Supernet) -> Places | None:
+    """Return what the edges of a supernet's space allow; None where they allow everything."""
+    if not net.nodes:
+        return None
+    left = np.concatenate([np.arange(len(node))[::-1] for node in net.nodes])
+    first = np.concatenate([np.arange(len(node)) == 0 for node in net.nodes])
+    return Places(first, left, INPUTS, net.absent)
+
+
+def choose_operations(controller: Controller, noise: Float[Array, "edges operations"], places: Places | None = None) -> Chosen:
+    """Choose a cell: on each edge the operation, of those that the space allows there, with the largest sum of logit and Gumbel noise."""
+    return _choose(controller, noise, places, lambda logits, row: jnp.argmax(logits + row).astype(jnp.int32))
+
+
+def follow(controller: Controller, code: Int[Array, " edges"], places: Places | None = None) -> Chosen:
     """Return what a controller says of a given cell."""
-    return _choose(controller, code, lambda _, digit: digit)
+    return _choose(controller, code, places, lambda _, digit: digit)
 
 
-def _choose(controller: Controller, given: Array, pick: Any) -> Chosen:
-    def edge(carry: tuple[Any, ...], row: Array) -> tuple[tuple[Any, ...], Chosen]:
-        x, lower, upper = carry
+def _choose(controller: Controller, given: Array, places: Places | None, pick: Any) -> Chosen:
+    def edge(carry: tuple[Any, ...], part: tuple[Array, Any]) -> tuple[tuple[Any, ...], Chosen]:
+        (x, lower, upper, taken), (row, place) = carry, part
         lower = _lstm(controller["lower"], x, lower)
         upper = _lstm(controller["upper"], lower[0], upper)
         logits = _LARGEST * jnp.tanh((controller["kernel"] @ upper[0] + controller["bias"]) / _TEMPERATURE)
+        if places is not None:
+            taken = jnp.where(place[0], jnp.zeros_like(taken), taken)
+            allowed = jnp.where(jnp.arange(len(logits)) == places.absent, taken + place[1] >= places.inputs, taken < places.inputs)
+            logits = jnp.where(allowed, logits, _FORBIDDEN)
         log_shares = jax.nn.log_softmax(logits)
         digit = pick(jax.lax.stop_gradient(logits), row)
         entropy = -jnp.sum(jnp.exp(log_shares) * log_shares)
-        return (controller["embedding"][digit], lower, upper), Chosen(digit, log_shares[digit], entropy)
+        if places is not None:
+            taken = taken + (digit != places.absent).astype(taken.dtype)
+        return (controller["embedding"][digit], lower, upper, taken), Chosen(digit, log_shares[digit], entropy)
 
     nothing = (jnp.zeros_like(controller["start"]),) * 2
-    _, edges = jax.lax.scan(edge, (controller["start"], nothing, nothing), given)
+    seen = None if places is None else (places.first, places.left)
+    _, edges = jax.lax.scan(edge, (controller["start"], nothing, nothing, jnp.asarray(0)), (given, seen))
     return Chosen(edges.code, edges.log_probability.sum(), edges.entropy.sum())

@@ -9,7 +9,8 @@ References:
     Its settings: see :mod:`jknas.search.weight_sharing.recipe`.
 
 Deviations from NAS-Bench-201's script: the convolutions of the cells have no bias, as when its table was made (batch normalisation takes a
-bias out again).
+bias out again). From the DARTS paper's code, with the recipe ``darts``: normalisations of the cells have scales and shifts, pools have no
+normalisation, validation batches are drawn with replacement, and the splits are those of the data set.
 """
 
 import dataclasses
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from jknas.search.weight_sharing.training import Pair, Rates, Totals
 
 PUBLISHED = SharingRecipe(epochs=50)
+OWN_SPACE = dataclasses.replace(PUBLISHED, order="architecture", weight_decay=3e-4, nesterov=False, clip_architecture=False)
+"""The settings of the DARTS paper for its own space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,7 @@ class DartsV1(WeightSharing):
     name: ClassVar[str] = "darts-v1"
     recipes: ClassVar[Mapping[str, SharingRecipe]] = {
         **recipes(PUBLISHED, small={"epochs": 25}),
-        # The settings of the DARTS paper for its own space.
-        "darts": dataclasses.replace(PUBLISHED, order="architecture", weight_decay=3e-4),
+        "darts": OWN_SPACE,
     }
 
     def iterate(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates", drawn: Any) -> "tuple[Shared, Totals]":

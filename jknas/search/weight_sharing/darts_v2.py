@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jknas.errors import SearchError, choose
 from jknas.search.method import option
-from jknas.search.weight_sharing.darts_v1 import PUBLISHED, DartsV1
+from jknas.search.weight_sharing.darts_v1 import OWN_SPACE, PUBLISHED, DartsV1
 from jknas.search.weight_sharing.recipe import SharingRecipe, recipes
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class DartsV2(DartsV1):
     name: ClassVar[str] = "darts-v2"
     recipes: ClassVar[Mapping[str, SharingRecipe]] = {
         **recipes(dataclasses.replace(PUBLISHED, order="architecture"), small={"epochs": 25}),
-        "darts": dataclasses.replace(PUBLISHED, order="architecture", weight_decay=3e-4),
+        "darts": OWN_SPACE,
     }
 
     unrolled: str = option("finite-difference", "gradient through the unrolled step: finite-difference or exact")

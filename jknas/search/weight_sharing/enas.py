@@ -11,7 +11,10 @@ References:
     Pham, Guan, Zoph, Le and Dean, "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018, arXiv:1802.03268, in the form of
     NAS-Bench-201's script. Its settings: see :mod:`jknas.search.weight_sharing.recipe`.
 
-Deviations: those of :mod:`.darts_v1`. As in the scripts, the entropy in the reward and in the baseline is differentiated, too.
+Deviations: those of :mod:`.darts_v1`. As in the scripts, the entropy in the reward and in the baseline is differentiated, too. Rewards are
+of full batches: a smaller last one of a shuffled split is left out. The recipe ``nats`` is the script's configuration; the command that the
+script documents for ENAS has other values of Adam (1e-3, epsilon 1e-3, no decay). On the DARTS space an edge's softmax is over what the
+edges before it allow: two edges of a node have an operation.
 """
 
 from collections.abc import Mapping
@@ -77,9 +80,9 @@ class Enas(WeightSharing):
         """Draw the controller's code of the weight step."""
         from jax.random import gumbel  # noqa: PLC0415 - modules of methods import no JAX
 
-        from jknas.search.weight_sharing.controller import choose_operations  # noqa: PLC0415
+        from jknas.search.weight_sharing.controller import choose_operations, places_of  # noqa: PLC0415
 
-        return choose_operations(shared.architecture, gumbel(key, (net.edges, net.operations))).code
+        return choose_operations(shared.architecture, gumbel(key, (net.edges, net.operations)), places_of(net)).code
 
     def iterate(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates", drawn: Any) -> "tuple[Shared, Totals]":
         """Step the weights."""
@@ -87,7 +90,9 @@ class Enas(WeightSharing):
         from jknas.search.weight_sharing.training import Totals  # noqa: PLC0415
 
         shared, first = arrays.weight_step(net, shared, pair.x, pair.y, lambda _: drawn, net.one_hot(drawn), rates.learning_rate)
-        return shared, Totals(first, None)
+        other = drawn if net.recipe.validation_pass else None
+        shared, second = arrays.validation_pass(net, shared, pair.x_valid, pair.y_valid, other)
+        return shared, Totals(first, second)
 
     def finish_epoch(self, net: "Supernet", shared: "Shared", run: "SharingRun", key: "Array") -> "Shared":
         """Train the controller."""
@@ -110,10 +115,10 @@ class Enas(WeightSharing):
         """Return codes that the controller draws."""
         import jax  # noqa: PLC0415 - modules of methods import no JAX
 
-        from jknas.search.weight_sharing.controller import choose_operations  # noqa: PLC0415
+        from jknas.search.weight_sharing.controller import choose_operations, places_of  # noqa: PLC0415
 
-        noise = jax.random.gumbel(key, (net.recipe.candidates, net.edges, net.operations))
-        return np.asarray(jax.vmap(choose_operations, (None, 0))(shared.architecture, noise).code)
+        noise, places = jax.random.gumbel(key, (net.recipe.candidates, net.edges, net.operations)), places_of(net)
+        return np.asarray(jax.vmap(lambda one: choose_operations(shared.architecture, one, places).code)(noise))
 
     def weights(self, shared: "Shared", proposed: np.ndarray | None) -> np.ndarray:
         """Return how often the controller chose each operation of an edge for the cells that are compared."""
@@ -127,17 +132,17 @@ def train_controller(shared: "Shared", valid: Any, rows: "Array", key: "Array", 
     import jax  # noqa: PLC0415 - modules of methods import no JAX
     import jax.numpy as jnp  # noqa: PLC0415
 
-    from jknas.search.weight_sharing.controller import choose_operations  # noqa: PLC0415
+    from jknas.search.weight_sharing.controller import choose_operations, places_of  # noqa: PLC0415
     from jknas.search.weight_sharing.training import accuracy  # noqa: PLC0415
 
     net, recipe = settings.net, settings.net.recipe
-    before, samples = shared.baseline, recipe.controller_samples
+    before, samples, allowed = shared.baseline, recipe.controller_samples, places_of(net)
     noise = jax.random.gumbel(key, (*rows.shape[:1], net.edges, net.operations))
 
     def step(shared: Any, part: Any) -> Any:
         def look(_: None, one: Any) -> Any:
             noise, places, number = one
-            code = choose_operations(shared.architecture, noise).code
+            code = choose_operations(shared.architecture, noise, allowed).code
             return None, (code, accuracy(shared, valid, code, places, jax.random.fold_in(key, number), settings))
 
         codes, accuracies = jax.lax.scan(look, None, part)[1]
@@ -162,12 +167,12 @@ def controller_step(net: "Supernet", shared: "Shared", codes: "Array", accuracie
     import jax.numpy as jnp  # noqa: PLC0415
 
     from jknas.search.weight_sharing.arrays import adam_step, clipped  # noqa: PLC0415
-    from jknas.search.weight_sharing.controller import follow  # noqa: PLC0415
+    from jknas.search.weight_sharing.controller import follow, places_of  # noqa: PLC0415
 
-    recipe = net.recipe
+    recipe, places = net.recipe, places_of(net)
 
     def loss(controller: Any) -> Any:
-        said = jax.vmap(follow, (None, 0))(controller, codes)
+        said = jax.vmap(lambda code: follow(controller, code, places))(codes)
         rewards = accuracies + recipe.entropy_weight * said.entropy
         baselines = jnp.where(before < 0, accuracies, before - (1 - recipe.baseline_decay) * (before - rewards))
         losses = -said.log_probability * (rewards - baselines)

@@ -33,9 +33,11 @@ class SharingRecipe:
         learning_rate: of the weights in epoch 0.
         last_learning_rate: towards which it falls.
         period: epochs in which it falls; it rises again in as many. None: all epochs.
-        momentum: of SGD, in Nesterov's form.
+        momentum: of SGD.
+        nesterov: whether in Nesterov's form.
         weight_decay: of all weights, normalisations and biases included.
-        clip_norm: largest norm of the gradient of weights and architecture together; None does not clip.
+        clip_norm: largest norm of the gradient; None does not clip.
+        clip_architecture: whether the norm includes the architecture's gradient, this step's and the one that its last step left.
         unsampled: what happens to an operation that was sampled before and is not now: "drift" (momentum and decay go on, as with PyTorch
             before 2.0, by which the published numbers were made) or "skip" (it stays as it is, as with PyTorch since then).
         architecture_rate: learning rate of the architecture.
@@ -46,6 +48,7 @@ class SharingRecipe:
         first_temperature: of GDAS in epoch 0.
         last_temperature: of GDAS in the last epoch; between them it falls linearly.
         per_cell: whether RSPS draws the operations of every cell by itself, again where a node has no input.
+        validation_pass: whether RSPS and ENAS run validation batches in training mode, which moves the running averages alone.
         candidates: architectures that SETN, RSPS and ENAS compare at the end of an epoch, each on one batch of validation images.
         candidate_batch: images of such a batch.
         augmented: whether these images are augmented.
@@ -68,8 +71,10 @@ class SharingRecipe:
     last_learning_rate: float = 0.001
     period: int | None = None
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 5e-4
     clip_norm: float | None = 5.0
+    clip_architecture: bool = True
     unsampled: str = "drift"
     architecture_rate: float = 3e-4
     architecture_betas: tuple[float, float] = (0.5, 0.999)
@@ -79,6 +84,7 @@ class SharingRecipe:
     first_temperature: float = 10.0
     last_temperature: float = 0.1
     per_cell: bool = False
+    validation_pass: bool = False
     candidates: int = 100
     candidate_batch: int = 512
     augmented: bool = False
@@ -122,7 +128,9 @@ class SharingRecipe:
         return {**dataclasses.asdict(self), "architecture_betas": list(self.architecture_betas)}
 
 
-_NATS = SharingRecipe(epochs=200, clip_norm=None, last_as_cells=True, per_cell=True, distinct=True, controller_clip=0.0, mean_baseline=True)
+_NATS = SharingRecipe(
+    epochs=200, clip_norm=None, last_as_cells=True, per_cell=True, validation_pass=True, distinct=True, mean_baseline=True
+)
 _SMALL: Mapping[str, Any] = {"batch_size": 32, "architecture_rate": 3e-3, "candidates": 25, "candidate_batch": 256}
 
 
@@ -132,8 +140,8 @@ def recipes(published: SharingRecipe, *, nats: Mapping[str, Any] | None = None, 
     Args:
         published: that of NAS-Bench-201.
         nats: what its recipe of NATS-Bench has besides what all methods have there.
-        small: what its recipe for two CPU cores has besides what all methods have there: fewer epochs, smaller batches, and an
-            architecture that learns ten times as fast, as there are fewer steps.
+        small: what its recipe for two CPU cores has besides what all methods have there: fewer epochs, smaller batches, and a learning
+            rate of the architecture of 3e-3, for logits ten times the published one, as there are fewer steps.
     """
     return {
         "published": published,

@@ -4,9 +4,8 @@ References:
     Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, arXiv:1902.07638, in the form of
     NAS-Bench-201's script (``RANDOM-NAS.py``). Its settings: see :mod:`jknas.search.weight_sharing.recipe`.
 
-Deviations: those of :mod:`.darts_v1`. With NATS-Bench's recipe every cell draws its operations by itself, and a validation batch, from
-which nothing is learned, moves the running averages; the operations of a node are drawn among those that give it an input, where the script
-draws again until they do.
+Deviations: those of :mod:`.darts_v1`. With NATS-Bench's recipe every cell draws its operations by itself, those of a node among those that
+give it an input, where the script draws again until they do.
 """
 
 from collections.abc import Mapping
@@ -48,29 +47,30 @@ class Rsps(WeightSharing):
         return ()
 
     def draw(self, net: "Supernet", shared: "Shared", key: "Array") -> Any:
-        """Draw the code of the weight step; with a code for each cell, another one for the validation batch."""
-        if not net.per_cell:
-            return net.random_code(key)
+        """Draw the code of the weight step, and where validation batches are run, another one for that."""
         from jax.random import split  # noqa: PLC0415 - modules of methods import no JAX
 
-        return tuple(map(net.network.draw_cells, split(key)))
+        draw_code = net.network.draw_cells if net.per_cell else net.random_code
+        return tuple(map(draw_code, split(key))) if net.recipe.validation_pass else (draw_code(key), None)
 
     def iterate(self, net: "Supernet", shared: "Shared", pair: "Pair", rates: "Rates", drawn: Any) -> "tuple[Shared, Totals]":
         """Step the weights."""
         from jknas.search.weight_sharing import arrays  # noqa: PLC0415 - modules of methods import no JAX
         from jknas.search.weight_sharing.training import Totals  # noqa: PLC0415
 
-        code, other = drawn if net.per_cell else (drawn, None)
+        code, other = drawn
         shared, first = arrays.weight_step(net, shared, pair.x, pair.y, lambda _: code, net.one_hot(code), rates.learning_rate)
-        if other is None:
-            return shared, Totals(first, None)
-        found = net.forward(shared.params, shared.batch_stats, other, pair.x_valid, pair.y_valid)
-        return shared._replace(batch_stats=found.batch_stats), Totals(first, arrays.Measured(found.loss, found.correct))
+        shared, second = arrays.validation_pass(net, shared, pair.x_valid, pair.y_valid, other)
+        return shared, Totals(first, second)
 
     def propose(self, net: "Supernet", shared: "Shared", key: "Array") -> np.ndarray:
         """Return uniformly random codes."""
         from jknas.search.weight_sharing.supernet import distinct_codes, generator  # noqa: PLC0415 - modules of methods import no JAX
 
+        if net.nodes:  # so many that two are never the same
+            from jax import random, vmap  # noqa: PLC0415
+
+            return np.asarray(vmap(net.random_code)(random.split(key, net.recipe.candidates)))
         rng = generator(key)
         sizes, count = (net.operations,) * net.edges, net.recipe.candidates
         return distinct_codes(rng, sizes, count) if net.recipe.distinct else rng.integers(0, sizes, (count, net.edges), np.int32)

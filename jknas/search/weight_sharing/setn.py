@@ -4,7 +4,7 @@ References:
     Dong and Yang, "One-Shot Neural Architecture Search via Self-Evaluated Template Network", ICCV 2019, arXiv:1910.05733, in the form of
     NAS-Bench-201's script. Its settings: see :mod:`jknas.search.weight_sharing.recipe`.
 
-Deviations: those of :mod:`.darts_v1`.
+Deviations: those of :mod:`.darts_v1`. On the DARTS space a cell's probability is that of its operations and of "none" on its absent edges.
 """
 
 from collections.abc import Mapping
@@ -58,4 +58,4 @@ class Setn(WeightSharing):
 
         from jknas.search.weight_sharing.supernet import most_probable  # noqa: PLC0415
 
-        return most_probable(np.asarray(log_softmax(shared.architecture), float), net.recipe.candidates)[0]
+        return most_probable(net.choices(), np.asarray(log_softmax(shared.architecture), float), net.recipe.candidates)[0]

@@ -1,5 +1,6 @@
 """The supernet of a space, and how weights of its operations become a cell."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from jknas.spaces.pruning import PruningPlan
 from jknas.spaces.space import Space
 from jknas.training.epoch import losses_and_hits
 
+INPUTS = 2
+"""The edges of a node that stay where not all do."""
+
 
 @dataclass(frozen=True)
 class Supernet:
@@ -29,6 +33,9 @@ class Supernet:
         edges: places of a cell that choose an operation.
         operations: among how many they choose.
         per_cell: whether every cell draws by itself.
+        nodes: the edges that lead to each node where exactly two of them have an operation and the others are absent (DARTS), in the order
+            of the edges; empty where every code is a cell.
+        absent: the operation of an absent edge.
     """
 
     network: Any
@@ -36,6 +43,8 @@ class Supernet:
     edges: int
     operations: int
     per_cell: bool = False
+    nodes: tuple[tuple[int, ...], ...] = ()
+    absent: int = 0
 
     @property
     def sampled_shape(self) -> tuple[int, ...]:
@@ -52,7 +61,7 @@ class Supernet:
         recipe = self.recipe
         return (
             optax.add_decayed_weights(recipe.weight_decay),
-            optax.trace(recipe.momentum, nesterov=True),
+            optax.trace(recipe.momentum, nesterov=recipe.nesterov),
             optax.scale_by_learning_rate(learning_rate),
         )
 
@@ -71,8 +80,27 @@ class Supernet:
         return jnp.ones(self.sampled_shape, bool)
 
     def random_code(self, key: Array) -> Int[Array, " edges"]:
-        """Draw the operation of each edge uniformly."""
-        return jax.random.randint(key, (self.edges,), 0, self.operations, jnp.int32)
+        """Draw a cell uniformly."""
+        if not self.nodes:
+            return jax.random.randint(key, (self.edges,), 0, self.operations, jnp.int32)
+        first, second = jax.random.split(key)
+        present = jax.random.randint(first, (self.edges,), 0, self.operations - 1, jnp.int32)
+        present, places = present + (present >= self.absent).astype(jnp.int32), jax.random.uniform(second, (self.edges,))
+        ranks = [jnp.argsort(jnp.argsort(places[jnp.asarray(node)])) for node in self.nodes]
+        return jnp.where(jnp.concatenate(ranks) < INPUTS, present, self.absent)
+
+    def choices(self) -> list[Int[np.ndarray, "m n"]]:
+        """Return what can be chosen independently, in the order of the edges: the codes of single edges, or of a node's."""
+        if not self.nodes:
+            return [np.arange(self.operations, dtype=np.int32)[:, None]] * self.edges
+        present = [digit for digit in range(self.operations) if digit != self.absent]
+        found = []
+        for size in map(len, self.nodes):
+            codes = np.full((math.comb(size, INPUTS), len(present) ** INPUTS, size), self.absent, np.int32)
+            for part, edges in zip(codes, itertools.combinations(range(size), INPUTS), strict=True):
+                part[:, edges] = list(itertools.product(present, repeat=INPUTS))
+            found.append(codes.reshape(-1, size))
+        return found
 
     def one_hot(self, code: Int[Array, "*cells edges"]) -> Array:
         """Return which operations a code chooses, ``[*cells, edges, operations]``."""
@@ -116,7 +144,13 @@ def supernet_of(problem: Any, recipe: SharingRecipe, *, per_cell: bool = False) 
     network = problem.network.supernet(last_as_cells=recipe.last_as_cells)
     if per_cell and not hasattr(network, "draw_cells"):
         raise SearchError(f"the recipe has per_cell=True, and all cells of a {type(network).__name__} are wired alike: set per_cell=False.")
-    return Supernet(network, recipe, problem.space.num_edges, len(problem.space.operations), per_cell)
+    plan: PruningPlan = problem.space.pruning
+    nodes = tuple(node for cell in plan.kept or () for node in cell)
+    if nodes and [edge for node in nodes for edge in node] != list(range(problem.space.num_edges)):
+        raise SearchError(
+            f"the groups of edges of {problem.space.name!r} are {nodes}; expected all edges, in their order (PruningPlan.kept)."
+        )
+    return Supernet(network, recipe, problem.space.num_edges, len(problem.space.operations), per_cell, nodes, plan.absent)
 
 
 def derive(space: Space[Any], weights: np.ndarray) -> Any:
@@ -132,7 +166,7 @@ def derive(space: Space[Any], weights: np.ndarray) -> Any:
     chosen, strength = weights.argmax(1), weights.max(1)
     kept = set(range(len(weights)))
     for group in (group for cell in plan.kept or () for group in cell):
-        kept -= set(sorted(group, key=lambda edge: -strength[edge])[2:])
+        kept -= set(sorted(group, key=lambda edge: -strength[edge])[INPUTS:])
     return plan.genotype([int(chosen[edge]) if edge in kept else -1 for edge in range(len(weights))])
 
 
@@ -141,16 +175,22 @@ def generator(key: Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
 
 
-def most_probable(log_weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the codes with the largest sums of log-weights ``[edges, operations]``, and the sums; the largest first.
+def most_probable(choices: Sequence[np.ndarray], log_weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes with the largest sums of log-weights, and the sums; the largest first.
 
-    The best sums over the first edges are extended edge by edge, of which no more than ``count`` can be part of the best over all.
+    The best sums over the first choices are extended choice by choice, of which no more than ``count`` can be part of the best over all.
+
+    Args:
+        choices: what can be chosen independently, see :meth:`Supernet.choices`.
+        log_weights: of the operations, ``[edges, operations]``.
+        count: how many codes.
     """
     codes, sums = np.zeros((1, 0), np.int32), np.zeros(1)
-    for row in log_weights:
-        spread = (sums[:, None] + row[None]).ravel()
+    for options in choices:
+        edges = codes.shape[1] + np.arange(options.shape[1])
+        spread = (sums[:, None] + log_weights[edges, options].sum(1)[None]).ravel()
         best = np.argsort(-spread, kind="stable")[:count]
-        codes = np.concatenate([codes[best // len(row)], (best % len(row))[:, None].astype(np.int32)], axis=1)
+        codes = np.concatenate([codes[best // len(options)], options[best % len(options)]], axis=1)
         sums = spread[best]
     return codes, sums
 
