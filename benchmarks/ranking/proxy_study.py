@@ -1,6 +1,6 @@
 r"""Which training-free scores rank architectures, all in one pool?
 
-Question: how well does every registered proxy, and every aggregate of proxies, rank the first 1,000 architectures of NAS-Bench-201 (the
+Question: how well do training-free scores, single ones and aggregates, rank the first 1,000 architectures of NAS-Bench-201 (the
 published order is shuffled) by their 200-epoch test accuracies, compared with the null models: number of parameters, multiply-
 accumulates, and a random score? One draw of PyTorch-default weights (unless a proxy's definition says otherwise) and one batch of real
 CIFAR-10 images for all architectures. To score a thousand architectures by all of them on two CPU cores in a session, the network has one
