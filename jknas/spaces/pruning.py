@@ -15,7 +15,7 @@ class PruningPlan:
         absent: the operation that stands for no edge.
         absent_competes: whether the absent operation is a candidate, which may be kept.
         kept: None, or for each kind of cell the groups of edges of which two are kept after pruning.
-        pruned: operations that an edge loses per round.
+        pruned: operations that an edge loses per round of TE-NAS's released code.
         genotype: operation numbers by edge, -1 for a lost edge, to genotype.
     """
 

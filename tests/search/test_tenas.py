@@ -82,7 +82,7 @@ def rounds_of(result):
         ("nasbench201", {"variant": "released", "draws": "repeat"}, 54),
         ("nasbench201", {"variant": "released", "pruned": 2}, 6 * (4 + 2)),
         ("darts", {"variant": "released"}, 308 + 24),
-        ("darts", {"variant": "paper"}, 308 + 24),
+        ("darts", {"variant": "paper"}, 28 * (7 + 6 + 5 + 4 + 3 + 2) + 24),
     ],
 )
 def test_a_search_measures_every_removal_and_ends_in_a_genotype(space, settings, evaluations):

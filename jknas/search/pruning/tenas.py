@@ -16,11 +16,12 @@ change                before - after, the mean of the repeats          (before -
 images of a kernel    32                                               72 (NAS-Bench-201), 14 (DARTS)
 patches               5,000                                            3,000
 absent operation      competes (NAS-Bench-201)                         removed beforehand
+pruned per round      1 operation of every edge                        1 (NAS-Bench-201) or 3 (DARTS; 2 with 24 images for ImageNet)
 no condition number   infinite                                         as it comes: may be negative; NaN is 1e5
 last edges (DARTS)    against the supernet as it is                    kernel against the supernet before any edge was removed
 ====================  ===============================================  =============================================================
 
-Both measure three times and prune 1 (NAS-Bench-201) or 3 (DARTS) operations per edge and round.
+Both measure three times.
 
 Reference: Chen, Gong and Wang, "Neural Architecture Search on ImageNet in Four GPU Hours: A Theoretically Inspired Perspective", ICLR 2021,
 arXiv:2102.11535, Algorithm 1, and its released code, github.com/VITA-Group/TENAS (``prune_launch.py``, ``prune_tenas.py``).
@@ -48,10 +49,24 @@ if TYPE_CHECKING:
     from jknas.search.pruning.supernets import Supernet
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"change": "absolute", "draws": "repeat", "schemes": ("he_normal_out", "he_normal"), "batch": 32, "samples": 5000},
-    "released": {"change": "relative", "draws": "removal", "schemes": ("pytorch", "pytorch"), "batch": None, "samples": 3000},
+    "paper": {
+        "change": "absolute",
+        "draws": "repeat",
+        "schemes": ("he_normal_out", "he_normal"),
+        "batch": 32,
+        "samples": 5000,
+        "pruned": 1,
+    },
+    "released": {
+        "change": "relative",
+        "draws": "removal",
+        "schemes": ("pytorch", "pytorch"),
+        "batch": None,
+        "samples": 3000,
+        "pruned": None,
+    },
 }
-"""What the variants set; a batch of None is that of the space."""
+"""What the variants set; None is what the released code sets for the space."""
 
 _KEPT_EDGES = 2
 
@@ -110,7 +125,7 @@ class TeNas(SearchMethod[PruningState]):
         repeats: measurements of each removal.
         batch: images of a kernel; the variant's number by default.
         samples: patches of a region count, a multiple of 1,000; the variant's number by default.
-        pruned: operations that an edge loses per round; the space's number by default.
+        pruned: operations that an edge loses per round; the variant's number by default.
         draws: "repeat" or "removal": what the removals of a round share, see the module's text; the variant's by default.
         at_once: removals measured in one call (one kernel after the other for 1, which suits a CPU). Only with ``draws="repeat"``.
         train: train the found cell by the problem's recipe, and test it.
@@ -129,7 +144,7 @@ class TeNas(SearchMethod[PruningState]):
     batch: int | None = option(None, "examples that the proxy sees", name="--batch")
     repeats: int = 3
     samples: int | None = None
-    pruned: int | None = None
+    pruned: int | None = option(None, "operations that an edge loses per round", usually="as the variant")
     at_once: int = 1
     train: bool = False
 
@@ -233,7 +248,7 @@ class TeNas(SearchMethod[PruningState]):
 
     def _each(self, plan: PruningPlan, left: int) -> int:
         """Return how many of ``left`` operations an edge loses in a round."""
-        return min(self.pruned or plan.pruned, left - 1)
+        return min(self._set("pruned") or plan.pruned, left - 1)
 
     def _jobs(self, state: PruningState, waiting: Sequence[Removal]) -> Iterator[Job]:
         """Yield the measurements that are left of the round, one per step: of the supernet as it is, and of its removals."""
