@@ -36,9 +36,9 @@ METHODS = {
     "evolution, cut short": (Evolution(population=5, tournament=2, evaluations=3), [3]),
     "proxy_evolution": (ProxyEvolution(samples=7, population=3, tournament=2, evaluations=6), [3]),
     "reinforce": (Reinforce(learning_rate=0.5, evaluations=4), []),
-    "bohb": (Bohb(evaluations=18), [8, 3, 1, 1]),  # six edges: eight drawn at random; of nine three survive, then one; of three one
-    "bohb, proposals alone": (Bohb(evaluations=11, brackets="none"), [8]),
-    "bohb, random proposals": (Bohb(evaluations=10, random_share=0.5, brackets="none"), [8]),
+    "bohb": (Bohb(evaluations=18), [9, 3, 1, 1]),  # six edges: nine drawn at random, of which three survive, then one; of three one
+    "bohb, proposals alone": (Bohb(evaluations=11, brackets="none"), [9]),
+    "bohb, random proposals": (Bohb(evaluations=10, random_share=0.5, brackets="none"), [9]),
     "mf_nas": (MfNas(samples=6, topk=4), [4, 1]),
     "mf_nas, local": (MfNas(samples=8, topk=3, explore="local"), [3, 1]),
     "robot": (Robot(queries=5), None),

@@ -29,7 +29,7 @@ METHODS = {
     "evolution": Evolution(population=3, tournament=2, evaluations=6),
     "proxy_evolution": ProxyEvolution(samples=5, population=2, tournament=2, evaluations=5),
     "reinforce": Reinforce(learning_rate=0.5, evaluations=4),
-    "bohb": Bohb(evaluations=13),  # repeats nine, and proposes after eight
+    "bohb": Bohb(evaluations=13),  # repeats nine, and proposes after nine
     "best_by_proxy": BestByProxy(samples=5, train=True),
     "robot": Robot(queries=3),
     "mf_nas": MfNas(samples=6, topk=3),  # three, then one for both epochs of the recipe

@@ -183,8 +183,8 @@ class _Model:
 
 
 def _first_fit(edges: int) -> int:
-    """Return after how many architectures densities are first fitted, the paper's number: as many points as each of the two needs."""
-    return edges + 2
+    """Return after how many architectures densities are first fitted: the paper's N_min + 2, where N_min is one more than the edges."""
+    return edges + 3
 
 
 def _quiet_study(optuna: Any) -> Any:
