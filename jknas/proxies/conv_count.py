@@ -1,7 +1,7 @@
 """conv_count: the number of edges whose operation holds a convolution; a null model.
 
 In NAS-Bench-201 it has seven values, 0 to 6, and orders cells as the number of parameter tensors does: the network with *N* cells in each
-stage has 21 + 9 N tensors per convolution edge of the cell. Scores that sum over layers follow it.
+stage has 21 tensors, and 9 N more for each convolution edge of the cell. Scores that sum over layers follow it.
 
 Reference:
     Tybl and Neumann, "Training-free Neural Architecture Search through Variance of Knowledge of Deep Network Weights" (VKDNW), CVPR 2025,

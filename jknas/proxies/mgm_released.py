@@ -13,6 +13,8 @@ halves, centres each half and sums the products of partners:
   :mod:`jknas.proxies.mgm_released_aliased` is its proxy.
 
 Reference: github.com/Jingjing-NLP/KNAS, ``exps/NAS-Bench-201/functions.py``, function ``procedure``.
+
+Deviations: its images are augmented as in training; those of a batch here are not.
 """
 
 from typing import Any

@@ -37,7 +37,7 @@ class WeightSharing(SearchMethod[SharingState]):
 
     Attributes:
         recipe: one of the method's recipes by name: "published" (NAS-Bench-201), "nats" (NATS-Bench), "small" (two CPU cores), and of some
-            methods "darts" (the DARTS space).
+            methods "darts" (the DARTS space, for which ``jknas search`` takes it where no recipe is given).
         own_recipe: a recipe in its place.
         epochs: in place of the recipe's.
         batch_size: likewise.
