@@ -13,9 +13,9 @@ Reference: Xu et al., "KNAS: Green Neural Architecture Search", ICML 2021, arXiv
 Deviations:
     The paper writes :math:`y_i` for a scalar network output and does not define it for a classifier with *k* outputs. Its released code
     differentiates the cross-entropy loss, and all published correlations rest on that. So ``objective="loss"`` is the default here;
-    ``objective="logits"`` (the sum of the outputs) is the literal reading. The paper draws weights by Kaiming's normal distribution; here they
-    are the caller's, and those of a proxy PyTorch's default unless ``scheme`` says otherwise. The released code computes neither Eq. (15) nor Eq. (16): see
-    :mod:`jknas.proxies.mgm_released`.
+    ``objective="logits"`` (the sum of the outputs) is the literal reading. The paper draws weights by Kaiming's normal distribution; here
+    they are the caller's, and those of a proxy PyTorch's default unless ``scheme`` says otherwise. The released code computes neither Eq.
+    (15) nor Eq. (16): see :mod:`jknas.proxies.mgm_released`.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,9 +16,9 @@ References:
 
 Deviations:
     The papers sum over channels. The released code of the zero-cost comparison, by which its numbers were made and which is followed here
-    alone, gives every weight the value of its channel and sums over weights: hence *f*. Its derivative is that of the mean loss, *N* times smaller than an example's own; that scales all scores alike.
-    Its network has biases in front of normalisations and another batch for every architecture, see
-    :mod:`jknas.proxies.measurements.batch_gradient`.
+    alone, gives every weight the value of its channel and sums over weights: hence *f*. Its derivative is that of the mean loss, *N* times
+    smaller than an example's own; that scales all scores alike. Its network has biases in front of normalisations and another batch for
+    every architecture, see :mod:`jknas.proxies.measurements.batch_gradient`.
 """
 
 from typing import Any

@@ -16,8 +16,9 @@ Reference:
 
 Deviations:
     The released code exists for the DARTS space, on a network of a single layer without a stem, which is a reduction cell, so that the
-    normal cell plays no part; here it is the whole network. Its images are the first 16 of the training set; here a random batch. It averages 32 draws of the weights; average over seeds for
-    that. The regularised score, times a bell curve of the parameter count whose two constants the user chooses, is not there.
+    normal cell plays no part; here it is the whole network. Its images are the first 16 of the training set; here a random batch. It
+    averages 32 draws of the weights; average over seeds for that. The regularised score, times a bell curve of the parameter count whose
+    two constants the user chooses, is not there.
 """
 
 import math

@@ -35,9 +35,9 @@ Reference:
 
 Deviations:
     From the paper: :math:`\aleph` counts tensors, not layers, and the softmax is smoothed; both are as in the released code, by which the
-    published numbers were made, and are so for every choice of ``factor``. From the released code: it keeps the 0.05 of the smoothing in half precision, and takes derivatives one tensor at a time in forward
-    mode (:mod:`jknas.proxies.measurements.first_elements`). An information that is zero or not finite has the entropy 0, as there: the
-    lowest score of its number of tensors.
+    published numbers were made, and are so for every choice of ``factor``. From the released code: it keeps the 0.05 of the smoothing in
+    half precision, and takes derivatives one tensor at a time in forward mode (:mod:`jknas.proxies.measurements.first_elements`). An
+    information that is zero or not finite has the entropy 0, as there: the lowest score of its number of tensors.
 """
 
 from typing import Any, NamedTuple

@@ -13,9 +13,8 @@ References:
 
 Deviations:
     The networks that the released search differentiates have no affine normalisations, and one behind each pooling; here a code or a
-    mixture runs the operations of the networks that are trained in the end. TE-NAS's own code keeps normalisations without scales behind the
-    pools of the trained network, too. Equal cells in a row are one loop over their stacked
-    parameters.
+    mixture runs the operations of the networks that are trained in the end. TE-NAS's own code keeps normalisations without scales behind
+    the pools of the trained network, too. Equal cells in a row are one loop over their stacked parameters.
 """
 
 import dataclasses
