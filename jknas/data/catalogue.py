@@ -111,11 +111,13 @@ def load(
 ) -> Dataset:
     """Load a data set. Nothing is downloaded: see `fetch`.
 
-    "cifar10" and "cifar100" are read from the canonical archive, otherwise from its extracted batches.
+    CIFAR-10 and CIFAR-100 are read from the canonical archive, otherwise from its extracted batches.
 
-    The splits of CIFAR-10 in its official order are the benchmark's (25k/25k/10k). For CIFAR-100 and ImageNet16-120 validation and test are
-    halves of the held-out images: the benchmark's when its split file (`cifar100-test-split.txt`, `imagenet-16-120-test-split.txt`) is in
-    the folder, otherwise fixed stratified halves that are not the benchmark's. `Dataset.source` says which.
+    The splits of CIFAR-10 in its official order are the benchmark's (25k/25k/10k). "cifar10-full" is for a last training, when nothing is
+    chosen any more, as papers do it: all 50,000 training images, and the 10,000 test images as validation and test split. For CIFAR-100 and
+    ImageNet16-120 validation and test are halves of the held-out images: the benchmark's when its split file (`cifar100-test-split.txt`,
+    `imagenet-16-120-test-split.txt`) is in the folder, otherwise fixed stratified halves that are not the benchmark's. `Dataset.source`
+    says which.
 
     Args:
         name: One of `names()`, or a path to an `.npz` with `x_train, y_train, x_test, y_test` (images uint8 `[N, H, W, C]`, labels 0..K-1)

@@ -222,11 +222,11 @@ PRESETS: dict[str, AnyRecipe] = {
     **FINE_TUNINGS,
 }
 """The recipes by name: the two of the NAS-Bench-201 benchmark, of which the 12-epoch one anneals to zero by itself and is not the
-beginning of the 200-epoch one; those by which DARTS and TE-NAS train the cells that they found, from scratch on CIFAR-10; TE-NAS's on
-ImageNet (48 channels, 14 cells, ImageNet stem), with a linear schedule, where the released code runs its cosine behind the same five epochs
-of warm-up, and with the auxiliary classifier, which the released command leaves out; and one for the embedded digits. The last has small
-batches, because 1,000 digits would give 4 steps per epoch instead of 40, a smaller learning rate, and no crops, with which 12 epochs are
-too few."""
+beginning of the 200-epoch one; those by which DARTS and TE-NAS train the cells that they found, from scratch on all training images of
+CIFAR-10 (``--data cifar10-full``); TE-NAS's on ImageNet (48 channels, 14 cells, ImageNet stem), with a linear schedule, where the released
+code runs its cosine behind the same five epochs of warm-up, and with the auxiliary classifier, which the released command leaves out; and
+one for the embedded digits. The last has small batches, because 1,000 digits would give 4 steps per epoch instead of 40, a smaller learning
+rate, and no crops, with which 12 epochs are too few."""
 
 
 def preset(name: str) -> Any:

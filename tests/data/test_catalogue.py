@@ -24,7 +24,7 @@ def _no_folder_from_outside(monkeypatch):
 
 
 def test_names_are_the_documented_ones():
-    assert data.names() == ("digits", "cifar10", "cifar100", "imagenet16-120")
+    assert data.names() == ("digits", "cifar10", "cifar10-full", "cifar100", "imagenet16-120")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_available_lists_every_name_with_its_files_or_its_advice(tmp_path):
     assert tuple(entries) == data.names()
     assert (entries["cifar10"].loads_as, entries["cifar10"].files, entries["cifar10"].advice) == ("cifar10", (archive,), "")
     assert entries["digits"].loads_as == "digits"
-    for name in set(data.names()) - {"digits", "cifar10"}:
+    assert (entries["cifar10-full"].loads_as, entries["cifar10-full"].files) == ("cifar10-full", (archive,))
+    for name in set(data.names()) - {"digits", "cifar10", "cifar10-full"}:
         assert entries[name].loads_as is None
         assert entries[name].advice
 
@@ -171,7 +172,7 @@ def test_fetch_without_a_folder_or_of_what_cannot_be_fetched(tmp_path):
     with pytest.raises(data.DataError, match=r"no folder to put cifar-10-python.tar.gz in.*JKNAS_DATA"):
         data.fetch("cifar10")
     for name in ("digits", "imagenet16-120", "other"):
-        with pytest.raises(data.DataError, match=f"'{name}' cannot be downloaded here; expected one of cifar10, cifar100.*image-net.org"):
+        with pytest.raises(data.DataError, match=f"'{name}' cannot be downloaded here; expected one of cifar10, cifar10-full, cifar100.*image-net.org"):
             data.fetch(name, tmp_path)
 
 
@@ -179,6 +180,7 @@ def test_the_published_archives_are_named_exactly():
     families = fetching.FAMILIES
     assert {name: family.archive.digest for name, family in families.items()} == {
         "cifar10": "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        "cifar10-full": "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
         "cifar100": "sha256:85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     }
     for family in families.values():

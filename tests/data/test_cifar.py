@@ -64,6 +64,18 @@ def test_extracted_batches_give_the_same_as_the_archive(cifar10):
     assert data.load("cifar10", folder=folder, verify=False).digest == from_archive.digest
 
 
+def test_the_full_training_set_for_a_last_training(cifar10):
+    folder, _ = cifar10
+    halves, full = (data.load(name, folder=folder, verify=False) for name in ("cifar10", "cifar10-full"))
+    assert len(full.y_train) == len(halves.y_train) + len(halves.y_validation)
+    both = np.concatenate([halves.x_train, halves.x_validation])
+    assert sorted(image.tobytes() for image in full.x_train) == sorted(image.tobytes() for image in both)
+    for split in ("validation", "test"):
+        np.testing.assert_array_equal(full.split(split)[0], halves.x_test)
+    assert full.name == "cifar10-full"
+    assert "choose nothing by them" in full.source
+
+
 def test_a_limit_takes_the_first_of_each_split(cifar10):
     folder, _ = cifar10
     whole, part = (data.load("cifar10", folder=folder, verify=False, limit=limit) for limit in (None, (9, 4)))
