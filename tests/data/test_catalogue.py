@@ -172,7 +172,8 @@ def test_fetch_without_a_folder_or_of_what_cannot_be_fetched(tmp_path):
     with pytest.raises(data.DataError, match=r"no folder to put cifar-10-python.tar.gz in.*JKNAS_DATA"):
         data.fetch("cifar10")
     for name in ("digits", "imagenet16-120", "other"):
-        with pytest.raises(data.DataError, match=f"'{name}' cannot be downloaded here; expected one of cifar10, cifar10-full, cifar100.*image-net.org"):
+        listed = "expected one of cifar10, cifar10-full, cifar100"
+        with pytest.raises(data.DataError, match=f"'{name}' cannot be downloaded here; {listed}.*image-net.org"):
             data.fetch(name, tmp_path)
 
 
