@@ -43,6 +43,7 @@ def command(
     """
     space = run.begin()
     from jknas.files.json_text import export_json
+    from jknas.scoring.exporting import nested
     from jknas.scoring.store import Store
 
     if scores is not None:
@@ -70,7 +71,7 @@ def command(
         groups = run.groups(wanted, dataset, space, bars)
         measurements, start = len(groups), time.perf_counter()
         for record, fresh in run.score(groups, genotypes, bars, store=store, pool=pool, deduplicate=dedup):
-            line = _line(record, fresh=fresh)
+            line = {**nested(record), "fresh": fresh}
             counts.update([record.status, "computed" if fresh else "known"])
             distinct.add(record.canonical)
             if scores is not None:
@@ -98,27 +99,6 @@ def _opened(path: Path) -> Any:
         return path.open("w", encoding="utf-8", buffering=1)
     except OSError as error:
         raise CommandError(f"--out {path} cannot be written ({error.strerror}): give a file in a folder that exists.") from error
-
-
-def _line(record: Any, *, fresh: bool) -> dict[str, Any]:
-    from jknas.files.json_text import read_json
-
-    key = record.key
-    return {
-        "genotype": key.genotype,
-        "proxy": key.proxy,
-        "score": record.score,
-        "status": record.status,
-        "extras": record.extras,
-        "seconds": record.seconds,
-        "canonical": record.canonical,
-        "space": key.space,
-        "settings": read_json(key.settings),
-        "dataset": key.dataset,
-        "seed": key.seed,
-        "network": read_json(key.network),
-        "fresh": fresh,
-    }
 
 
 def _keep_best(best: list[dict[str, Any]], line: dict[str, Any], higher_is_better: bool) -> None:

@@ -68,6 +68,13 @@ def export(store: Store, path: str | Path) -> int:
     return count
 
 
+def nested(record: ScoreRecord) -> dict[str, Any]:
+    """Return a score as an object of JSON: its key, whose settings and network are objects, and the rest of the record."""
+    key = asdict(record.key)
+    key |= {name: read_json(key[name]) for name in ("settings", "network")}
+    return key | {name: getattr(record, name) for name in _COLUMNS if name not in key}
+
+
 def _csv(path: Path, records: Iterator[ScoreRecord]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -82,7 +89,7 @@ def _json_lines(path: Path, records: Iterator[ScoreRecord]) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for count, record in enumerate(records, start=1):  # noqa: B007
-            file.write(export_json(_nested(record)) + "\n")
+            file.write(export_json(nested(record)) + "\n")
     return count
 
 
@@ -91,7 +98,7 @@ def _json(path: Path, records: Iterator[ScoreRecord]) -> int:
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for count, record in enumerate(records, start=1):
-            file.write(("\n" if count == 1 else ",\n") + export_json(_nested(record)))
+            file.write(("\n" if count == 1 else ",\n") + export_json(nested(record)))
         file.write("\n]\n")
     return count
 
@@ -111,12 +118,6 @@ def _parquet(path: Path, records: Iterator[ScoreRecord]) -> int:
             writer.write_table(pyarrow.Table.from_pylist(block, schema))
             count += len(block)
     return count
-
-
-def _nested(record: ScoreRecord) -> dict[str, Any]:
-    key = asdict(record.key)
-    key |= {name: read_json(key[name]) for name in ("settings", "network")}
-    return key | {name: getattr(record, name) for name in _COLUMNS if name not in key}
 
 
 def _flat(record: ScoreRecord) -> dict[str, Any]:
