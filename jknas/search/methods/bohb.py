@@ -27,6 +27,7 @@ import numpy as np
 
 from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
+from jknas.registry import optional
 from jknas.search.method import Evaluator, SearchProblem, check_count, option
 from jknas.search.sequential import Sequential, SequentialState, check_free_edges, evaluation_limit, generator
 from jknas.search.state import State
@@ -198,13 +199,4 @@ def _quiet_study(optuna: Any) -> Any:
 
 
 def _optuna() -> Any:
-    """Return Optuna.
-
-    Raises:
-        SearchError: it is not installed.
-    """
-    try:
-        import optuna  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise SearchError("bohb needs Optuna, which is not installed: pip install 'jknas[bohb]'.") from error
-    return optuna
+    return optional("optuna", "bohb needs Optuna, which is not installed: pip install 'jknas[bohb]'.", error=SearchError)

@@ -28,6 +28,7 @@ from jaxtyping import Float
 
 from jknas.errors import SearchError
 from jknas.errors import choose as check_choice
+from jknas.registry import optional
 from jknas.search.measured import Measured
 from jknas.search.method import Evaluator, SearchProblem, check_count, option
 from jknas.search.sequential import Sequential, SequentialState
@@ -238,13 +239,5 @@ def _propose(state: RobotState, names: tuple[str, ...], seed: int) -> tuple[floa
 
 
 def _bayes_opt() -> Any:
-    """Return the package bayesian-optimization.
-
-    Raises:
-        SearchError: it is not installed.
-    """
-    try:
-        import bayes_opt  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise SearchError("robot needs bayesian-optimization, which is not installed: pip install 'jknas[robot]'.") from error
-    return bayes_opt
+    message = "robot needs bayesian-optimization, which is not installed: pip install 'jknas[robot]'."
+    return optional("bayes_opt", message, error=SearchError)
