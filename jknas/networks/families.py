@@ -5,7 +5,6 @@ beyond :class:`~jknas.networks.network.Network` is a *capability*, an optional m
 searches ask for capabilities, never for a space's name or a network's type.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -127,11 +126,6 @@ def network_of_size(space: Space[Any], size: Mapping[str, int]) -> Network:
     """Return a space's network for colour images, of the ``channels``, ``cells`` and ``classes`` that a record names."""
     made: Network = macro_of(space)(**{name: size[name] for name in ("channels", "cells", "classes")}, input_channels=3)
     return made
-
-
-def resized(network: Any, *, channels: int, cells: int) -> Any:
-    """Return a network of another size for the same classes and images."""
-    return dataclasses.replace(network, channels=channels, cells=cells)
 
 
 def check_fit(network: Network, dataset: Dataset, *, error: type[JknasError]) -> None:

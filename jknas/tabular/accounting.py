@@ -3,8 +3,8 @@
 Searches on a tabular benchmark train nothing; a search time is a sum of numbers that stand for the training that was not done. Papers add
 up different numbers, a factor of 10 and more apart.
 
->>> get("full-training").name
-'full-training'
+>>> list(ACCOUNTINGS)
+['twelve-epochs', 'full-training']
 """
 
 import functools
@@ -91,12 +91,3 @@ ACCOUNTINGS: Mapping[str, Accounting] = {
     )
 }
 """The conventions by name."""
-
-
-def get(name: str) -> Accounting:
-    """Return a convention by name.
-
-    Raises:
-        TabularError: for an unknown name, with the known ones.
-    """
-    return ACCOUNTINGS[choose("accounting", name, tuple(ACCOUNTINGS), error=TabularError)]

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jknas.errors import TabularError, choose
+from jknas.errors import TabularError, check_count, choose
 from jknas.spaces.nasbench201 import cost
 from jknas.spaces.nasbench201.genotype import CellGenotype
 from jknas.spaces.nasbench201.index import index_of, published_order
-from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_epochs, check_target
+from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
 
 FILE = Path(__file__).with_name("nasbench201.npz")
 
@@ -62,7 +62,6 @@ class MeansTable:
         evaluation_seconds: time of evaluating one image, of the first cells.
         name: what results say they rest on.
         space: name of the search space.
-        datasets: what the networks were trained on.
     """
 
     accuracies: Mapping[Target, Float[np.ndarray, " cells"]]
@@ -71,7 +70,6 @@ class MeansTable:
     evaluation_seconds: Float[np.ndarray, " first"]
     name: str = field(default="NAS-Bench-201 (means over seeds)", init=False)
     space: str = field(default="nasbench201", init=False)
-    datasets: tuple[str, ...] = field(default=DATASETS, init=False)
 
     def targets(self) -> tuple[Target, ...]:
         """Return every accuracy that the table holds."""
@@ -135,7 +133,7 @@ class MeansTable:
             TabularError: an unknown architecture or data set, or a number of epochs that is not positive.
         """
         choose("data set of a table", dataset, DATASETS, error=TabularError)
-        check_epochs(epochs)
+        check_count("epochs", epochs, error=TabularError)
         # An epoch of "cifar10" passes over twice the images of "cifar10-valid".
         timed, times = ("cifar10-valid", 2.0) if dataset == "cifar10" else (dataset, 1.0)
         return float(epochs * times * self.epoch_seconds[timed][self._row(genotype)])

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from jknas.errors import TabularError, choose
+from jknas.errors import TabularError, check_count, choose
 from jknas.spaces.nasbench201.genotype import CellGenotype
-from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_epochs, check_target
+from jknas.tabular.table import DATASETS, EPOCHS, Accuracy, Seeds, Target, check_target
 
 FOLDER = "NATS-tss-v1_0-3ffb9-simple"
 _GET = f"the folder {FOLDER}, unpacked, or the file NATS-tss-v1_0-3ffb9.pickle.pbz2, which https://github.com/D-X-Y/NATS-Bench links to"
@@ -43,7 +43,6 @@ class NatsTable:
     api: Any
     name: str = "NATS-Bench (topology)"
     space: str = "nasbench201"
-    datasets: tuple[str, ...] = DATASETS
     _genotypes: list[CellGenotype] = field(default_factory=list, init=False)
 
     def targets(self) -> tuple[Target, ...]:
@@ -85,7 +84,7 @@ class NatsTable:
             TabularError: an unknown architecture or data set, or a number of epochs that is not positive.
         """
         choose("data set of a table", dataset, DATASETS, error=TabularError)
-        check_epochs(epochs)
+        check_count("epochs", epochs, error=TabularError)
         return epochs * self._over_seeds("train-per-time", genotype, dataset, 12, "mean").mean
 
     def validation_seconds(self, genotype: CellGenotype, *, dataset: str) -> float:

@@ -18,7 +18,6 @@ from jknas.spaces.nasbench201.genotype import CellGenotype
 DATASETS = ("cifar10-valid", "cifar10", "cifar100", "imagenet16-120")
 """What the networks of a table were trained on."""
 
-SPLITS = ("validation", "test")
 EPOCHS = (12, 200)
 
 Seeds = Literal["mean"] | int | np.random.Generator
@@ -89,10 +88,6 @@ class Table(Protocol):
     def space(self) -> str:
         """Name of the search space."""
 
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """What the networks were trained on, some of `DATASETS`."""
-
     def targets(self) -> tuple[Target, ...]:
         """Return every accuracy that the table holds."""
 
@@ -116,16 +111,6 @@ class Table(Protocol):
 
     def macs(self, genotype: CellGenotype, *, dataset: str) -> float:
         """Return the multiplications of convolutions and classifier for one image (published as FLOPs)."""
-
-
-def check_epochs(epochs: int) -> None:
-    """Refuse anything but a whole number of epochs, at least 1.
-
-    Raises:
-        TabularError: it is something else.
-    """
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise TabularError(f"epochs is {epochs!r}; expected a whole number of at least 1.")
 
 
 def check_target(table: Table, dataset: str, split: str, epochs: int) -> Target:
