@@ -155,21 +155,11 @@ class Recipe:
         the checkpoints and results that were stored under it.
         """
         fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if name not in _REGULARISERS or value != _REGULARISERS[name]}
+        return {name: value for name, value in fields.items() if name in _ALWAYS or value != getattr(Recipe, name)}
 
 
-_REGULARISERS = {
-    "clip_norm": None,
-    "cutout": 0,
-    "auxiliary_weight": 0.0,
-    "drop_path": 0.0,
-    "label_smoothing": 0.0,
-    "random_crop": True,
-    "resized_crop": False,
-    "schedule": "cosine",
-    "warmup": 0,
-}
-"""The fields that are written only where they are not this."""
+_ALWAYS = ("epochs", "batch_size", "learning_rate", "momentum", "nesterov", "weight_decay", "precision")
+"""The fields that are written always. A changed default of another field would change the keys of stored results."""
 
 _SPANS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     (("learning_rate", "clip_norm"), "a finite number above 0", lambda value: 0 < value < math.inf),
