@@ -8,6 +8,7 @@ References:
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -64,22 +65,13 @@ class FineTuning:
     resized_crop: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            check_count(name, getattr(self, name), error=TrainingError)
-        for names, span, low, high in (
-            (("learning_rate", "epsilon", "clip_norm"), "a finite number above 0", math.ulp(0.0), math.inf),
-            (("warmup", "dropout", "b1", "b2"), "0 or more and below 1", 0.0, 1.0),
-            (("weight_decay",), "a finite number, 0 or more", 0.0, math.inf),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if name == "clip_norm" and value is None:
-                    continue
-                if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
-                    raise TrainingError(f"{name} is {value!r}; expected {span}{' or None' if name == 'clip_norm' else ''}.")
-                object.__setattr__(self, name, float(value))  # one spelling for one recipe
-        if not isinstance(self.group_by_length, bool):
-            raise TrainingError(f"group_by_length is {self.group_by_length!r}; expected True or False.")
+        check_fields(
+            self,
+            above_zero=("learning_rate", "epsilon", "clip_norm"),
+            below_one=("warmup", "dropout", "b1", "b2"),
+            not_negative=("weight_decay",),
+            flags=("group_by_length",),
+        )
 
     def learning_rates(self, epoch: int, steps: int) -> np.ndarray:
         """Return the learning rate of every step of epoch 0, 1, ..., float32 ``[steps]``.
@@ -118,6 +110,36 @@ class FineTuning:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         return dataclasses.asdict(self)
+
+
+def check_fields(
+    recipe: Any, *, above_zero: Sequence[str], below_one: Sequence[str], not_negative: Sequence[str], flags: Sequence[str]
+) -> None:
+    """Check the fields of a recipe by their names, and make numbers floats: 1 and 1.0 must not be compiled, or stored, as two recipes.
+
+    Raises:
+        TrainingError: a field is out of range, or of another type.
+    """
+    for name in ("epochs", "batch_size"):
+        check_count(name, getattr(recipe, name), error=TrainingError)
+    for names, span, low, high in (
+        (above_zero, "a finite number above 0", math.ulp(0.0), math.inf),
+        (below_one, "0 or more and below 1", 0.0, 1.0),
+        (not_negative, "a finite number, 0 or more", 0.0, math.inf),
+    ):
+        for name in names:
+            given = getattr(recipe, name)
+            if name == "clip_norm" and given is None:
+                continue
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                raise TrainingError(f"{name} is {given!r} of type {type(given).__name__}; expected a number.")
+            value = float(given)
+            if not low <= value < high:
+                raise TrainingError(f"{name} is {value}; expected {span}{' or None' if name == 'clip_norm' else ''}.")
+            object.__setattr__(recipe, name, value)
+    for name in flags:
+        if not isinstance(getattr(recipe, name), bool):
+            raise TrainingError(f"{name} is {getattr(recipe, name)!r}; expected True or False.")
 
 
 _FAIRSEQ = FineTuning(epochs=10, batch_size=16, learning_rate=1e-5, warmup=0.06, weight_decay=0.1, clip_norm=None, b2=0.98, epsilon=1e-6)

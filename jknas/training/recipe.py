@@ -10,14 +10,12 @@ References:
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, get_args
 
 import optax
 
-from jknas.errors import TrainingError, check_count, choose
-from jknas.training.fine_tuning import FINE_TUNINGS, FineTuning
+from jknas.errors import TrainingError, choose
+from jknas.training.fine_tuning import FINE_TUNINGS, FineTuning, check_fields
 
 Precision = Literal["float32", "bfloat16"]
 """``bfloat16``: convolutions, pooling and the classifier compute in bfloat16; parameters, batch normalisation and the loss stay float32."""
@@ -94,22 +92,15 @@ class Recipe:
     group_by_length: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            check_count(name, getattr(self, name), error=TrainingError)
-        for names, span, fits in _SPANS:
-            for name in names:
-                if name == "clip_norm" and self.clip_norm is None:
-                    continue
-                value = _number(name, getattr(self, name))
-                if not fits(value):
-                    raise TrainingError(f"{name} is {value}; expected {span}{' or None' if name == 'clip_norm' else ''}.")
-                # One spelling for one recipe: 1 and 1.0 must not compile, or be stored, as two.
-                object.__setattr__(self, name, value)
+        check_fields(
+            self,
+            above_zero=("learning_rate", "clip_norm"),
+            below_one=("momentum", "drop_path", "label_smoothing"),
+            not_negative=("weight_decay", "auxiliary_weight"),
+            flags=("nesterov", "random_crop", "resized_crop"),
+        )
         if not isinstance(self.cutout, int) or isinstance(self.cutout, bool) or self.cutout < 0 or self.cutout % 2:
             raise TrainingError(f"cutout is {self.cutout!r}; expected an even whole number of pixels, 0 or more.")
-        for name in ("nesterov", "random_crop", "resized_crop"):
-            if not isinstance(getattr(self, name), bool):
-                raise TrainingError(f"{name} is {getattr(self, name)!r}; expected True or False.")
         choose("precision", self.precision, get_args(Precision), error=TrainingError)
         choose("schedule", self.schedule, get_args(Schedule), error=TrainingError)
         if not isinstance(self.warmup, int) or isinstance(self.warmup, bool) or self.warmup < 0:
@@ -160,19 +151,6 @@ class Recipe:
 
 _ALWAYS = ("epochs", "batch_size", "learning_rate", "momentum", "nesterov", "weight_decay", "precision")
 """The fields that are written always. A changed default of another field would change the keys of stored results."""
-
-_SPANS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
-    (("learning_rate", "clip_norm"), "a finite number above 0", lambda value: 0 < value < math.inf),
-    (("momentum", "drop_path", "label_smoothing"), "0 or more and below 1", lambda value: 0 <= value < 1),
-    (("weight_decay", "auxiliary_weight"), "a finite number, 0 or more", lambda value: 0 <= value < math.inf),
-)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TrainingError(f"{name} is {value!r} of type {type(value).__name__}; expected a number.")
-    return float(value)
-
 
 _DARTS = Recipe(
     epochs=600,
