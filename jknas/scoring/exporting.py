@@ -58,7 +58,9 @@ def export(store: Store, path: str | Path) -> int:
     partial = target.with_name(target.name + ".part")
     try:
         try:
-            count = _WRITERS[target.suffix](partial, store.records())
+            counter = itertools.count()
+            counted = (record for record, _ in zip(store.records(), counter, strict=False))  # at the end zip asks for no number
+            _WRITERS[target.suffix](partial, counted)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -66,7 +68,7 @@ def export(store: Store, path: str | Path) -> int:
         raise StoreError(
             f"the export to {target} failed ({error.strerror}): choose a file in a folder that exists and is writable."
         ) from error
-    return count
+    return next(counter)
 
 
 def nested(record: ScoreRecord) -> dict[str, Any]:
@@ -76,44 +78,33 @@ def nested(record: ScoreRecord) -> dict[str, Any]:
     return key | {name: getattr(record, name) for name in _COLUMNS if name not in key}
 
 
-def _csv(path: Path, records: Iterator[ScoreRecord]) -> int:
-    count = 0
+def _csv(path: Path, records: Iterator[ScoreRecord]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
-        for count, record in enumerate(records, start=1):  # noqa: B007 - the number of the last one
-            writer.writerow(_flat(record).values())
-    return count
+        writer.writerows(_flat(record).values() for record in records)
 
 
-def _json_lines(path: Path, records: Iterator[ScoreRecord]) -> int:
-    count = 0
+def _json_lines(path: Path, records: Iterator[ScoreRecord]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for count, record in enumerate(records, start=1):  # noqa: B007
-            file.write(export_json(nested(record)) + "\n")
-    return count
+        file.writelines(export_json(nested(record)) + "\n" for record in records)
 
 
-def _json(path: Path, records: Iterator[ScoreRecord]) -> int:
-    count = 0
+def _json(path: Path, records: Iterator[ScoreRecord]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
-        for count, record in enumerate(records, start=1):
-            file.write(("\n" if count == 1 else ",\n") + export_json(nested(record)))
+        for separator, record in zip(itertools.chain(["\n"], itertools.repeat(",\n")), records, strict=False):
+            file.write(separator + export_json(nested(record)))
         file.write("\n]\n")
-    return count
 
 
-def _parquet(path: Path, records: Iterator[ScoreRecord]) -> int:
+def _parquet(path: Path, records: Iterator[ScoreRecord]) -> None:
     message = "Parquet needs pyarrow, which is not installed: pip install 'jknas[parquet]', or export to a name that ends in .csv."
     pyarrow = optional("pyarrow.parquet", message, error=StoreError)
-    count = 0
     schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in _COLUMNS.items()])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while block := [_flat(record) for record in itertools.islice(records, _ROWS_AT_ONCE)]:
             writer.write_table(pyarrow.Table.from_pylist(block, schema))
-            count += len(block)
-    return count
 
 
 def _flat(record: ScoreRecord) -> dict[str, Any]:
@@ -122,7 +113,7 @@ def _flat(record: ScoreRecord) -> dict[str, Any]:
     return key | rest | {name: export_json(rest[name]) for name in ("extras", "versions")}
 
 
-_WRITERS: dict[str, Callable[[Path, Iterator[ScoreRecord]], int]] = {
+_WRITERS: dict[str, Callable[[Path, Iterator[ScoreRecord]], None]] = {
     ".csv": _csv,
     ".parquet": _parquet,
     ".json": _json,
