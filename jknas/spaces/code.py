@@ -1,11 +1,24 @@
 """Read the integer code of a genotype: one digit, the place of an operation, for each edge."""
 
+import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, SupportsIndex
 
 from jknas.errors import JknasError
+
+
+@functools.total_ordering
+class Ordered:
+    """A genotype that is ordered by its code."""
+
+    def _order(self: Any) -> tuple[Any, ...]:
+        """Return what genotypes are compared by; it is equal where they are."""
+        return self.code
+
+    def __lt__(self, other: object) -> bool:
+        return self._order() < other._order() if isinstance(other, type(self)) else NotImplemented
 
 
 def read_digits(

@@ -4,7 +4,6 @@ NAS-Bench-201 is such a space, and so is the easiest space of your own: :func:`e
 network and its cost, and supplies text form, sampling, mutation, neighbours and enumeration.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -14,16 +13,15 @@ from typing import Any, SupportsIndex, TypeVar
 import numpy as np
 
 from jknas.errors import GenotypeError, SpaceError, choose
-from jknas.spaces.code import read_digits
+from jknas.spaces.code import Ordered, read_digits
 from jknas.spaces.sampling import check_generator, sampler
 from jknas.spaces.space import Genotype, Macs, Parameters, Space
 
 G = TypeVar("G", bound=Genotype)
 
 
-@functools.total_ordering
 @dataclass(frozen=True)
-class EdgeGenotype:
+class EdgeGenotype(Ordered):
     """One operation on each edge, written ``|conv|skip|none|``.
 
     Attributes:
@@ -36,9 +34,6 @@ class EdgeGenotype:
 
     def __str__(self) -> str:
         return f"|{'|'.join(self.operations)}|"
-
-    def __lt__(self, other: object) -> bool:
-        return self.code < other.code if isinstance(other, EdgeGenotype) else NotImplemented
 
 
 def edge_space(

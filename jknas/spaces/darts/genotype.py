@@ -10,14 +10,13 @@ References:
     arXiv:2102.11535 (the TE-NAS cells of ``NAMED``).
 """
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self, SupportsIndex
 
 from jknas.errors import GenotypeError, choose
-from jknas.spaces.code import as_integer, read_digits
+from jknas.spaces.code import Ordered, as_integer, read_digits
 from jknas.spaces.darts.text import CONCAT, Pair, read, write
 
 __all__ = ["CONCAT", "EDGES", "NAMED", "NODES", "OPERATIONS", "DartsGenotype", "Pair"]
@@ -46,9 +45,8 @@ _PLACES = tuple(f"{cell} edge {node}<-{source}" for cell in ("normal", "reductio
 _PAIRS = 2 * len(NODES)
 
 
-@functools.total_ordering
 @dataclass(frozen=True)
-class DartsGenotype:
+class DartsGenotype(Ordered):
     """A DARTS architecture: for the normal and for the reduction cell, two inputs of each of the nodes 2..5.
 
     Genotypes are immutable and hashable. They are equal when their texts are: the order in which the two inputs of a node are listed
@@ -129,10 +127,8 @@ class DartsGenotype:
     def __str__(self) -> str:
         return write(self.normal, self.reduce)
 
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, DartsGenotype):
-            return NotImplemented
-        return (self.code, self.normal, self.reduce) < (other.code, other.normal, other.reduce)
+    def _order(self) -> tuple[Any, ...]:
+        return self.code, self.normal, self.reduce
 
 
 def _check_cell(pairs: Any, cell: str) -> tuple[Pair, ...]:

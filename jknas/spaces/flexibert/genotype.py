@@ -13,7 +13,6 @@ Reference: Serianni and Kalita, "Training-free Neural Architecture Search for RN
 code and data, github.com/aaronserianni/training-free-nas; the space after Tuli et al., "FlexiBERT", arXiv:2205.11656.
 """
 
-import functools
 import itertools
 import re
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from typing import Self, SupportsIndex
 
 from jknas.errors import GenotypeError, choose, shown
-from jknas.spaces.code import read_digits
+from jknas.spaces.code import Ordered, read_digits
 
 HIDDEN: tuple[int, ...] = (128, 256)
 """Widths of the states."""
@@ -99,9 +98,8 @@ PLACES: tuple[str, ...] = ("the width", *(f"layer {number}" for number in range(
 """What each digit of a code stands for."""
 
 
-@functools.total_ordering
 @dataclass(frozen=True)
-class FlexibertGenotype:
+class FlexibertGenotype(Ordered):
     """An encoder of the benchmark, as declared.
 
     >>> genotype = FlexibertGenotype.parse("256:SDP-4-1024x3+DCT-2-1024x1")
@@ -171,8 +169,3 @@ class FlexibertGenotype:
 
     def __str__(self) -> str:
         return f"{self.hidden}:{'+'.join(map(str, self.layers))}"
-
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, FlexibertGenotype):
-            return NotImplemented
-        return self.code < other.code

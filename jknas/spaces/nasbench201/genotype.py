@@ -5,13 +5,12 @@ A genotype is plain data. Networks, costs, mutations and drawings are functions 
 Reference: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", arXiv:2001.00326, section 2.1.
 """
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self, SupportsIndex
 
 from jknas.errors import GenotypeError, choose, shown
-from jknas.spaces.code import read_digits
+from jknas.spaces.code import Ordered, read_digits
 
 __all__ = ["EDGES", "OPERATIONS", "CellGenotype", "GenotypeError"]
 
@@ -27,9 +26,8 @@ _TEMPLATE = "+".join("|" + "".join(f"op~{source}|" for source in range(node)) fo
 _LONGEST = 200  # the longest valid string has 97 characters
 
 
-@functools.total_ordering
 @dataclass(frozen=True)
-class CellGenotype:
+class CellGenotype(Ordered):
     """A NAS-Bench-201 cell: one operation on each of the six edges of the complete directed graph on four nodes.
 
     Genotypes are immutable, hashable, equal when their operations are equal, and ordered by their integer code. Equality is
@@ -127,9 +125,6 @@ class CellGenotype:
     def __str__(self) -> str:
         one, *rest = (f"{name}~{source}|" for name, (_, source) in zip(self.operations, EDGES, strict=True))
         return f"|{one}+|{''.join(rest[:2])}+|{''.join(rest[2:])}"
-
-    def __lt__(self, other: object) -> bool:
-        return self.code < other.code if isinstance(other, CellGenotype) else NotImplemented
 
 
 def _parse_group(text: str, group: str, node: int) -> list[str]:

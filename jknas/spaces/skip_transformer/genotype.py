@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from jknas.errors import GenotypeError, check_count, choose, shown
+from jknas.spaces.code import Ordered
 
 FAMILIES: tuple[str, ...] = ("plain", "highway", "look_ahead", "densenet", "densenet+emb")
 """The families, in the order in which one wiring prefers its names."""
@@ -45,9 +46,8 @@ def edges(layers: int) -> tuple[tuple[int, int], ...]:
     return tuple((layer, source) for layer in range(1, layers + 1) for source in range(layer))
 
 
-@functools.total_ordering
 @dataclass(frozen=True)
-class SkipGenotype:
+class SkipGenotype(Ordered):
     """A wiring of an encoder of a given depth, by its name.
 
     Genotypes are equal when their names are. Different names may mean one wiring, and then have one code; ``Space.canonical`` with the
@@ -128,10 +128,8 @@ class SkipGenotype:
     def __str__(self) -> str:
         return self.family if self.family == "plain" else f"{self.family}:{self.size}"
 
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, SkipGenotype):
-            return NotImplemented
-        return (self.code, *_name(self)) < (other.code, *_name(other))
+    def _order(self) -> tuple[Any, ...]:
+        return (self.code, *_name(self))
 
 
 def largest(layers: int) -> int:
