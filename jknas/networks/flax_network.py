@@ -46,8 +46,6 @@ class FlaxNetwork:
     """Name of the training recipe that searches use by default."""
     score_statistics: ClassVar[Statistics] = "example"
     """What normalisation layers normalise over where a proxy leaves it open: each image alone, or the ``batch``."""
-    auxiliary: ClassVar[bool] = False
-    has_drop_path: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_sizes(self, "channels", "cells", "classes", "input_channels")

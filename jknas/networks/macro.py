@@ -40,7 +40,6 @@ class MacroNetwork:
 
     genotypes: ClassVar[type]
     recipe: ClassVar[str]
-    has_drop_path: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_sizes(self, "channels", "cells", "classes", "input_channels")

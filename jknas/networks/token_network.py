@@ -16,8 +16,6 @@ class TokenNetwork:
 
     recipe: ClassVar[str] = "glue"
     inputs: ClassVar[str] = "tokens"
-    auxiliary: ClassVar[bool] = False
-    has_drop_path: ClassVar[bool] = False
     has_dropout: ClassVar[bool] = True
 
     @property

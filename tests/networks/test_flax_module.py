@@ -55,7 +55,7 @@ def test_apply_runs_the_network_itself(case):
     np.testing.assert_array_equal(trained, ours)
     assert jax.tree.structure(changed["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
     jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], moved)
-    if network.auxiliary:
+    if getattr(network, "auxiliary", False):
         np.testing.assert_array_equal(changed["intermediates"]["auxiliary_logits"][0], auxiliary)
     else:
         assert "intermediates" not in changed

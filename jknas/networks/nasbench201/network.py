@@ -78,7 +78,6 @@ class CellNetwork(MacroNetwork):
     last_as_cells: bool = False
 
     genotypes: ClassVar[type] = CellGenotype
-    auxiliary: ClassVar[bool] = False
     recipe: ClassVar[str] = "nasbench201-12"
     score_statistics: ClassVar[Statistics] = "example"
     tenas_batch: ClassVar[int] = 72
