@@ -67,9 +67,6 @@ class NTKOperator(LinearOperator):
         self._examples, self._chunks, self._size = n, chunks(examples, min(chunk_size, n)), min(chunk_size, n)
         super().__init__(np.dtype(widest([jnp.result_type(leaf) for leaf in leaves])), (n * plan.rows_each,) * 2)
 
-    def _matvec(self, v: np.ndarray) -> np.ndarray:
-        return self._matmat(np.reshape(v, (-1, 1)))[:, 0]
-
     def _matmat(self, vectors: np.ndarray) -> np.ndarray:
         if np.iscomplexobj(vectors):
             raise KernelError("the kernel is real: multiply it with the real and the imaginary part of a vector one after the other")
@@ -82,12 +79,6 @@ class NTKOperator(LinearOperator):
             filled = np.pad(part, ((0, 0), (0, min(COLUMNS, count) - part.shape[1])))  # one program serves all parts
             found[:, start : start + COLUMNS] = self._product(filled)[:, : part.shape[1]]
         return found
-
-    def _rmatvec(self, v: np.ndarray) -> np.ndarray:
-        return self._matvec(v)
-
-    def _rmatmat(self, vectors: np.ndarray) -> np.ndarray:
-        return self._matmat(vectors)
 
     def _adjoint(self) -> "NTKOperator":
         return self
