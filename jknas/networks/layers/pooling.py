@@ -30,7 +30,7 @@ def reciprocal_counts(height: int, width: int, stride: int = 1) -> np.ndarray:
 
 
 @functools.lru_cache
-def _window_means(extent: int, channels: int) -> np.ndarray:
+def window_means(extent: int, channels: int) -> np.ndarray:
     """Return the matrix ``[extent channels, extent channels]`` that averages an axis over windows of three, each channel by itself."""
     at = np.arange(extent)
     means = (np.abs(at[:, None] - at) <= 1) / _count(extent)[:, None]
@@ -47,8 +47,8 @@ def average_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         return _window_sum(_window_sum(x, 1), 2) * jnp.asarray(reciprocal_counts(height, width), x.dtype)
     # As matrix products: XLA's CPU backend would fuse a sum over windows with whatever makes its input, and make that nine times over; in a
     # chain of nodes nine times nine times over.
-    along_width = x.reshape(n, height, width * channels) @ jnp.asarray(_window_means(width, channels).T, x.dtype)
-    along_height = jnp.asarray(_window_means(height, 1), x.dtype)
+    along_width = x.reshape(n, height, width * channels) @ jnp.asarray(window_means(width, channels).T, x.dtype)
+    along_height = jnp.asarray(window_means(height, 1), x.dtype)
     return jnp.einsum("gh,nhk->ngk", along_height, along_width).reshape(x.shape)
 
 

@@ -19,13 +19,10 @@ from jknas.networks.layers.pooling import average_pool_3x3
 from jknas.networks.layers.relu_conv_norm import at_least_float32
 from jknas.networks.observation import Layer, LayerWeights, Seen, Source, convolved
 from jknas.networks.parameters import Shapes, WeightTree, conv_shapes
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.spaces.nasbench201.genotype import EDGES, KERNEL_SIZES, OPERATIONS, CellGenotype
 from jknas.xla.fence import fence
 from jknas.xla.interception import INTERCEPTED, Intercept
 from jknas.xla.switch import Branch, add_chosen, add_chosen_inside, add_switched, pull_back
-
-KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
-"""Side of the kernel of every operation that has one."""
 
 _POOL = "avg_pool_3x3"
 _SKIP = OPERATIONS.index("skip_connect")

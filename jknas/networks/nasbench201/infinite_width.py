@@ -45,8 +45,9 @@ from jaxtyping import Array, Float
 from jknas.errors import NetworkError
 from jknas.kernels.neural_tangents.shim import import_neural_tangents
 from jknas.networks.layers.normalisation import EPSILON
+from jknas.networks.layers.pooling import window_means
 from jknas.networks.sizes import check_sizes
-from jknas.spaces.nasbench201.genotype import EDGES, CellGenotype
+from jknas.spaces.nasbench201.genotype import EDGES, KERNEL_SIZES, CellGenotype
 from jknas.spaces.nasbench201.space import is_dead
 from jknas.xla.soundness import require_sound_backend
 
@@ -60,7 +61,6 @@ Terms = Counter[tuple[int, int]]
 """A formal sum: (source, power of the pooling) and how often."""
 
 _INPUT = -1  # the source of the cell's input; the source of a convolution is its edge
-_SIDES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _LARGEST_ARRAY = 2**26  # bytes; some ten arrays of that size are alive at a time
 
 
@@ -156,7 +156,7 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 def _network(genotype: CellGenotype, cells: int, gain: float) -> Layer:
     """Build the network. Layers with weights are kept and compiled by themselves, so that networks of all genotypes share them."""
-    stage = [_cell(genotype, {name: _operation(side, gain, 1) for name, side in _SIDES.items()})] * cells
+    stage = [_cell(genotype, {name: _operation(side, gain, 1) for name, side in KERNEL_SIZES.items()})] * cells
     residual = _serial(_operation(3, gain, 2), _operation(3, gain, 1))
     reduction = _sum(residual, _shortcut(gain))
     return _serial(_stem(gain), *stage, reduction, *stage, reduction, *stage, _head(gain))
@@ -284,7 +284,7 @@ def _add(kernels: list[Any]) -> Any:
 def _pooled(k: Any, powers: tuple[int, ...]) -> Any:
     """Return Q K Q^T with Q the polynomial of the pooling that has these coefficients; arrays are [..., h, h', w, w']."""
     height, width = k.shape1[1:3]
-    along = _pooling_matrix(height), _pooling_matrix(width)
+    along = window_means(height, 1), window_means(width, 1)
 
     def polynomial(array: jax.Array, axes: tuple[int, int]) -> jax.Array:
         total = powers[-1] * array
@@ -295,10 +295,3 @@ def _pooled(k: Any, powers: tuple[int, ...]) -> Any:
         return total
 
     return _map(lambda array: polynomial(polynomial(array, (-4, -2)), (-3, -1)), k)
-
-
-@functools.lru_cache
-def _pooling_matrix(extent: int) -> np.ndarray:
-    """Average over a pixel and its neighbours along one axis; those outside do not count. The 3x3 pooling is one after the other."""
-    near = np.abs(np.subtract.outer(np.arange(extent), np.arange(extent))) <= 1
-    return near / near.sum(1, keepdims=True)

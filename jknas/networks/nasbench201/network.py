@@ -26,7 +26,7 @@ from jknas.networks.layers.normalisation import Statistics
 from jknas.networks.macro import MacroNetwork
 from jknas.networks.nasbench201 import modules, torch_order
 from jknas.networks.nasbench201.blocks import BLOCKS, kind_of, walk_blocks
-from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
+from jknas.networks.nasbench201.cell import LAYERS, cell_shapes, coded_cell, edge_name, edge_weights, plain_layer, run_cell
 from jknas.networks.nasbench201.sampled import sampled_cell
 from jknas.networks.nasbench201.tenas import ThinCellNetwork
 from jknas.networks.nasbench201.wiring import resolve_wiring
@@ -46,7 +46,7 @@ from jknas.networks.parameters import (
     unit_averages,
 )
 from jknas.networks.wiring import SampledCode, Wiring
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.spaces.nasbench201.genotype import EDGES, KERNEL_SIZES, OPERATIONS, CellGenotype
 
 _STAGES = ("stage1", "stage2", "stage3")
 _REDUCTIONS = ("reduction1", "reduction2")

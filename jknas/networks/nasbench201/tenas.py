@@ -27,13 +27,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from jknas.errors import NetworkError
 from jknas.networks.layers.conv_norm import batch_norm
 from jknas.networks.layers.initialisation import Scheme, draw_parameters
-from jknas.networks.nasbench201.cell import KERNEL_SIZES, LAYERS, cell_shapes, plain_layer, run_cell
+from jknas.networks.nasbench201.cell import LAYERS, cell_shapes, plain_layer, run_cell
 from jknas.networks.nasbench201.wiring import resolve_wiring
 from jknas.networks.observation import Seen
 from jknas.networks.parameters import Shapes, classified, classifier_shapes, joined, norm_shapes, unit_averages
 from jknas.networks.sizes import check_sizes
 from jknas.networks.wiring import Wiring
-from jknas.spaces.nasbench201.genotype import OPERATIONS, CellGenotype
+from jknas.spaces.nasbench201.genotype import KERNEL_SIZES, OPERATIONS, CellGenotype
 
 LIVE_ABOVE = 0.01
 """An operation of this weight or less is not executed."""

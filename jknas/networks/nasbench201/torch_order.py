@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jknas.networks.nasbench201.cell import KERNEL_SIZES, edge_name
+from jknas.networks.nasbench201.cell import edge_name
 from jknas.networks.network import Network
 from jknas.networks.torch_state import TO_TORCH, Tensor, linear_tensors, norm_tensors
 from jknas.networks.wiring import Wiring
-from jknas.spaces.nasbench201.genotype import EDGES, OPERATIONS, CellGenotype
+from jknas.spaces.nasbench201.genotype import EDGES, KERNEL_SIZES, OPERATIONS, CellGenotype
 
 
 def tensors(network: Network, genotype: CellGenotype | None = None) -> list[Tensor]:

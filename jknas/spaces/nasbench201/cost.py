@@ -7,9 +7,7 @@ average pooling; a linear layer with bias. Convolutions have no bias; every batc
 
 from jknas.errors import SpaceError
 from jknas.spaces.layer_cost import Convolution, check_sizes
-from jknas.spaces.nasbench201.genotype import CellGenotype
-
-_KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+from jknas.spaces.nasbench201.genotype import KERNEL_SIZES, CellGenotype
 
 
 def parameters(genotype: CellGenotype, *, channels: int = 16, cells: int = 5, classes: int = 10, image_channels: int = 3) -> int:
@@ -78,5 +76,6 @@ def _convolutions(genotype: CellGenotype, channels: int, cells: int, image_chann
                 Convolution(width, width, 3, stride),
                 Convolution(width // 2, width, 1, stride, normalised=False),  # the shortcut, after a 2x2 average pooling
             ]
-        layers += [Convolution(width, width, _KERNEL[name], stride, repeats=cells) for name in genotype.operations if name in _KERNEL]
+        sides = [KERNEL_SIZES[name] for name in genotype.operations if name in KERNEL_SIZES]
+        layers += [Convolution(width, width, side, stride, repeats=cells) for side in sides]
     return layers

@@ -12,10 +12,13 @@ from typing import Any, Self, SupportsIndex
 from jknas.errors import GenotypeError, choose, shown
 from jknas.spaces.code import Ordered, read_digits
 
-__all__ = ["EDGES", "OPERATIONS", "CellGenotype", "GenotypeError"]
+__all__ = ["EDGES", "KERNEL_SIZES", "OPERATIONS", "CellGenotype", "GenotypeError"]
 
 OPERATIONS: tuple[str, ...] = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The five operations; an operation's place in this tuple is its digit in the integer code."""
+
+KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+"""Side of the kernel of every operation that has one."""
 
 EDGES: tuple[tuple[int, int], ...] = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 """The six edges as (node, source), in the order of the string and of the code. Node 0 is the input, node 3 the output."""
