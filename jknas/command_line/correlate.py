@@ -24,7 +24,8 @@ from jknas.command_line.correlate_scores import NULL_MODELS, RANDOM, USUAL, Meas
 from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show, write_json_file
 from jknas.command_line.runs import ScoringRun, expanded
-from jknas.errors import CommandError
+from jknas.errors import CommandError, TabularError, choose
+from jknas.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,7 +235,6 @@ def _looked_up_by(table: "ScoreTable", seeds: int) -> dict[str, Any]:
 
 def _among(space: "Space[Any]", name: str | None) -> "Space[Any]":
     """Return the space, or a named part of it."""
-    from jknas.errors import choose
     from jknas.spaces.pool import restricted
 
     if name is None:
@@ -260,7 +260,6 @@ def _table(space: "Space[Any]", accuracies: Path | None, folder: Path | None) ->
 
 def _pairs(data: list[str], target: list[str] | None, benchmark: "TabularBenchmark | AccuracyTable") -> dict[str, list[_Against]]:
     """Return the accuracies that the scores on each data set are compared with."""
-    from jknas.errors import TabularError, choose
     from jknas.tabular import PROTOCOLS, AccuracyTable
 
     named, images = options.split(target or []), options.split(data)
@@ -316,7 +315,6 @@ def _compared(
 
 
 def _write_texts(place: Path, found: list[_Compared]) -> None:
-    from jknas.files.atomic import write_atomically
     from jknas.report.correlation_text import as_csv, as_markdown
 
     which = ["" if one.target.split is None else f" ({one.target.split}, {one.target.epochs} epochs)" for one in found]

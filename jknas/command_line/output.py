@@ -22,21 +22,18 @@ from rich.table import Table
 from rich.text import Text
 
 from jknas.errors import CommandError
+from jknas.files.atomic import write_atomically
+from jknas.files.json_text import export_json
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object as one line, at once."""
-    from jknas.files.json_text import export_json
-
     sys.stdout.write(export_json(value) + "\n")
     sys.stdout.flush()
 
 
 def write_json_file(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object into a file, which appears when it is complete."""
-    from jknas.files.atomic import write_atomically
-    from jknas.files.json_text import export_json
-
     write_atomically(path, export_json(value) + "\n", error=CommandError)
 
 

@@ -8,6 +8,7 @@ import typer
 from jknas.command_line import options
 from jknas.command_line.output import print_json, show
 from jknas.errors import CommandError
+from jknas.files.atomic import write_atomically
 
 
 def command(
@@ -20,7 +21,6 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Write a result as one HTML page: inputs, tables, drawings, curves, versions. It needs no network, and holds no script."""
-    from jknas.files.atomic import write_atomically
     from jknas.report.result_pages import result_page
 
     text = result_page(result)

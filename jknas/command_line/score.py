@@ -14,6 +14,7 @@ from jknas.command_line.errors import interruptible
 from jknas.command_line.output import Bars, print_json, show
 from jknas.command_line.runs import ScoringRun, expanded
 from jknas.errors import CommandError
+from jknas.files.json_text import export_json
 
 _SHOWN = 20
 
@@ -42,7 +43,6 @@ def command(
     The scores by --workers N are the same for every N; those of this process, which uses all cores, may differ in their last digits.
     """
     space = run.begin()
-    from jknas.files.json_text import export_json
     from jknas.scoring.exporting import nested
     from jknas.scoring.store import Store
 

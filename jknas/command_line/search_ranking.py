@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jknas.command_line import options
-from jknas.errors import CommandError
+from jknas.errors import CommandError, JknasError
 
 if TYPE_CHECKING:
     from jknas.proxies import Proxy
@@ -47,8 +47,6 @@ def ranked_by(ranking: "Proxy | Aggregate", settings: list[str] | None) -> dict[
 
 
 def _applies(proxy: "Proxy", network: Any) -> bool:
-    from jknas.errors import JknasError
-
     try:
         proxy.check(network, proxy.with_settings({}, network))
     except JknasError:
