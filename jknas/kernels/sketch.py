@@ -2,7 +2,7 @@ r"""A sketch of the empirical neural tangent kernel: few random features of ever
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +33,16 @@ class SketchedGram:
         diagonal: ``[n]``, the exact diagonal of the kernel.
         objective: ``"logits"`` or ``"loss"``.
         parameters: paths of the parameters that were differentiated.
+        outputs: ``"sum"``, how the outputs of one example are combined.
+        method: ``"sketch"``.
     """
 
     features: Float[Array, "*maps n width"]
     diagonal: Float[Array, "*maps n"]
     objective: Objective
     parameters: tuple[str, ...]
+    outputs: ClassVar[Outputs] = "sum"
+    method: ClassVar[str] = "sketch"
 
     @property
     def matrix(self) -> Float[Array, "*maps n n"]:
@@ -49,16 +53,6 @@ class SketchedGram:
     def width(self) -> int:
         """Number of features."""
         return self.features.shape[-1]
-
-    @property
-    def outputs(self) -> Outputs:
-        """How the outputs of one example are combined."""
-        return "sum"
-
-    @property
-    def method(self) -> str:
-        """``"sketch"``."""
-        return "sketch"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the estimated kernel for NumPy functions."""

@@ -72,6 +72,7 @@ class TableProblem:
     aggregate: Aggregate | None = None
     measured: Measured | None = None
     score_seeds: ClassVar[int] = 1
+    images: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         choose("data set of a search on a table", self.dataset, tuple(PROTOCOLS), error=SearchError)
@@ -109,11 +110,6 @@ class TableProblem:
         if self.aggregate is not None:
             return self.aggregate.members
         return (self.proxy.name,) if self.scores is None and self.proxy.name in (self.measured or {}) else ()
-
-    @property
-    def images(self) -> None:
-        """None: a table has no images."""
-        return
 
     def evaluator(
         self,
