@@ -96,14 +96,15 @@ def mgm(
 
 def sum_of_squares(gradients: PyTree) -> Float[Array, ""]:
     """Return the squared Euclidean norm of a whole tree, accumulated in at least float32."""
-    return jnp.sum(jnp.stack([jnp.sum(jnp.square(_wide(leaf))) for leaf in _floating(gradients)]))
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(wide(leaf))) for leaf in _floating(gradients)]))
 
 
 def _floating(gradients: PyTree) -> list[jax.Array]:
     return [leaf for leaf in jax.tree.leaves(gradients) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
-def _wide(values: jax.Array) -> jax.Array:
+def wide(values: jax.Array) -> jax.Array:
+    """Widen half-precision numbers, whose sums would lose digits, to float32; return others unchanged."""
     return values if values.dtype.itemsize >= 4 else values.astype(jnp.float32)
 
 
@@ -149,12 +150,12 @@ def mgm_layerwise(
     if samples < 1:
         raise KernelError(f"samples must be at least 1, got {samples}")
     stacks = layers(mean_gradient(apply, params, x, labels, objective=objective))
-    total = count = jnp.zeros((), _wide(stacks[0][0]).dtype)
+    total = count = jnp.zeros((), wide(stacks[0][0]).dtype)
     for stack_key, (stack, weights) in zip(jax.random.split(key, len(stacks)), stacks, strict=True):
         flat = stack.reshape(stack.shape[0], -1)
         if flat.shape[1] > samples:
             flat = jnp.take_along_axis(flat, _one_per_stretch(stack_key, flat.shape, samples), axis=1)
-        total = total + jnp.sum(weights.astype(total.dtype) * jnp.sum(jnp.square(_wide(flat)), axis=1))
+        total = total + jnp.sum(weights.astype(total.dtype) * jnp.sum(jnp.square(wide(flat)), axis=1))
         count = count + jnp.sum(weights.astype(total.dtype))
     return total / count
 

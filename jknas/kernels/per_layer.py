@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jknas.errors import KernelError
-from jknas.kernels.mgm import Layers
+from jknas.kernels.mgm import Layers, wide
 
 
 class Stack(NamedTuple):
@@ -46,11 +46,6 @@ def stacks(layers: Layers, tree: PyTree) -> list[Stack]:
     if not found:
         raise KernelError("there is no layer to score: no floating-point array of two or more axes; pass layers=..., which cuts out yours")
     return found
-
-
-def wide(values: jax.Array) -> jax.Array:
-    """Widen half-precision numbers, whose sums would lose digits, to float32; return others unchanged."""
-    return values if values.dtype.itemsize >= 4 else values.astype(jnp.float32)
 
 
 def sum_over_layers(values: Sequence[jax.Array], cut: Sequence[Stack]) -> Float[Array, ""]:
