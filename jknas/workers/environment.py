@@ -22,12 +22,6 @@ _PASSED_ON = (
 """Settings of JAX that a program may have changed, and that decide numbers or where compiled programs are kept."""
 
 
-def check_threads(threads: Any) -> None:
-    """Raise WorkerError unless ``threads`` is a whole number, 1 or more."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise WorkerError(f"threads is {threads!r}; expected a whole number, 1 or more.")
-
-
 def of_threads(threads: int) -> dict[str, str]:
     """Return the environment variables that limit a process to some threads; they have to be set before JAX and NumPy are imported."""
     return dict.fromkeys(_THREADS, str(threads))

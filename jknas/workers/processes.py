@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
 
 from jknas.errors import WorkerError, check_count
-from jknas.workers.environment import check_threads, environments, jax_settings, set_in_environment
+from jknas.workers.environment import environments, jax_settings, set_in_environment
 from jknas.workers.pool import ATTEMPTS, described, pickled
 from jknas.workers.serving import serve
 
@@ -75,9 +75,9 @@ class Processes(AbstractContextManager["Processes"]):
 
     def __init__(self, count: int, *, threads: int = 1, note: Callable[[str], None] | None = None) -> None:
         check_count("the number of workers", count, error=WorkerError)
-        check_threads(threads)
+        check_count("threads", threads, error=WorkerError)
         self.size, self.threads = count, threads
-        self._note = note
+        self._tell = note or (lambda _: None)
         self._slots: list[_Worker | None] = [None] * count
         self._environments: tuple[dict[str, str], ...] = ()
         self._payload = b""
@@ -179,10 +179,6 @@ class Processes(AbstractContextManager["Processes"]):
                 raise WorkerError(f"workers end while they start, the last with exit code {code}: see what they printed above.")
         waiting.extendleft(reversed(worker.given))
         self._tell(f"a worker has ended (exit code {code}) and is replaced; what it was computing is computed again")
-
-    def _tell(self, text: str) -> None:
-        if self._note is not None:
-            self._note(text)
 
     def _start(self, slot: int) -> _Worker:
         context = multiprocessing.get_context("spawn")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from jknas.errors import WorkerError, check_count
 from jknas.registry import optional
-from jknas.workers.environment import apply_jax_settings, check_threads, jax_settings, of_threads
+from jknas.workers.environment import apply_jax_settings, jax_settings, of_threads
 from jknas.workers.pool import ATTEMPTS, described, pickled
 
 J = TypeVar("J")
@@ -59,7 +59,7 @@ class RayActors(AbstractContextManager["RayActors"]):
     def __init__(self, address: str, count: int | None = None, *, threads: int = 1, note: Callable[[str], None] | None = None) -> None:
         if count is not None:
             check_count("the number of workers", count, error=WorkerError)
-        check_threads(threads)
+        check_count("threads", threads, error=WorkerError)
         self._ray = optional("ray.exceptions", "--ray needs Ray, which is not installed: pip install 'jknas[ray]'.", error=WorkerError)
         self._owned = not self._ray.is_initialized()
         if self._owned:
@@ -67,7 +67,7 @@ class RayActors(AbstractContextManager["RayActors"]):
         resources = self._ray.cluster_resources()
         self._gpus = int(resources.get("GPU", 0))
         self.size = count or max(1, self._gpus or int(resources.get("CPU", 1)) // threads)
-        self.threads, self._note = threads, note
+        self.threads, self._tell = threads, note or (lambda _: None)
         self._slots: list[Any] = [None] * self.size
         self._call, self._placed = 0, False
 
@@ -130,10 +130,6 @@ class RayActors(AbstractContextManager["RayActors"]):
             self._tell(f"no result yet; Ray may have no place for an actor: each asks for {asked}, and {free:g} are free")
         self._placed = self._placed or bool(ready)
         return ready
-
-    def _tell(self, text: str) -> None:
-        if self._note is not None:
-            self._note(text)
 
     def _result(self, ready: Any, job: Any) -> Any:
         try:
