@@ -70,10 +70,7 @@ class Run:
         """Return the initialisation, or refuse it."""
         from jknas.networks.layers.initialisation import check_scheme
 
-        try:
-            check_scheme(self.init)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+        check_scheme(self.init)
         return typing.cast("Scheme", self.init)
 
     def load(self, data: str, recipe: "AnyRecipe | None" = None) -> "Dataset":

@@ -85,13 +85,11 @@ def neural_tangents_gram(
 
 def _check(objective: str, implementation: int, two: bool, labels: bool, labels2: bool) -> None:
     if implementation not in get_args(Implementation):
-        reason = (
-            "structured derivatives read internals that current JAX no longer has"
-            if implementation == 3
-            else "choosing automatically would try implementation 3, which fails on current JAX"
-            if implementation == 0
-            else "there is no such implementation"
-        )
+        reasons = {
+            0: "choosing automatically would try implementation 3, which fails on current JAX",
+            3: "structured derivatives read internals that current JAX no longer has",
+        }
+        reason = reasons.get(implementation, "there is no such implementation")
         raise KernelError(
             f"implementation={implementation!r}: {reason}; choose 1 (contraction of Jacobians) or 2 (NTK-vector products), "
             f"or jknas.gram, which is faster than all of them"
