@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import flax.linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import JknasError, NetworkError
@@ -11,7 +12,7 @@ from jknas.networks.layers.transformer import Tokens
 class TokenNetwork:
     """A base of networks that read token sequences: they have layer normalisation, and no running averages.
 
-    A network gives :attr:`longest` and :meth:`_run`.
+    A network gives :attr:`longest`, :meth:`_classifier` and :meth:`_read`.
     """
 
     recipe: ClassVar[str] = "glue"
@@ -23,9 +24,18 @@ class TokenNetwork:
         """The most tokens in a sequence."""
         raise NotImplementedError
 
-    def _run(self, params: PyTree, x: Array, wiring: Any, *, key: PRNGKeyArray | None = None, dropout: float = 0.0) -> Float[Array, "n k"]:
-        """Return the logits; dropout needs a key."""
+    def _classifier(self, dropout: float = 0.0) -> nn.Module:
+        """Return the encoder with a classifier, called as ``module(tokens, read)``."""
         raise NotImplementedError
+
+    def _read(self, wiring: Any) -> Any:
+        """Return what the classifier takes for a wiring, or refuse the wiring."""
+        raise NotImplementedError
+
+    def module(self, genotype: Any) -> nn.Module:
+        """Return the network of one genotype as a Flax module, called as ``module(tokens)``."""
+        self._read(genotype)
+        return _OfGenotype(self, genotype)
 
     def check_inputs(self, length: int, name: str, *, error: type[JknasError] = NetworkError) -> None:
         """Raise unless the encoder has positions for sequences of this many tokens."""
@@ -38,6 +48,12 @@ class TokenNetwork:
                 f"sequences are [n, 3, t], of ids, types and mask, got {tuple(x.shape)}: make them with a data set of texts."
             )
         self.check_inputs(x.shape[2], "the batch")
+
+    def _run(self, classifier: nn.Module, params: PyTree, x: Array, wiring: Any, *, key: PRNGKeyArray | None = None) -> Float[Array, "n k"]:
+        self._check_tokens(x)
+        rngs = None if key is None else {"dropout": key}
+        logits: Any = classifier.apply({"params": params}, x, self._read(wiring), rngs=rngs)
+        return logits
 
     def apply(
         self, params: PyTree, x: Tokens, wiring: Any, *, statistics: str = "example", batch_stats: PyTree | None = None
@@ -56,7 +72,7 @@ class TokenNetwork:
             TypeError: the wiring is a string.
         """
         del statistics, batch_stats
-        return self._run(params, x, wiring)
+        return self._run(self._classifier(), params, x, wiring)
 
     def train_apply(
         self,
@@ -81,4 +97,19 @@ class TokenNetwork:
             dropout: probability of dropout, everywhere; above 0 it needs a key.
         """
         del drop_path
-        return self._run(params, x, wiring, key=key, dropout=dropout), None, batch_stats
+        return self._run(self._classifier(dropout), params, x, wiring, key=key), None, batch_stats
+
+
+class _OfGenotype(nn.Module):
+    """The network of one genotype."""
+
+    network: TokenNetwork
+    genotype: Any
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Float[Array, "n k"]:
+        """Return the logits."""
+        classifier = self.network._classifier()
+        nn.share_scope(self, classifier)
+        logits: Any = classifier(tokens, self.network._read(self.genotype))
+        return logits

@@ -9,16 +9,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jknas.errors import JknasError, NetworkError
-from jknas.networks.flexibert.choices import Choices, choices_of, kernel_layers, restricted
+from jknas.networks.flexibert.choices import choices_of, kernel_layers, restricted
 from jknas.networks.flexibert.encoder import Classifier, EncoderSize
 from jknas.networks.layers.initialisation import Scheme, check_scheme
-from jknas.networks.layers.transformer import Tokens
 from jknas.networks.sizes import check_sizes
 from jknas.networks.token_network import TokenNetwork
 from jknas.spaces.flexibert.cost import EMBEDDING, POSITIONS, VOCABULARY, check_cells
@@ -52,6 +50,7 @@ class FlexibertNetwork(TokenNetwork):
     genotypes: ClassVar[type] = FlexibertGenotype
 
     kernel_layers = staticmethod(kernel_layers)
+    _read = staticmethod(choices_of)
 
     def __post_init__(self) -> None:
         check_sizes(self, "channels", "cells", "classes", "input_channels", "positions")
@@ -100,54 +99,21 @@ class FlexibertNetwork(TokenNetwork):
         Arguments and errors are those of :meth:`apply`. Sequences may be numbers instead of ids, as synflow's input of ones: see
         :class:`jknas.networks.layers.transformer.Embeddings`.
         """
-        return self._run(params, x, wiring, size=replace(self.size, epsilon=None))
+        return self._run(Classifier(replace(self.size, epsilon=None), self.classes), params, x, wiring)
 
     def restrict(self, tree: PyTree, genotype: FlexibertGenotype) -> PyTree:
         """Return the part of the parameters of all alternatives that a genotype uses."""
         return restricted(tree, choices_of(genotype))
 
-    def module(self, genotype: FlexibertGenotype) -> nn.Module:
-        """Return the network of one genotype as a Flax module, called as ``module(tokens)``."""
-        return _Chosen(self.size, self.classes, choices_of(genotype))
-
-    def _run(
-        self,
-        params: PyTree,
-        x: Array,
-        wiring: Any,
-        *,
-        size: EncoderSize | None = None,
-        key: PRNGKeyArray | None = None,
-        dropout: float = 0.0,
-    ) -> Float[Array, "n k"]:
-        self._check_tokens(x)
-        rngs = None if key is None else {"dropout": key}
-        module = Classifier(self.size if size is None else size, self.classes, dropout)
-        logits: Any = module.apply({"params": params}, x, choices_of(wiring), rngs=rngs)
-        return logits
-
-
-class _Chosen(nn.Module):
-    """A classifier of fixed choices."""
-
-    size: EncoderSize
-    classes: int
-    choices: Choices
-
-    @nn.compact
-    def __call__(self, tokens: Tokens) -> Float[Array, "n k"]:
-        """Return the logits."""
-        module = Classifier(self.size, self.classes)
-        nn.share_scope(self, module)
-        logits: Any = module(tokens, self.choices)
-        return logits
+    def _classifier(self, dropout: float = 0.0) -> Classifier:
+        return Classifier(self.size, self.classes, dropout)
 
 
 @functools.lru_cache
 def _shapes(network: FlexibertNetwork) -> PyTree:
     """Return the shapes of the parameters of all alternatives. Cached, since to trace a module takes a while."""
     tokens, code = jax.ShapeDtypeStruct((1, 3, 1), jnp.int32), jax.ShapeDtypeStruct((len(PLACES),), jnp.int32)
-    module = Classifier(network.size, network.classes)
+    module = network._classifier()
     return jax.eval_shape(lambda x, code: module.init(jax.random.key(0), x, choices_of(code)), tokens, code)["params"]
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,7 +184,8 @@ class SkipTransformerNetwork(TokenNetwork):
 
     def hidden_states(self, params: PyTree, x: Tokens, wiring: Any) -> list[Float[Array, "n t h"]]:
         """Return the embeddings, then the states after each layer, in evaluation mode."""
-        states: Any = Encoder(self.size).apply({"params": params["encoder"]}, x, self._read_by(x, wiring))
+        self._check_tokens(x)
+        states: Any = Encoder(self.size).apply({"params": params["encoder"]}, x, self._read(wiring))
         return list(states)
 
     def restrict(self, tree: PyTree, genotype: Any) -> PyTree:
@@ -193,22 +193,10 @@ class SkipTransformerNetwork(TokenNetwork):
         del genotype
         return tree
 
-    def module(self, genotype: SkipGenotype) -> nn.Module:
-        """Return the network of one genotype as a Flax module, called as ``module(tokens)``."""
-        weights = self._weights(genotype)
-        return _Wired(self.size, self.classes, tuple(tuple(map(float, row)) for row in weights))
+    def _classifier(self, dropout: float = 0.0) -> Classifier:
+        return Classifier(self.size, self.classes, dropout)
 
-    def _run(self, params: PyTree, x: Array, wiring: Any, *, key: PRNGKeyArray | None = None, dropout: float = 0.0) -> Float[Array, "n k"]:
-        rngs = None if key is None else {"dropout": key}
-        module = Classifier(self.size, self.classes, dropout)
-        logits: Any = module.apply({"params": params}, x, self._read_by(x, wiring), rngs=rngs)
-        return logits
-
-    def _read_by(self, x: Tokens, wiring: Any) -> list[Any]:
-        self._check_tokens(x)
-        return self._weights(wiring)
-
-    def _weights(self, wiring: Any) -> list[Any]:
+    def _read(self, wiring: Any) -> list[Any]:
         if isinstance(wiring, str):
             raise TypeError("wiring is a string; parse it first with the space's parse")
         places = edges(self.cells)
@@ -222,22 +210,6 @@ class SkipTransformerNetwork(TokenNetwork):
         return [weights_of(code[starts[layer] : starts[layer + 1]], self.combine) for layer in range(self.cells)]
 
 
-class _Wired(nn.Module):
-    """A classifier with fixed weights of its sources."""
-
-    size: EncoderSize
-    classes: int
-    weights: tuple[tuple[float, ...], ...]
-
-    @nn.compact
-    def __call__(self, tokens: Tokens) -> Float[Array, "n k"]:
-        """Return the logits."""
-        module = Classifier(self.size, self.classes)
-        nn.share_scope(self, module)
-        logits: Any = module(tokens, [np.asarray(row) for row in self.weights])
-        return logits
-
-
 def _deviation(kind: str, shape: tuple[int, ...], scheme: Scheme) -> float:
     if kind == "embedding" or scheme == "pytorch":
         return _DEVIATION
@@ -249,5 +221,5 @@ def _shapes(network: SkipTransformerNetwork) -> PyTree:
     """Return the shapes of the parameters. Cached, since to trace a module takes a while."""
     plain = SkipGenotype("plain", 1, network.cells)
     tokens = jax.ShapeDtypeStruct((1, 3, 1), jnp.int32)
-    module = Classifier(network.size, network.classes)
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, network._weights(plain)), tokens)["params"]
+    module = network._classifier()
+    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, network._read(plain)), tokens)["params"]
