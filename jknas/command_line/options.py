@@ -95,8 +95,8 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="recipe: nasbench201-12, nasbench201-200, darts, tenas, tenas-imagenet, digits, glue, knas-mrpc, knas-rte, fairseq-mrpc, "
-        "fairseq-rte [nasbench201-12, on digits digits; for DARTS darts, for encoders glue]",
+        help="recipe: nasbench201-12, nasbench201-200, darts, darts-imagenet, tenas, tenas-imagenet, digits, glue, knas-mrpc, "
+        "knas-rte, fairseq-mrpc, fairseq-rte [nasbench201-12, on digits digits; for DARTS darts, for encoders glue]",
     ),
 ]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]

@@ -73,6 +73,14 @@ class TestSchedule:
         recipe = preset("darts")
         np.testing.assert_allclose([recipe.learning_rate_at(e) for e in (0, 300, 599)], [0.025, 0.0125, 1.7135e-7], rtol=1e-3)
 
+    def test_darts_on_imagenet_falls_by_three_per_cent_an_epoch(self):
+        recipe = preset("darts-imagenet")
+        rates = [recipe.learning_rate_at(epoch) for epoch in range(recipe.epochs)]
+        assert rates[0] == recipe.learning_rate == 0.1
+        np.testing.assert_allclose(np.divide(rates[1:], rates[:-1]), 0.97)
+        assert (recipe.batch_size, recipe.epochs, recipe.weight_decay, recipe.label_smoothing) == (128, 250, 3e-5, 0.1)
+        assert recipe.as_dict()["schedule"] == "exponential"
+
     def test_twelve_epochs_are_not_the_beginning_of_two_hundred(self):
         assert preset("nasbench201-200").learning_rate_at(11) > 0.099
 
