@@ -1,8 +1,12 @@
 """A space defined outside the package is scored, correlated, searched, trained and shown like those of the package."""
 
+import dataclasses
+import functools
 import json
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import own_space
 import pytest
@@ -13,6 +17,7 @@ from jknas.cli import run
 from jknas.errors import ProxyError, SpaceError
 from jknas.networks import families
 from jknas.scoring.scorer import make_scorer
+from jknas.training import Recipe, train
 
 REFERENCE = "own_space:SPACE"
 SMALL = (
@@ -28,9 +33,8 @@ SMALL = (
     "4",
     "--cells",
     "1",
-    "--batch",
-    "8",
 )
+BATCH = ("--batch", "8")
 TRAINING = ("--epochs", "1", "--seed", "0", "--json")
 
 
@@ -128,8 +132,52 @@ def test_every_proxy_scores_it_or_says_what_is_missing(tiny_digits):
             make_scorer(proxy, tiny_digits, own_space.SPACE, channels=2, cells=1, batch_size=8)
 
 
+class Dropping(nn.Module):
+    chain: nn.Module
+
+    @nn.compact
+    def __call__(self, x, code, train):
+        return nn.Dropout(0.5, deterministic=not train)(self.chain(x, code, train))
+
+
+class DroppingNetwork(own_space.ChainNetwork):
+    def definition(self):
+        return Dropping(super().definition())
+
+
+def test_a_module_with_dropout_is_scored_and_trained(tiny_digits):
+    network, genotype = DroppingNetwork(2, 1), own_space.SPACE.from_code([2, 0, 1])
+    variables = network.init(jax.random.key(0))
+    x = jnp.asarray(tiny_digits.normalise(tiny_digits.x_train[:6]))
+    for statistics in ("batch", "example"):
+        score = functools.partial(network.apply, variables["params"], x, genotype, statistics=statistics)
+        np.testing.assert_array_equal(score(), score())
+    step = functools.partial(network.train_apply, variables["params"], variables["batch_stats"], x, genotype)
+    first, again, other = (step(key=jax.random.key(seed))[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert 0 < (np.asarray(first) == 0).mean() < 1
+    space = dataclasses.replace(own_space.SPACE, name="dropping", networks=DroppingNetwork)
+    trained = train(families.network_for(space, tiny_digits, channels=2, cells=1), genotype, tiny_digits, recipe=Recipe(epochs=1), seed=0)
+    assert trained.status == "ok"
+
+
+def test_a_module_computes_in_half_precision_when_it_is_trained_so():
+    network, genotype = own_space.ChainNetwork(2, 1), own_space.SPACE.from_code([2, 0, 1])
+    variables, x = network.init(jax.random.key(0)), jnp.ones((2, 8, 8, 3))
+    step = functools.partial(network.train_apply, wiring=genotype)
+    for dtype in (jnp.bfloat16, jnp.float32):
+        with jax.numpy_dtype_promotion("standard"):  # Flax's normalisation takes means in float32
+            lowered = jax.jit(step).lower(variables["params"], variables["batch_stats"], x.astype(dtype))
+        text, (_, _, averages) = lowered.as_text(), lowered.out_info
+        products = [line for line in text.splitlines() if "stablehlo.convolution" in line or "stablehlo.dot_general" in line]
+        assert len(products) >= 5
+        assert all(line.count("xbf16>") == (3 if dtype == jnp.bfloat16 else 0) for line in products)
+        assert {leaf.dtype for leaf in jax.tree.leaves(averages)} == {jnp.dtype(jnp.float32)}
+
+
 def test_scores_are_kept_and_read_again(capsys, tmp_path):
-    arguments = ("score", *SMALL, "--proxy", "mgm,params", "--sample", "3", "--seed", "0", "--db", tmp_path / "s.sqlite", "--json")
+    arguments = ("score", *SMALL, *BATCH, "--proxy", "mgm,params", "--sample", "3", "--seed", "0", "--db", tmp_path / "s.sqlite", "--json")
     scored = []
     for _ in range(2):
         code, out, err = called(capsys, *arguments)
@@ -148,7 +196,7 @@ def test_correlate_with_its_own_table(capsys, tmp_path):
     rows = [f"{genotype},{0.5 + 0.1 * genotype.code.count(2) + 0.01 * rng.random():.4f}" for genotype in own_space.SPACE.enumerate()]
     table.write_text("\n".join(["genotype,accuracy", *rows]) + "\n")
     own = ("--accuracies", table, "--target", "accuracy", "--sample", "12", "--seed", "0")
-    code, _, err = called(capsys, "correlate", *SMALL, *own, "--proxy", "mgm,params", "--out", tmp_path / "out")
+    code, _, err = called(capsys, "correlate", *SMALL, *BATCH, *own, "--proxy", "mgm,params", "--out", tmp_path / "out")
     assert code == 0, err
     assert (tmp_path / "out").is_dir()
     code, _, err = called(capsys, "correlate", *SMALL, *own, "--target", "speed", "--proxy", "params", "--out", tmp_path / "out2")
@@ -160,8 +208,8 @@ def test_correlate_with_its_own_table(capsys, tmp_path):
 @pytest.mark.parametrize(
     "method",
     [
-        ("knas", "--samples", "4", "--topk", "1"),
-        ("best_by_proxy", "--samples", "4"),
+        ("knas", "--samples", "4", "--topk", "1", *BATCH),
+        ("best_by_proxy", "--samples", "4", *BATCH),
         ("evolution", "--population", "2", "--tournament", "2", "--max-evaluations", "3"),
         ("random", "--topk", "2"),
     ],

@@ -100,7 +100,7 @@ Recipe = Annotated[
     ),
 ]
 TrainBatch = Annotated[int | None, typer.Option("--train-batch", help="images per training step; 25 for digits, otherwise the recipe's")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="of the first epoch; falls to zero by the recipe's schedule")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="the largest; it falls by the recipe's schedule")]
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 coefficient on every parameter")]
 GroupByLength = Annotated[
     bool | None, typer.Option("--group-by-length", help="batches of sequences of about the same length: less padding to compute")

@@ -78,6 +78,7 @@ def command(
     """
     space = run.begin()
     from jknas import search
+    from jknas.search.driver import first_state
 
     if (method, data, epochs, given["topk"], table_of) == ("knas", "digits", None, None, None):
         given["topk"], epochs = _QUICK
@@ -86,8 +87,10 @@ def command(
     made = method_of(method, named_options, train=epochs is not None or table_of is not None, table=table_of is not None)
     run.check_workers(made)
     ranking = ranking_named(proxy, space, made)
+    scoring = {"seeds": None if seeds == 1 else seeds, "set": settings}
     if table_of is None:
         _refuse_table_options(table_of_scores, accounting)
+        _refuse_needless(run, made, scoring | {"db": db})
     budget = search.Budget(steps=max_steps, seconds=max_seconds)
     parts: dict[str, Any] = {}
     if table_of is not None:
@@ -101,7 +104,7 @@ def command(
             db=db,
             table_of_scores=table_of_scores,
             seed=run.seed,
-            unused={"epochs": epochs, "batch": batch, "set": settings, "seeds": None if seeds == 1 else seeds} | _unused(run, data),
+            unused={"epochs": epochs, "batch": batch} | scoring | _unused(run, data),
         )
         space, epochs = problem.space, 1
     else:
@@ -111,10 +114,10 @@ def command(
         parts = {"space": space, "dataset": dataset, "network": run.network(space, dataset, recipe), "recipe": recipe, "seed": run.seed}
         parts |= ranked_by(ranking, settings) | {"scheme": scheme, "batch_size": batch, "score_seeds": seeds}
         problem = search.Problem(**parts)
-    made.init(problem)  # so that nothing is written for a search that cannot be run
+    first_state(made, problem)  # so that nothing is written for a search that cannot be run
     place = options.made_folder(out)
     advice = "go on with the same command and --resume."
-    kept = None if table_of else db or place / "scores.sqlite"
+    kept = None if table_of or made.proxy != "ranks" else db or place / "scores.sqlite"
     with interruptible(advice), _store(kept) as store, Bars(quiet=run.json) as bars, run.pool_for(made, bars) as pool:
         if store is not None:
             problem = search.Problem(**parts, store=store, pool=pool)
@@ -133,7 +136,16 @@ def command(
     if run.json:
         print_json(record)
     else:
-        _report(record, place, "" if result.complete else f"the budget was spent before the search was complete; {advice}")
+        _report(record, place, _unspent(result) if result.complete else f"the budget was spent before the search was complete; {advice}")
+
+
+def _unspent(result: Any) -> str:
+    """Return that a search with a budget of seconds ended by its number of evaluations, if it did."""
+    seconds, state = getattr(result.method, "seconds", None), result.state
+    if seconds is None or state.overflowed or state.train_seconds >= seconds:
+        return ""
+    count = len(state.chosen or ())
+    return f"{count} evaluations, the most of this search, took {state.train_seconds:.0f} of {seconds:g} s: raise --max-evaluations."
 
 
 def _refuse_table_options(table_of_scores: Path | None, accounting: str | None) -> None:
@@ -141,6 +153,15 @@ def _refuse_table_options(table_of_scores: Path | None, accounting: str | None) 
         raise CommandError("--accounting only says what an evaluation on a table costs: give --table, too, or leave it out.")
     if table_of_scores is not None:
         raise CommandError("--scores only says by what a search with --table ranks; scores of a store are used with --db.")
+
+
+def _refuse_needless(run: SearchRun, method: Any, scoring: dict[str, Any]) -> None:
+    """Refuse options of scores and of trainings that a method does not ask for; the sizes of networks and batches go with every method."""
+    if method.proxy != "ranks":
+        options.refuse(scoring, f"to --method {method.name}, which ranks by no scores: leave it out.")
+    if not method.trains:
+        training = run.given("train_batch", "learning_rate", "weight_decay", "group_by_length", "precision")
+        options.refuse(training, f"to --method {method.name} as it is given, which trains no cell: leave it out.")
 
 
 def _unused(run: SearchRun, data: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RECOMMENDED = "consensus"
 _ANYWHERE = "mgm"  # needs no capability
-_FREE = "params"  # needs no images either, for methods that rank by nothing
+_FREE = "params"  # needs no images either, for methods that do not rank by one
 
 
 def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy | Aggregate":
@@ -28,7 +28,7 @@ def ranking_named(name: str | None, space: "Space[Any]", method: Any) -> "Proxy 
     if name is None:
         found = aggregates.get(RECOMMENDED)
         if method.proxy != "ranks":
-            return proxies.get(_ANYWHERE if method.proxy else _FREE)
+            return proxies.get(_FREE)
         return found if all(_applies(proxies.get(member), macro_of(space)) for member in found.members) else proxies.get(_ANYWHERE)
     named = options.split([name])
     if len(named) != 1:

@@ -75,7 +75,9 @@ def table_problem(
             "`jknas score --db` with --db."
         )
     with Store(db) as store:
-        if not isinstance(ranking, Aggregate):
+        if method.proxy == "mixes":
+            names = tuple(sorted({name for name, known, *_ in store.counted("proxy", "space") if known == space.name}))
+        elif not isinstance(ranking, Aggregate):
             return TableProblem(**given, scores=scored_pool(store, proxy=ranking.name, space=space))
         found = {name: scored_pool(store, proxy=name, space=space) for name in names}
     return TableProblem(**given, measured={name: _larger_is_better(name, records) for name, records in found.items()})

@@ -17,12 +17,15 @@ CROP_SHARE = 224 / 256
 """Side of the centre crop in units of the shorter side, as in the evaluation of ImageNet networks."""
 
 _THREADS = 16
+_SIXTEEN_BITS = 2**16 - 1
 _AREA, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 _JITTER, _HUE = 0.4, 0.2
 
 
 def read_image(file: Path) -> Image.Image:
-    """Decode a file to RGB; one of more pixels than Pillow's limit for untrusted files (twice ``Image.MAX_IMAGE_PIXELS``) is refused.
+    """Decode a file to RGB of 8 bits a channel.
+
+    One of more pixels than Pillow's limit for untrusted files (twice ``Image.MAX_IMAGE_PIXELS``) is refused.
 
     Raises:
         DataError: the file is no image, a truncated or too large one, or cannot be read.
@@ -30,10 +33,20 @@ def read_image(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
             # Pillow warns from half its limit on; only its error is a refusal.
-            return image.convert("RGB")
+            return _eight_bits(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = str(error).partition(" '")[0]
         raise DataError(f"{file}: not an image that can be decoded ({reason}); copy the file again, or remove it.") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return grey images of 16 bits with 8, which Pillow would cut off at 255; raise ValueError for numbers that are no 16 bits."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    grey = np.asarray(image)
+    if image.mode == "F" or grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
+        raise ValueError(f"its pixels are {grey.dtype} from {grey.min()} to {grey.max()}, not of 8 or 16 bits")
+    return Image.fromarray((grey.astype(np.uint32) * 255 // _SIXTEEN_BITS).astype(np.uint8))
 
 
 class FolderImages:

@@ -44,6 +44,8 @@ class FlaxNetwork:
     """Type of the space's genotypes."""
     recipe: ClassVar[str] = "nasbench201-12"
     """Name of the training recipe that searches use by default."""
+    has_draws: ClassVar[bool] = True
+    """Whether training passes a key for what the module draws, such as dropout."""
     score_statistics: ClassVar[Statistics] = "example"
     """What normalisation layers normalise over where a proxy leaves it open: each image alone, or the ``batch``."""
 
@@ -54,8 +56,9 @@ class FlaxNetwork:
         """Return the module, called as ``module(x, code, train)``. Override this.
 
         ``x`` are images ``[n, h, w, c]`` of any size, ``code`` is the genotype as integers ``[edges]``, traced: one compiled program serves
-        the whole space. ``train`` is a bool for ``nn.BatchNorm(use_running_average=not train)``. The module must declare the parameters of
-        every candidate operation, whatever the code. It returns logits ``[n, classes]``.
+        the whole space. ``train`` is a bool for ``nn.BatchNorm(use_running_average=not train)`` and ``nn.Dropout(deterministic=not
+        train)``; scores, which run in training mode, draw dropout from a key that is always the same. The module must declare the
+        parameters of every candidate operation, whatever the code. It returns logits ``[n, classes]``.
         """
         raise NetworkError(f"{type(self).__name__} defines no network: override definition() and return a flax.linen.Module.")
 
@@ -107,7 +110,7 @@ class FlaxNetwork:
         check_statistics(statistics, batch_stats)
         code = self._code(wiring)
         if statistics == "running":
-            variables: Any = {"params": params, "batch_stats": batch_stats}
+            variables: Any = {"params": _as_precise_as(x, params), "batch_stats": batch_stats}
             logits: Any = self.definition().apply(variables, x, code, False)
             return logits
         if statistics == "none":
@@ -128,17 +131,20 @@ class FlaxNetwork:
         drop_path: float = 0.0,
     ) -> tuple[Float[Array, "n k"], None, PyTree]:
         """Return the logits in training mode, None (there is no auxiliary classifier), and the moved running averages."""
-        del key, drop_path
-        logits, moved = self._train(params, batch_stats, x, self._code(wiring))
+        del drop_path
+        logits, moved = self._train(params, batch_stats, x, self._code(wiring), key)
         return logits, None, moved
 
     def restrict(self, tree: PyTree, genotype: Any) -> PyTree:
         """Return the tree as it is: a genotype's network keeps the parameters of every candidate operation."""
         return tree
 
-    def _train(self, params: PyTree, batch_stats: PyTree, x: jax.Array, code: jax.Array) -> tuple[jax.Array, PyTree]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, moved = self.definition().apply(variables, x, code, True, mutable=["batch_stats"])
+    def _train(
+        self, params: PyTree, batch_stats: PyTree, x: jax.Array, code: jax.Array, key: jax.Array | None = None
+    ) -> tuple[jax.Array, PyTree]:
+        variables = {"params": _as_precise_as(x, params), "batch_stats": batch_stats}
+        rngs = {"dropout": jax.random.key(0) if key is None else key}
+        logits, moved = self.definition().apply(variables, x, code, True, mutable=["batch_stats"], rngs=rngs)
         return logits, moved.get("batch_stats", batch_stats)
 
     def _declare(self, key: jax.Array) -> dict[str, Any]:
@@ -158,6 +164,11 @@ class FlaxNetwork:
         if code.shape != (self._edges(),) or not jnp.issubdtype(code.dtype, jnp.integer):
             raise NetworkError(f"wiring must be a genotype or a code, integers [{self._edges()}], got {code.dtype}{list(code.shape)}")
         return code
+
+
+def _as_precise_as(x: jax.Array, params: PyTree) -> PyTree:
+    """Return parameters for images in half precision in that precision, by which a Flax module then computes; others as they are."""
+    return jax.tree.map(lambda leaf: leaf.astype(x.dtype), params) if x.dtype == jnp.bfloat16 else params
 
 
 @functools.lru_cache

@@ -91,6 +91,19 @@ class SearchResult:
         return _winner(self.state)
 
 
+def first_state(method: SearchMethod[Any], problem: SearchProblem) -> Any:
+    """Return the state in which a method begins; nothing expensive is computed.
+
+    Raises:
+        SearchError: the method cannot search this problem.
+        TrainingError: it trains, and the problem's networks cannot be trained by its recipe.
+    """
+    state = method.init(problem)
+    if method.trains:
+        problem.check_training()
+    return state
+
+
 def run(
     method: SearchMethod[Any],
     problem: SearchProblem,
@@ -114,14 +127,15 @@ def run(
         The result; `jknas.search.result.as_record` makes it a record for a file.
 
     Raises:
-        SearchError: the method's settings do not fit the problem (before anything is computed), or the folder holds another search's state,
+        TrainingError: the networks cannot be trained by the problem's recipe (before anything is computed).
+        SearchError: the method's settings do not fit the problem (likewise), or the folder holds another search's state,
             a damaged one, or any although ``resume`` is false, or is used by another process.
     """
     budget = budget or Budget()
     folder = None if checkpoint is None else Path(checkpoint)
     if resume and folder is None:
         raise SearchError("resume=True needs checkpoint=..., the folder that holds the state.")
-    first = method.init(problem)  # before anything is written
+    first = first_state(method, problem)  # before anything is written
     with nullcontext() if folder is None else sole_user(folder, error=SearchError):
         return _run(method, problem, first, folder, resume=resume, budget=budget, on_event=on_event)
 

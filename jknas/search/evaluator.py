@@ -188,10 +188,15 @@ class TrainingEvaluator(Evaluator):
         for place in self._folder.iterdir():
             # Only what is named like a code was made here, should someone search into a folder that holds other things.
             code, _, epochs = place.name.partition("-")
-            length = min(self.problem.space.num_edges, _LONGEST_NAME)
+            length = min(self._digits * self.problem.space.num_edges, _LONGEST_NAME)
             named = code.isdecimal() and len(code) == length and (not epochs or epochs.isdecimal())
             if named and place.is_dir() and place not in kept_places:
                 shutil.rmtree(place)
+
+    @property
+    def _digits(self) -> int:
+        """How many digits the number of an operation has in the name of a folder."""
+        return len(str(len(self.problem.space.operations) - 1))
 
     def _job(self, genotype: Any, epochs: int | None) -> TrainingJob:
         epochs = None if epochs == self.problem.recipe.epochs else epochs
@@ -200,7 +205,7 @@ class TrainingEvaluator(Evaluator):
     def _place(self, genotype: Any, epochs: int | None = None) -> Path | None:
         if self._folder is None:
             return None
-        code = "".join(map(str, genotype.code))
+        code = "".join(str(digit).zfill(self._digits) for digit in genotype.code)
         if len(code) > _LONGEST_NAME:  # than file systems allow
             code = str(int(hashlib.sha256(code.encode()).hexdigest(), 16))[:_LONGEST_NAME].zfill(_LONGEST_NAME)
         return self._folder / (code if epochs in (None, self.problem.recipe.epochs) else f"{code}-{epochs}")

@@ -101,6 +101,9 @@ class SearchProblem(Protocol):
             As many numbers, rising; None for a rung that cannot be had.
         """
 
+    def check_training(self) -> None:
+        """Refuse a recipe by which the networks cannot be trained."""
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of an architecture's network."""
 
@@ -206,8 +209,7 @@ class SearchMethod(Generic[S]):
     Attributes:
         name: under which it is registered.
         state: the record of its states.
-        proxy: what the problem's proxy is to it: "ranks" the architectures, is "recorded" only, one of many that it "mixes", or "" where
-            it has no use.
+        proxy: what the problem's proxy is to it: it "ranks" the architectures, is one of many that it "mixes", or "" where it has no use.
         workers: what workers do ahead of it, in words that follow "workers"; "" where every step depends on the one before.
     """
 
@@ -220,6 +222,11 @@ class SearchMethod(Generic[S]):
     def uses_workers(self) -> bool:
         """Whether workers have anything to do, with these settings."""
         return bool(self.workers)
+
+    @property
+    def trains(self) -> bool:
+        """Whether architectures are trained by the problem's recipe, with these settings."""
+        return bool(getattr(self, "train", True))
 
     @property
     def settings(self) -> dict[str, Any]:

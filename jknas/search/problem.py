@@ -23,6 +23,7 @@ from jknas.search.measured import Measured, check_measured, identity_of
 from jknas.search.method import check_count, check_seed
 from jknas.search.pooled import is_pooled, pooled_identity
 from jknas.spaces.space import Space
+from jknas.training.plan import check_recipe
 from jknas.training.recipe import AnyRecipe
 from jknas.workers import Pool
 
@@ -131,6 +132,10 @@ class Problem:
     ) -> TrainingEvaluator:
         """Return what scores and trains for the steps of a search."""
         return TrainingEvaluator(self, folder=folder, on_compile=on_compile, on_epoch=on_epoch)
+
+    def check_training(self) -> None:
+        """Raise TrainingError for a recipe by which the networks cannot be trained."""
+        check_recipe(self.network, self.recipe, self.dataset)
 
     def rungs(self, published: Sequence[int]) -> tuple[int, ...]:
         """Return the same shares of the recipe's epochs as the published rungs have of the last one, at least one epoch."""

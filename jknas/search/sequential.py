@@ -75,8 +75,8 @@ class Sequential(SearchMethod[S]):
         if self.limit is not None:
             check_count(self.limited_by, self.limit)
         seconds = self.seconds
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
-            raise SearchError(f"seconds is {seconds!r}; expected a positive number, or None for no limit.")
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf):
+            raise SearchError(f"seconds is {seconds!r}; expected a positive, finite number, or None for no limit.")
 
     @property
     def limit(self) -> int | None:

@@ -128,6 +128,9 @@ class TableProblem:
         held = {target.epochs for target in self.table.targets() if target._replace(epochs=0) == selects._replace(epochs=0)}
         return tuple(epochs if epochs in held else None for epochs in published)
 
+    def check_training(self) -> None:
+        """Nothing is trained."""
+
     def parameters(self, genotype: Any) -> int:
         """Return the number of trainable parameters of the published network."""
         return self.table.parameters(genotype, dataset=self.protocol.reports.dataset)

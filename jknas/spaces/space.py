@@ -115,8 +115,8 @@ class Space(Generic[G]):
         parse: text to genotype.
         from_code: ``num_edges`` integers to genotype.
         sample: ``(rng, n=None, *, unique=False)``: one genotype, or a tuple of n; ``unique`` draws without replacement.
-        mutate: ``(genotype, rng, *, rule)``: a genotype that differs on exactly one edge.
-        neighbours: all genotypes that differ on exactly one edge, each once.
+        mutate: ``(genotype, rng, *, rule)``: another genotype, one change away: what is changed is the rule's.
+        neighbours: all genotypes that are one change away, each once.
         enumerate: every genotype, in the order of codes.
         canonical: ``(genotype, *, rule="function")``: the member with the smallest code of the genotype's class.
         is_dead: whether the output of the cell does not depend on its input.

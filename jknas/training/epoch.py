@@ -173,7 +173,8 @@ def train_epoch(
     def advance(state: TrainState, rows: jax.Array, number: jax.Array, *, width: int | None = None) -> tuple[TrainState, Totals]:
         x, labels = pixels.for_training(rows, words, centres, settings), pixels.labels[rows]
         x = x if width is None else x[..., :width]
-        dropped: dict[str, Any] = {"key": jax.random.fold_in(drop_key, number)} if recipe.drop_path or recipe.dropout else {}
+        draws = recipe.drop_path or recipe.dropout or getattr(settings.network, "has_draws", False)
+        dropped: dict[str, Any] = {"key": jax.random.fold_in(drop_key, number)} if draws else {}
         dropped |= {"drop_path": rates.drop_path} if recipe.drop_path else {}
         dropped |= {"dropout": recipe.dropout} if recipe.dropout else {}
 

@@ -3,7 +3,8 @@
 A network that can be trained has the capability "trainable" (:data:`jknas.networks.families.CAPABILITIES`), and ``apply`` takes
 ``statistics="running"`` with ``batch_stats``. It may also have ``genotypes`` (the type of its genotypes), ``restrict(tree, genotype)`` (the
 part of all candidates' arrays that a genotype uses), ``has_drop_path`` (whether ``train_apply`` drops paths), ``has_dropout`` (whether it
-takes ``dropout``) and ``auxiliary`` (whether it returns the logits of an auxiliary classifier).
+takes ``dropout``), ``has_draws`` (whether it is to have a key in any case) and ``auxiliary`` (whether it returns the logits of an auxiliary
+classifier).
 """
 
 import dataclasses

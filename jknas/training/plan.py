@@ -47,46 +47,13 @@ class Plan:
         choose("wiring", self.wiring, get_args(WiringKind), error=TrainingError)
         object.__setattr__(self, "seed", operator.index(self.seed))
         check_splits(self.splits)
-        self._check_regularisers()
-
-    def _check_regularisers(self) -> None:
-        """Refuse a recipe that the network cannot be trained by, or not fully."""
-        if self.recipe.inputs != self.dataset.inputs:
-            names = ", ".join(name for name, recipe in PRESETS.items() if recipe.inputs == self.dataset.inputs)
-            raise TrainingError(
-                f"the recipe trains on {self.recipe.inputs}, but {self.dataset.name} holds {self.dataset.inputs}: take one of {names}."
-            )
-        network, weight, drop = type(self.network).__name__, self.recipe.auxiliary_weight, self.recipe.drop_path
-        auxiliary = getattr(self.network, "auxiliary", False)
-        if weight and not auxiliary:
-            build = "build it with auxiliary=True, or " if can_have_auxiliary(self.network) else ""
-            raise TrainingError(
-                f"the recipe has auxiliary_weight={weight}, but the {network} has no auxiliary classifier: {build}set auxiliary_weight=0."
-            )
-        if auxiliary and not weight:
-            raise TrainingError(
-                f"the {network} has an auxiliary classifier, but the recipe has auxiliary_weight=0: set a weight (DARTS takes 0.4), or "
-                "build the network with auxiliary=False."
-            )
-        if weight:
-            try:  # a network with an auxiliary classifier has this check
-                self.network.check_auxiliary(self.dataset.resolution, self.dataset.resolution)
-            except ValueError as error:
-                size = f"{self.dataset.resolution}x{self.dataset.resolution}"
-                raise TrainingError(f"{self.dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
-        if drop and not getattr(self.network, "has_drop_path", False):
-            raise TrainingError(f"the recipe has drop_path={drop}, but the {network} has no drop path: set drop_path=0.")
-        if self.recipe.dropout and not getattr(self.network, "has_dropout", False):
-            raise TrainingError(f"the recipe has dropout={self.recipe.dropout}, but the {network} has none: set dropout=0.")
-        if self.recipe.resized_crop and not self.dataset.streamed:
-            raise TrainingError(
-                f"the recipe has resized_crop=True, which cuts training images out of files; {self.dataset.name} holds arrays of one size: "
-                "load a folder of images, or set resized_crop=False."
-            )
+        check_recipe(self.network, self.recipe, self.dataset)
         if self.wiring == "code" and not hasattr(self.genotype, "code"):
             raise TrainingError(f"a {type(self.genotype).__name__} has no code: train with wiring='static'.")
-        if drop and self.wiring != "static":
-            raise TrainingError(f"the recipe has drop_path={drop}, which drops the edges of a genotype: train with wiring='static'.")
+        if self.recipe.drop_path and self.wiring != "static":
+            raise TrainingError(
+                f"the recipe has drop_path={self.recipe.drop_path}, which drops the edges of a genotype: train with wiring='static'."
+            )
 
     @property
     def chosen(self) -> Any:
@@ -97,6 +64,40 @@ class Plan:
         """Return plain data that differ whenever the numbers may."""
         fields = ("network", "genotype", "recipe", "seed", "scheme", "wiring", "splits")
         return {name: str(getattr(self, name)) for name in fields} | {"dataset": f"{self.dataset.name}, sha256 {self.dataset.digest}"}
+
+
+def check_recipe(network: Any, recipe: AnyRecipe, dataset: Dataset) -> None:
+    """Raise TrainingError for a recipe that the network cannot be trained by on a data set, or not fully."""
+    if recipe.inputs != dataset.inputs:
+        names = ", ".join(name for name, other in PRESETS.items() if other.inputs == dataset.inputs)
+        raise TrainingError(f"the recipe trains on {recipe.inputs}, but {dataset.name} holds {dataset.inputs}: take one of {names}.")
+    kind, weight, drop = type(network).__name__, recipe.auxiliary_weight, recipe.drop_path
+    auxiliary = getattr(network, "auxiliary", False)
+    if weight and not auxiliary:
+        build = "build it with auxiliary=True, or " if can_have_auxiliary(network) else ""
+        raise TrainingError(
+            f"the recipe has auxiliary_weight={weight}, but the {kind} has no auxiliary classifier: {build}set auxiliary_weight=0."
+        )
+    if auxiliary and not weight:
+        raise TrainingError(
+            f"the {kind} has an auxiliary classifier, but the recipe has auxiliary_weight=0: set a weight (DARTS takes 0.4), or "
+            "build the network with auxiliary=False."
+        )
+    if weight:
+        try:  # a network with an auxiliary classifier has this check
+            network.check_auxiliary(dataset.resolution, dataset.resolution)
+        except ValueError as error:
+            size = f"{dataset.resolution}x{dataset.resolution}"
+            raise TrainingError(f"{dataset.name} has images of {size} pixels: {error}, with auxiliary_weight=0.") from error
+    if drop and not getattr(network, "has_drop_path", False):
+        raise TrainingError(f"the recipe has drop_path={drop}, but the {kind} has no drop path: set drop_path=0.")
+    if recipe.dropout and not getattr(network, "has_dropout", False):
+        raise TrainingError(f"the recipe has dropout={recipe.dropout}, but the {kind} has none: set dropout=0.")
+    if recipe.resized_crop and not dataset.streamed:
+        raise TrainingError(
+            f"the recipe has resized_crop=True, which cuts training images out of files; {dataset.name} holds arrays of one size: "
+            "load a folder of images, or set resized_crop=False."
+        )
 
 
 def check_pair(network: Any, genotype: Any, dataset: Dataset) -> None:

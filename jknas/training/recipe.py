@@ -64,7 +64,7 @@ class Recipe:
         resized_crop: whether training images are random parts of the files, resized, with jittered colours
             (:func:`~jknas.data.images.random_view`), in place of the shift; for images in a folder.
         schedule: see :data:`Schedule`.
-        warmup: epochs in which the learning rate rises; at most ``epochs``.
+        warmup: epochs in which the learning rate rises; a run of fewer epochs ends before it is reached.
 
     Raises:
         TrainingError: a value out of range or of the wrong type.

@@ -493,6 +493,18 @@ class TestSearch:
         assert (record["counts"]["sampled"], record["counts"]["trained"]) == (20, 3)
         assert (record["proxy"]["name"], record["proxy"]["scored"]) == ("params", 30)
 
+    def test_a_mixture_of_the_scores_of_a_store(self, run, tabled, undrawn, tmp_path):
+        run.json("score", "--proxy", "params,macs", "--sample", 30, "--db", tmp_path / "scores")
+        command = ["search", "--table", "cifar10", "--method", "robot", "--queries", 3, "--db", tmp_path / "scores"]
+        (record,) = run.json(*command, "--out", tmp_path / "out")
+        assert (record["mixture"]["proxies"], record["counts"]["trained"]) == (["macs", "params"], 3)
+
+    def test_a_sample_that_is_used_up_before_the_seconds(self, run, tabled, undrawn, tmp_path):
+        command = ["search", "--table", "cifar10", "--method", "random", "--budget-seconds", 1e9]
+        code, out, _ = run(*command, "--max-evaluations", 5, "--out", tmp_path)
+        assert code == 0
+        assert "5 evaluations, the most of this search, took" in out
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
@@ -517,7 +529,19 @@ class TestSearch:
             (["--method", "knas", "--max-evaluations", 3], "--max-evaluations does not apply to --method knas"),
             (["--method", "tenas", "--topk", 3], "--topk does not apply to --method tenas"),
             (["--method", "random", "--topk", 3, "--max-evaluations", 4], "say the same of --method random: give one of them"),
-            (["--method", "evolution", "--budget-seconds", -1], "seconds is -1.0; expected a positive number"),
+            (["--method", "evolution", "--budget-seconds", -1], "seconds is -1.0; expected a positive, finite number"),
+            (["--method", "evolution", "--budget-seconds", "inf"], "seconds is inf; expected a positive, finite number"),
+            (["--method", "evolution", "--seeds", 2], "--seeds does not apply to --method evolution, which ranks by no scores"),
+            (["--method", "random", "--db", "s.sqlite"], "--db does not apply to --method random, which ranks by no scores"),
+            (["--method", "random", "--proxy", "mgm"], "--proxy does not apply to --method random"),
+            (
+                ["--method", "gdas", "--learning-rate", 0.1],
+                "--learning-rate does not apply to --method gdas as it is given, which trains no",
+            ),
+            (
+                ["--method", "robot", "--queries", 5],
+                "robot mixes the scores of several proxies, and the problem has none: search with --table",
+            ),
             (["--method", "evolution", "--mutation", "nodes"], "Unknown mutation rule of nasbench201 'nodes'"),
         ],
     )
@@ -543,6 +567,7 @@ class TestSearch:
             (["--precision", "float16"], "Unknown precision 'float16'; expected one of"),
             (["--max-seconds", "-1"], "the budget's seconds is -1.0"),
             (["--init", "he"], "initialisation 'he' is not known"),
+            (["--space", "darts", "--resolution", "8", "--cells", "3", "--proxy", "params"], "resize the images (--resolution)"),
         ],
     )
     def test_refused_before_anything_is_written(self, run, made_up, tmp_path, arguments, words):

@@ -174,3 +174,19 @@ def test_a_slice_decodes_nothing(folder, monkeypatch):
     assert isinstance(part, FolderImages)
     assert (len(part), part.shape, opened) == (3, (3, 16, 16, 3), [])
     assert dataclasses.replace(dataset, name="other").x_train is dataset.x_train
+
+
+class TestMoreThanEightBits:
+    def test_grey_images_of_16_bits_keep_their_shades(self, tmp_path):
+        shades = np.linspace(0, 2**16 - 1, 24 * 24).astype(np.uint16).reshape(24, 24)
+        Image.fromarray(shades).save(tmp_path / "16.png")
+        pixels = np.asarray(read_image(tmp_path / "16.png"))
+        assert pixels.shape == (24, 24, 3)
+        np.testing.assert_allclose(pixels, np.repeat(shades[..., None] / 257, 3, -1), atol=1)
+
+    def test_other_numbers_are_refused(self, tmp_path):
+        Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
+        Image.fromarray(np.full((4, 4), 2**20, np.int32)).save(tmp_path / "large.tiff")
+        for name in ("float", "large"):
+            with pytest.raises(DataError, match=rf"{name}.tiff: not an image that can be decoded \(its pixels are .*not of 8 or 16 bits"):
+                read_image(tmp_path / f"{name}.tiff")

@@ -1,7 +1,9 @@
+import own_space
 import search_stubs as stubs
 
 from jknas.search import ahead
 from jknas.search.evaluator import TrainingEvaluator
+from jknas.spaces import edge_space
 from jknas.spaces.nasbench201.genotype import CellGenotype
 
 
@@ -21,6 +23,19 @@ def test_only_folders_of_other_genotypes_are_removed(tmp_path):
         "111111-old",
         "111111",
     }
+
+
+def test_numbers_of_two_digits_do_not_run_together(tmp_path):
+    names = tuple(f"op{number}" for number in range(12))
+    space = edge_space(name="wide", operations=names, num_edges=2, networks=own_space.ChainNetwork, parameters=len, macs=len)
+    problem = stubs.problem(space=space, network=own_space.ChainNetwork(4, 1), measured=None)
+    answers = TrainingEvaluator(problem, folder=tmp_path)
+    first, second = (space.from_code(code) for code in ((11, 0), (1, 10)))
+    assert [answers._place(genotype).name for genotype in (first, second)] == ["1100", "0110"]
+    for genotype in (first, second):
+        answers._place(genotype).mkdir()
+    answers.keep_only(second)
+    assert [place.name for place in tmp_path.iterdir()] == ["0110"]
 
 
 def test_a_shorter_training_has_a_folder_of_its_own_and_leaves_no_variables(tmp_path, monkeypatch):

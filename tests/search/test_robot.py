@@ -133,7 +133,7 @@ class TestMembers:
     @pytest.mark.parametrize(
         ("method", "measured", "words"),
         [
-            (Robot(), None, r"robot mixes the scores of several proxies, and the problem has none: pass it measured=\{proxy:"),
+            (Robot(), None, r"robot mixes the scores of several proxies, and the problem has none: search with --table.*measured=\{proxy:"),
             (Robot(members="params,c"), {"params": noise("p")}, "Unknown measured proxy 'c'; expected one of params"),
             (Robot(members="a,a"), {"a": noise("a")}, "members is 'a,a'; expected each proxy once"),
             (Robot(queries=61), {"a": noise("a")}, "queries is 61, and the scores are those of 60 architectures: choose 1..60"),

@@ -33,7 +33,7 @@ def check_extents(stem: Stem, height: int, width: int) -> None:
         typical = {"cifar": "8x8 for images of 32x32", "imagenet": "7x7 for images of 224x224"}[stem]
         raise NetworkError(
             f"the auxiliary head pools its input to 2x2 pixels ({typical}), but got {height}x{width}; "
-            "resize the images or use auxiliary=False"
+            "resize the images (--resolution), or use auxiliary=False"
         )
 
 

@@ -25,18 +25,23 @@ class RandomSearch(Sequential[SequentialState]):
     Cost: ``topk`` trainings of the problem's recipe; one compilation.
 
     Attributes:
-        topk: architectures drawn uniformly, without replacement, and trained. Named as in KNAS: equal values are equal training budgets.
+        topk: architectures drawn uniformly, without replacement, and trained; with ``seconds`` no more than there are. Named as in KNAS:
+            equal values are equal training budgets.
     """
 
     name: ClassVar[str] = "random"
-    proxy: ClassVar[str] = "recorded"
     limited_by: ClassVar[str] = "topk"
     workers: ClassVar[str] = "train the sample"
 
     topk: int = option(20, "candidates to train", also="--max-evaluations", when_timed=_MOST)
 
     def init(self, problem: SearchProblem) -> SequentialState:  # noqa: D102
-        return SequentialState(candidates=draw_sample(problem, self.topk, "topk"), chosen=())
+        count = self.topk if self.seconds is None else min(self.topk, problem.space.size)
+        return SequentialState(candidates=draw_sample(problem, count, "topk"), chosen=())
+
+    def is_over(self, state: SequentialState) -> bool:
+        """Return whether the seconds are spent, or all of the sample is evaluated."""
+        return super().is_over(state) or len(state.chosen or ()) == len(state.candidates)
 
     def choose(self, evaluator: Evaluator, state: SequentialState, rng: np.random.Generator) -> int:  # noqa: D102
         del evaluator, rng

@@ -151,8 +151,9 @@ class Robot(Sequential[RobotState]):
         measured = problem.measured
         if measured is None:
             raise SearchError(
-                "robot mixes the scores of several proxies, and the problem has none: pass it measured={proxy: {genotype: score}}, the "
-                "scores of one pool, larger better, and NaN where a score's status is not 'ok'."
+                "robot mixes the scores of several proxies, and the problem has none: search with --table, and name them with --scores or "
+                "--db; in Python pass measured={proxy: {genotype: score}}, the scores of one pool, larger better, and NaN where a score's "
+                "status is not 'ok'."
             )
         if self.members is None:
             return PUBLISHED if measured.keys() >= set(PUBLISHED) else tuple(sorted(measured))
