@@ -19,7 +19,7 @@ edges before it allow: two edges of a node have an operation.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -46,13 +46,6 @@ _PUBLISHED = SharingRecipe(
     candidate_batch=128,
     augmented=True,
 )
-
-
-class Rewarded(NamedTuple):
-    """What a controller step sees of one cell."""
-
-    loss: "Array"
-    baseline: "Array"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,12 +168,11 @@ def controller_step(net: "Supernet", shared: "Shared", codes: "Array", accuracie
         said = jax.vmap(lambda code: follow(controller, code, places))(codes)
         rewards = accuracies + recipe.entropy_weight * said.entropy
         baselines = jnp.where(before < 0, accuracies, before - (1 - recipe.baseline_decay) * (before - rewards))
-        losses = -said.log_probability * (rewards - baselines)
-        return losses.mean(), Rewarded(losses, baselines)
+        return (-said.log_probability * (rewards - baselines)).mean(), baselines
 
-    (_, found), gradient = jax.value_and_grad(loss, has_aux=True)(shared.architecture)
+    gradient, baselines = jax.grad(loss, has_aux=True)(shared.architecture)
     if recipe.controller_clip:
         gradient = clipped(gradient, recipe.controller_clip)
     stepped = adam_step(net, shared, gradient)
     # The weight step clips the weights' gradient alone.
-    return stepped._replace(left=jax.tree.map(jnp.zeros_like, gradient)), found.baseline
+    return stepped._replace(left=jax.tree.map(jnp.zeros_like, gradient)), baselines
