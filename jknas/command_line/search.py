@@ -119,7 +119,7 @@ def command(
     advice = "go on with the same command and --resume."
     kept = None if table_of or made.proxy != "ranks" else db or place / "scores.sqlite"
     with interruptible(advice), _store(kept) as store, Bars(quiet=run.json) as bars, run.pool_for(made, bars) as pool:
-        if store is not None:
+        if parts:
             problem = search.Problem(**parts, store=store, pool=pool)
         watch = _watcher(bars, epochs)
         result = search.run(made, problem, checkpoint=place / "checkpoint", resume=resume, budget=budget, on_event=watch)
