@@ -11,6 +11,8 @@ import pytest
 from sweeps import ROOT, Search, Sweep, kept, scored
 
 from jknas import search, spaces
+from jknas.errors import SearchError
+from jknas.workers.processes import Processes
 
 TINY = ["--data", "digits", "--channels", "4", "--cells", "1", "--resolution", "8", "--limit", "40,20", "--batch", "8"]
 OWN = ["score", "--space", "own_space:SPACE", *TINY]
@@ -237,6 +239,20 @@ def test_a_search_by_workers_finds_the_same(run, tmp_path, method):
     one, two = (without_times(json.loads((tmp_path / name / "result.json").read_text())) for name in ("one", "two"))
     assert one == two
     assert (tmp_path / "one" / "weights.msgpack").read_bytes() == (tmp_path / "two" / "weights.msgpack").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["random", "knas", "tenas"])
+def test_a_search_is_given_the_workers(run, tmp_path, monkeypatch, method):
+    seen = []
+
+    def stopped(made, problem, **options):
+        seen.append((made.name, problem.pool))
+        raise SearchError("seen")
+
+    monkeypatch.setattr(search, "run", stopped)
+    assert run("search", *TINY, "--method", method, "--workers", 1, "--out", tmp_path)[0] == 2
+    ((name, pool),) = seen
+    assert (name, type(pool)) == (method, Processes)
 
 
 @pytest.mark.parametrize("method", [["reinforce"], ["gdas"], ["darts-v1", "--train-epochs", "2"]], ids=lambda method: method[0])
