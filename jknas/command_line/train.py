@@ -58,6 +58,7 @@ def command(
             resume=resume,
             on_epoch=lambda record: bars.update("train", record.epoch + 1, plan.epochs),
         )
+        weights = save_weights(place, network, genotype, training.variables, space=space.name, dataset=dataset)
         test = evaluate(network, training.variables, genotype, dataset, "test", precision=plan.precision)
         more = {}
         if dataset.has_f1:
@@ -76,7 +77,6 @@ def command(
         "device": device(),
         "versions": versions(),
     }
-    weights = save_weights(place, network, genotype, training.variables, space=space.name, dataset=dataset)
     write_json_file(place / "result.json", result)
     if run.json:
         print_json(result)

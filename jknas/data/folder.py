@@ -1,6 +1,6 @@
 """Anyone's images as a folder per class, decoded when they are used.
 
-    FOLDER/train/CLASS/*, FOLDER/val/CLASS/*       (ImageNet's layout; val is halved into validation and test)
+    FOLDER/train/CLASS/*, FOLDER/val/CLASS/*       (ImageNet's layout; val is halved into validation and test, unless test/CLASS/* is there)
     FOLDER/CLASS/*                                 (a fixed stratified fifth is held out, and halved)
 
 Loading lists the files; :class:`~jknas.data.images.FolderImages` decodes those that an index asks for, and needs memory
@@ -45,28 +45,30 @@ def _read(path: Path, limit: Limit) -> Dataset:
         if held_out is None:
             raise DataError(f"{path}: has train but no val; expected val/CLASS/* beside train/CLASS/*: add it, or name {path / 'train'}.")
         names, files, labels = _listed(path / "train")
-        other, held_files, held_labels = _listed(path / held_out)
-        if names != other:
-            only = sorted(set(names) ^ set(other))[0]
-            where = "train" if only in names else held_out
-            raise DataError(f"{path}: the class {only!r} is only in {where}; expected the same class folders in train and {held_out}.")
+        held_files, held_labels = _of_classes(path / held_out, names)
         rows, words = balanced_order(labels), f"{held_out} in fixed stratified halves"
         validation, test = balanced_halves(held_labels)
+        test_files, test_labels = held_files, held_labels
+        if any(entry.is_dir() for entry in (path / "test").glob("*")):  # ImageNet's own test images have no class folders
+            test_files, test_labels = _of_classes(path / "test", names)
+            validation, test, words = balanced_order(held_labels), balanced_order(test_labels), "splits as in the folder"
     else:
         names, files, labels = _listed(path)
         held_files, held_labels, order = files, labels, balanced_order(labels)
+        test_files, test_labels = files, labels
         held = max(2, round(HELD_OUT_SHARE * len(order)))
         rows, words = order[held:], f"validation and test are fixed stratified tenths of all {len(order)} images"
         validation, test = order[: held // 2], order[held // 2 : held]
     if min(len(rows), len(validation), len(test)) == 0:
         raise DataError(f"{path}: too few images for a training, a validation and a test part; add images to train and val.")
-    if len(files) + (0 if held_files is files else len(held_files)) <= CHECKED:
-        for file in dict.fromkeys((*files, *held_files)):
+    every = dict.fromkeys((*files, *held_files, *test_files))
+    if len(every) <= CHECKED:
+        for file in every:
             read_image(file)
     return assembled(
         Part(FolderImages(files, path, RESOLUTION), labels, rows),
         Part(FolderImages(held_files, path, RESOLUTION), held_labels, validation),
-        Part(FolderImages(held_files, path, RESOLUTION), held_labels, test),
+        Part(FolderImages(test_files, path, RESOLUTION), test_labels, test),
         limit=limit,
         name=path.name,
         num_classes=len(names),
@@ -76,6 +78,16 @@ def _read(path: Path, limit: Limit) -> Dataset:
         horizontal_flip=True,
         source=f"{path.name}; {len(files)} files in {len(names)} class folders, decoded when used; {words}; ImageNet's mean and std",
     )
+
+
+def _of_classes(path: Path, names: list[str]) -> tuple[tuple[Path, ...], np.ndarray]:
+    """Return the files and labels of a folder that has the classes of ``train``."""
+    found, files, labels = _listed(path)
+    if names != found:
+        only = sorted(set(names) ^ set(found))[0]
+        where = "train" if only in names else path.name
+        raise DataError(f"{path.parent}: the class {only!r} is only in {where}; expected the same class folders in train and {path.name}.")
+    return files, labels
 
 
 def _listed(path: Path) -> tuple[list[str], tuple[Path, ...], np.ndarray]:

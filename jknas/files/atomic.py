@@ -34,9 +34,20 @@ def write_atomically(path: Path, content: str | bytes, *, error: type[JknasError
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _flush_folder(path.parent)
     except OSError as problem:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         named = f"{what} {path}" if what else str(path)
         raise error(f"cannot write {named} ({problem.strerror}): free space, or make {path.parent} a writable folder.") from problem
     return path
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names of a folder to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

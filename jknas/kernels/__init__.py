@@ -20,8 +20,8 @@ module                     what it computes
 ``neural_tangents``        kernels by the library neural-tangents, as a cross-check
 ========================== ======================================================================
 
-The functions of these modules are also names of :mod:`jknas`: ``jknas.gram``, ``jknas.ntk_coupled``, ``jknas.mgm``, ... and, where no
-module has the same name, of this package: ``jknas.kernels.gram_diagonal``.
+The main functions of these modules are also names of :mod:`jknas`: ``jknas.gram``, ``jknas.ntk_coupled``, ``jknas.mgm``, ... and, where no
+module has the same name, of this package: ``jknas.kernels.gram_diagonal``. The others are imported from their module.
 """
 
 import importlib

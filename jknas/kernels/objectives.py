@@ -94,7 +94,8 @@ def _is_chosen(path: tuple[Any, ...], leaf: Any, parameters: Parameters) -> bool
     elif parameters == "without_head":
         chosen = not jax.tree_util.keystr(path[:1], simple=True).startswith(("head", "classifier"))
     else:
-        chosen = parameters == "all" or not path or "bias" not in jax.tree_util.keystr(path[-1:])
+        named = [key for key in path if getattr(key, "name", None) != "value"]  # Flax's NNX keeps an array under its variable's "value"
+        chosen = parameters == "all" or not named or "bias" not in jax.tree_util.keystr(tuple(named[-1:]))
     if chosen and jnp.issubdtype(dtype, jnp.complexfloating):
         raise KernelError(
             f"the parameter {jax.tree_util.keystr(path)} is {dtype}, and kernels of complex parameters are not defined; "

@@ -178,6 +178,8 @@ class _Targets:
         self.y = np.asarray(y, np.float64)
         if self.y.ndim not in {1, 2} or not self.y.size:
             raise KernelError(f"y must be targets [n] or [n, k], got shape {self.y.shape}")
+        if not np.isfinite(self.y).all():
+            raise KernelError("y holds NaN or infinity")
         self.n = len(self.y)
         self._k = self.y.shape[1] if self.y.ndim == 2 else 1
 

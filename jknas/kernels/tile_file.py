@@ -5,7 +5,9 @@ finished tile: row block, column block and CRC-32 of the tile's bytes, written a
 finished if its bytes, and those of its mirror image, still have that checksum. So a process may end at any moment.
 """
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -91,21 +93,36 @@ class TileFile:
         self.done: set[Tile] = set()
         self.repaired: tuple[Tile, ...] = ()
         done = {} if journal is None else journal.done
-        try:
-            self._check_space()
-            if journal is None:
-                path.unlink(missing_ok=True)
-            self._write_journal(header, {})
-            if not self._fits():
-                np.lib.format.open_memmap(path, mode="w+", dtype=self.dtype, shape=shape)
-            self._file = os.open(path, os.O_RDWR)
-            self._start = path.stat().st_size - shape[0] * shape[1] * self.dtype.itemsize
-            good = {tile: crc for tile, crc in done.items() if self._inside(tile) and self._holds(tile, crc)}
-            self._write_journal(header, good)
-            self._journal = os.open(journal_path(path), os.O_WRONLY | os.O_APPEND)
-        except OSError as error:
-            raise self._refused(error) from error
+        with contextlib.ExitStack() as opened:
+            try:
+                self._check_space()
+                there = self._locked(opened) if path.exists() else None
+                if journal is None:  # otherwise the records stay until their tiles have been read
+                    path.unlink(missing_ok=True)
+                    self._write_journal(header, {})
+                    there = None
+                if not self._fits():
+                    np.lib.format.open_memmap(path, mode="w+", dtype=self.dtype, shape=shape)
+                self._file = self._locked(opened) if there is None else there
+                self._start = path.stat().st_size - shape[0] * shape[1] * self.dtype.itemsize
+                good = {tile: crc for tile, crc in done.items() if self._inside(tile) and self._holds(tile, crc)}
+                self._write_journal(header, good)
+                self._journal = os.open(journal_path(path), os.O_WRONLY | os.O_APPEND)
+                opened.callback(os.close, self._journal)
+            except OSError as error:
+                raise self._refused(error) from error
+            self._opened = opened.pop_all()
         self.done, self.repaired = set(good), tuple(sorted(done.keys() - good.keys()))
+
+    def _locked(self, opened: contextlib.ExitStack) -> int:
+        """Open the matrix, for this process alone until the stack is closed."""
+        file = os.open(self.path, os.O_RDWR)
+        opened.callback(os.close, file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise KernelError(f"another process computes {self.path}: wait until it ends, or choose another path") from error
+        return file
 
     def _write_journal(self, header: Mapping[str, Any], done: Mapping[Tile, int]) -> None:
         records = "".join(f"{i} {j} {crc:08x}\n" for (i, j), crc in done.items())
@@ -184,5 +201,4 @@ class TileFile:
 
     def close(self) -> None:
         """Close both files."""
-        os.close(self._file)
-        os.close(self._journal)
+        self._opened.close()

@@ -131,7 +131,8 @@ def tiled_gram(
         memory: bytes to use on each device.
         devices: what to compute on: each takes an equal share of every block of examples (``slices``) or its own tiles (``pairs``). None
             takes JAX's default device.
-        resume: go on with what is at ``out``; False overwrites it.
+        resume: go on with what is at ``out``; False overwrites it. Parameters, inputs and options are compared with those of the file; of
+            ``apply``, its outputs for the first example.
         interaction: as in :func:`jknas.gram`.
         progress: called after every tile. An exception that it raises ends the call; what is done stays.
 

@@ -4,6 +4,9 @@ Subclass :class:`FlaxNetwork`, return your module from :meth:`FlaxNetwork.defini
 scoring, searching and training then work as they do for the spaces of this package. More proxies apply once the class has more capabilities
 (:data:`jknas.networks.families.CAPABILITIES`), which are methods. Scores that sum over layers see every array of two or more axes, also
 those of operations that a genotype does not choose, until the class has ``kernel_layers``.
+
+Scores in a store and checkpoints know a network by the name of its space, by its sizes, and by what the class's property ``own_facts``
+returns, a mapping: put a version there, and raise it when you change the module, so that what was computed before does not answer.
 """
 
 import functools

@@ -130,8 +130,9 @@ def against(aggregate: Aggregate, scores: Mapping[str, Scores], reference: Mappi
     Raises:
         ProxyError: as :func:`combine`.
     """
-    count = {len(values) for name, values in scores.items() if name in aggregate.members}
-    joined = ({name: np.append(reference[name], scores[name][place]) for name in aggregate.members} for place in range(max(count)))
+    count = len(combine(aggregate, scores))
+    combine(aggregate, reference)  # refuses what does not fit
+    joined = ({name: np.append(reference[name], scores[name][place]) for name in aggregate.members} for place in range(count))
     return np.array([combine(aggregate, pool)[-1] for pool in joined])
 
 

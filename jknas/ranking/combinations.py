@@ -4,6 +4,7 @@ In every function the larger score is the better one. A score that is NaN (its s
 other, all tied; equal scores share their mean rank.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -70,7 +71,7 @@ def two_stage(members: Sequence[Scores], share: float = SHARE) -> Scores:
     first, second = (ranks(values) for values in members)
     if not first.size:
         return first
-    head = first >= np.sort(first)[-int(np.ceil(share * len(first)))]
+    head = first >= np.sort(first)[-math.ceil(round(share * len(first), 9))]
     found = first.copy()
     found[head] = np.count_nonzero(~head) + stats.rankdata(second[head], method="average")
     return found

@@ -111,6 +111,8 @@ def _grouped_interval(
 ) -> Interval:
     """Return the interval of :func:`jknas.ranking.metrics.within_groups`; a resample draws group, score and accuracy together."""
     values, kinds = np.asarray(scores, np.float64), np.asarray(groups)
+    if kinds.shape != values.shape:
+        raise MetricError(f"groups has shape {kinds.shape}, and there are {values.size} architectures: give one group for each.")
 
     def drawn(places: np.ndarray, y: np.ndarray, *, non_finite: metrics.NonFinite) -> Metric:
         del non_finite
@@ -162,6 +164,9 @@ def subsampled(
         raise MetricError(f"parts of {size} architectures were asked for; expected 2 to {accuracies.size}, the size of the pool.")
     if repetitions < 1:
         raise MetricError(f"repetitions must be at least 1, got {repetitions}.")
+    for name, values in scores.items():
+        if np.shape(values) != accuracies.shape:
+            raise MetricError(f"{name} has shape {np.shape(values)}, the accuracies {accuracies.shape}: give one score per architecture.")
     rng = np.random.default_rng(seed)
     parts = [rng.choice(accuracies.size, size, replace=False) for _ in range(repetitions)]
     return {

@@ -37,6 +37,9 @@ def draw_anytime(bands: Mapping[str, Band], path: str | Path, *, title: str = ""
     for name, band in bands.items():
         if not np.isfinite(band.mean).any():
             raise DrawingError(f"{name!r} has no result at any of its times: give times after the first evaluation.")
+    confidences = {band.confidence for band in bands.values()}
+    if len(confidences) > 1:
+        raise DrawingError(f"bands of the confidences {sorted(confidences)} were given; one legend speaks of all: compute them alike.")
     with mpl.rc_context(STYLE):
         figure = new_page(7.2, 4.0 + _LEGEND_LINE * len(bands))
         axes = figure.subplots()
@@ -50,7 +53,7 @@ def draw_anytime(bands: Mapping[str, Band], path: str | Path, *, title: str = ""
         axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
         axes.grid()
         plain(axes)
-        confidence = next(iter(bands.values())).confidence
+        (confidence,) = confidences
         words = f"mean, {confidence:.0%} confidence band" if any(band.n > 1 for band in bands.values()) else None
         figure.legend(loc="outside lower center", title=words, title_fontsize=9)
         save(figure, target, title or "anytime curves")

@@ -27,7 +27,9 @@ def as_plain(row: Row) -> dict[str, Any]:
 
 
 def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return lines of `as_plain` as CSV; the columns are the numbers and texts of the first line."""
+    """Return lines of `as_plain` as CSV; the columns are the numbers and texts of the first line, "" where there is none."""
+    if not lines:
+        return ""
     columns = [name for name, value in lines[0].items() if isinstance(value, str | int | float)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")

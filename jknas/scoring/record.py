@@ -16,7 +16,7 @@ STATUSES = ("ok", "saturated", "dead", "negative", "non_finite", "failed")
 ok: a finite number, to be ranked.  saturated: the score is at a limit of its arithmetic or of its sample, and only says that the truth lies
 there or beyond: a numerically singular kernel, or as many regions as inputs.  dead: the architecture's output does not depend on its input;
 the score is whatever the proxy returned.  negative: a kernel that is not positive semi-definite beyond rounding.  non_finite: the proxy
-returned NaN or an infinity.  failed: the proxy raised an error and there is no score (NaN). All but "ok" rank last, in this order.
+returned NaN or an infinity.  failed: a proxy of one's own says that there is no score (NaN). All but "ok" rank last, in this order.
 """
 
 

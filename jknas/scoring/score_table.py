@@ -66,21 +66,24 @@ class ScoreTable:
         """Return the seeds by which a proxy was scored, in ascending order.
 
         Raises:
-            StoreError: none, or the scores are those of an older definition of the proxy.
+            StoreError: none, or scores of an older definition of the proxy.
+            ProxyError: no proxy of this process is called so.
         """
         found = tuple(sorted(seed for name, seed in self.columns if name == proxy))
         if not found:
             raise StoreError(f"{self.source} has no scores of {proxy}; it has {', '.join(self.proxies)}.")
-        revision, known = self.facts["columns"][f"{proxy}:{found[0]}"]["revision"], proxies.get(proxy).revision
-        if revision != known:
-            raise StoreError(f"{self.source} holds {proxy} of revision {revision}, and its definition is now {known}: score it again.")
+        known = proxies.get(proxy).revision
+        for revision in (self.facts["columns"][f"{proxy}:{seed}"]["revision"] for seed in found):
+            if revision != known:
+                raise StoreError(f"{self.source} holds {proxy} of revision {revision}, and its definition is now {known}: score it again.")
         return found
 
     def column(self, proxy: str, seed: int) -> Float[np.ndarray, " m"]:
         """Return the scores of a proxy by one seed, larger is better, NaN where the status is not "ok".
 
         Raises:
-            StoreError: no such scores, or those of an older definition.
+            StoreError: no such scores, or some of an older definition.
+            ProxyError: no proxy of this process is called so.
         """
         known = self.seeds(proxy)
         if seed not in known:
@@ -129,6 +132,7 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
     cells: dict[str, dict[str, str]] = {}
     seconds: dict[str, list[float]] = {}
     columns: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     shared: dict[str, Any] = {}
     for record in records:
         key = record.key
@@ -141,9 +145,10 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
                 f"scores on {differs} {shared[differs]} and on {alike[differs]} were given: write each into a table of its own."
             )
         shared = shared or alike
-        settings = columns.setdefault(name, {"settings": read_json(key.settings), "revision": key.revision})
-        if settings != {"settings": read_json(key.settings), "revision": key.revision}:
-            raise StoreError(f"{name} was computed with two settings or revisions: name one of them.")
+        how = columns.setdefault(name, {"settings": read_json(key.settings), "revision": key.revision})
+        same = settings.setdefault(key.proxy, how)  # of every seed, too
+        if same != {"settings": read_json(key.settings), "revision": key.revision}:
+            raise StoreError(f"{key.proxy} was computed with two settings or revisions: name one of them.")
         field = _field(record.score, record.status)
         if cells.setdefault(record.canonical, {}).setdefault(name, field) != field:
             raise StoreError(
@@ -153,6 +158,8 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
         seconds.setdefault(name, []).append(record.seconds)
     if not cells:
         raise StoreError("no scores were given: score architectures first (`jknas score --db`).")
+    if not any(len(row) == len(columns) for row in cells.values()):
+        raise StoreError(f"no architecture has a score in every column ({', '.join(columns)}): score the same ones for each.")
     facts = {name: {**how, "median_seconds": float(f"{statistics.median(seconds[name]):.4g}")} for name, how in columns.items()}
     _write(path, {**shared, "columns": facts}, cells)
 

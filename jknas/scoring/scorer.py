@@ -289,7 +289,8 @@ def score_together(
         genotypes: architectures of that space.
         store: as in :func:`score_many`. This process alone writes it, each score as soon as it is there.
         deduplicate: as in :func:`score_many`.
-        pool: workers that compute; None computes here, and so do scorers that need no network. What is yielded is the same in either case.
+        pool: workers that compute; None computes here, and so do scorers that need no network. What is yielded is the same in either case,
+            up to the last digits of scores where workers have another number of threads than this process.
 
     Yields:
         ``(record, fresh)``, for the first genotype by all scorers in their order, then for the second.

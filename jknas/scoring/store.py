@@ -169,11 +169,13 @@ class Store(AbstractContextManager["Store"]):
         """Return, for each combination of values of some columns, these values, how many scores have it, and the sum of their seconds.
 
         Args:
-            *columns: fields of :class:`ScoreKey`, ``canonical``, ``status``, ``versions`` or ``device``.
+            *columns: one or more fields of :class:`ScoreKey`, ``canonical``, ``status``, ``versions`` or ``device``.
 
         Raises:
-            StoreError: another column.
+            StoreError: another column, or none.
         """
+        if not columns:
+            raise StoreError("counted() without a column: name one or more, such as 'proxy'.")
         listed = ", ".join(choose("column", name, (*_FILTERS, "versions"), error=StoreError) for name in columns)
         query = f"SELECT {listed}, count(*), sum(seconds) FROM scores GROUP BY {listed} ORDER BY min(id)"
         with self._errors():

@@ -43,14 +43,20 @@ def scored_pool(
         SearchError: no such score, or scores that were not measured in one and the same way; the message lists the ways.
     """
     found: dict[tuple[str, str, int, str], dict[Any, ScoreRecord]] = {}
+    revision = proxies.get(proxy).revision
     for record in store.records(space=space.name, proxy=proxy, seed=seed, settings=settings):
         key = record.key
+        if key.revision != revision:
+            continue  # of another definition of the proxy
         if dataset is None or dataset in (key.dataset, key.dataset.partition("@")[0]):
             way = (key.dataset, key.settings, key.seed, key.network)
             found.setdefault(way, {})[space.parse(key.genotype)] = record
     wanted = f"proxy {proxy!r} on " + ("any data set" if dataset is None else repr(dataset))
     if not found:
-        raise SearchError(f"{store.path} holds no score of {wanted}: score architectures with `jknas score --db` first.")
+        raise SearchError(
+            f"{store.path} holds no score of {wanted} by its present definition (revision {revision}): score architectures with "
+            "`jknas score --db` first."
+        )
     if len(found) > 1:
         ways = [f"{len(scores)} on {data}, seed {seed}, {settings}, {network}" for (data, settings, seed, network), scores in found.items()]
         shown = "; ".join(ways[:_SHOWN]) + ("; ..." if len(ways) > _SHOWN else "")
@@ -83,7 +89,8 @@ def measured_in(table: ScoreTable, *, space: Space[Any], names: Sequence[str], s
         proxy = proxies.get(name)
         if isinstance(proxy, SizeProxy):
             dead = [space.is_dead(genotype) for genotype in genotypes]
-            values = np.where(dead, np.nan, counts(proxy, table, space, genotypes))
+            sign = 1 if proxy.higher_is_better else -1
+            values = np.where(dead, np.nan, sign * counts(proxy, table, space, genotypes))
         else:
             chosen = table.seeds(name)[:1] if seeds is None else seeds
             values = mean_rank([table.column(name, seed) for seed in chosen])[lines]

@@ -130,7 +130,7 @@ def _read_json(place: Path, space: Space[Any]) -> AccuracyTable:
 
 def _read_csv(place: Path, space: Space[Any]) -> AccuracyTable:
     try:
-        with place.open(encoding="utf-8", newline="") as file:
+        with place.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a mark
             reader = csv.DictReader(file, restkey="")
             columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

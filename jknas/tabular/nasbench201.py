@@ -10,8 +10,10 @@ Source: the records of NATS-Bench, Dong, Liu, Musial and Gabrys, arXiv:2009.0043
 repeat and complete those of NAS-Bench-201, Dong and Yang, arXiv:2001.00326. `benchmarks/embed_nasbench201.py` writes the file.
 
 **Deviations** from the benchmark: neither the seeds nor their number are known (for 15 % of the cells the means of validation and test
-cover different seeds); a training loss is that of one seed, drawn when the file was made; parameters and MACs come from the formulas in
-:mod:`jknas.spaces.nasbench201.cost`, which reproduce the published values. Use `nats_bench` for single seeds and their spread.
+cover different seeds); seconds are those that NATS-Bench reports, of which one data set's was measured (an epoch of CIFAR-100 is listed as
+two of CIFAR-10's half, one of ImageNet16-120 as in proportion to its images), and so is the time of an evaluation; a training loss is that
+of one seed, drawn when the file was made; parameters and MACs come from the formulas in :mod:`jknas.spaces.nasbench201.cost`, which
+reproduce the published values. Use `nats_bench` for single seeds and their spread.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 All randomness of an epoch is one draw of four 32-bit words for each training image, and another of two where squares are cut out. An
 image's flip, crop and cutout in an epoch therefore depend on the key and on the image's place in the data set, not on the batch it falls
-into.
+into. (Images of a folder, which come batch by batch, are drawn for by batch.)
 
 Reference: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", arXiv:1708.04552.
 """

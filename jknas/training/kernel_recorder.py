@@ -9,6 +9,7 @@ Neural Tangent Kernel", NeurIPS 2020, arXiv:2010.15110.
 
 import dataclasses
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,11 @@ class KernelHistory:
             if source.suffix == ".json":
                 found = read_json(source.read_text())
             else:
-                with np.load(source, allow_pickle=False) as archive:
+                with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as archive:
                     found = {name: archive[name] for name in archive.files}
             read: dict[str, Any] = {name: np.asarray(found[name], np.float64) for name in cls.__dataclass_fields__ if name != "status"}
             status = tuple(map(str, found["status"]))
-        except (OSError, KeyError, TypeError, ValueError, JsonTextError) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, JsonTextError, zipfile.BadZipFile) as error:
             hint = "give a file that KernelHistory.save wrote"
             raise TrainingError(f"cannot read a kernel history from {source} ({error}): {hint}") from error
         return cls(**read | {"epochs": read["epochs"].astype(np.int64), "status": status})
@@ -146,9 +147,11 @@ class KernelRecorder:
         """Record the kernel at these parameters.
 
         Raises:
-            TrainingError: an epoch that does not come after the last one.
+            TrainingError: an epoch that is no whole number, or does not come after the last one.
             KernelError: what :func:`jknas.gram` refuses.
         """
+        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer):
+            raise TrainingError(f"epoch is {epoch!r}; expected a whole number")
         if self._rows and epoch <= self._rows[-1]["epochs"]:
             last = self._rows[-1]["epochs"]
             raise TrainingError(f"epoch {epoch} is not after epoch {last}, the last one recorded: make one recorder per training run")

@@ -13,7 +13,7 @@ from jknas.data import Dataset
 from jknas.errors import TrainingError
 from jknas.training.epoch import Split
 from jknas.training.evaluation import EVALUATION_BATCH, parts
-from jknas.training.network import code_of, part_of
+from jknas.training.network import part_of
 from jknas.training.plan import check_pair, check_splits
 from jknas.xla.programs import PROGRAMS
 
@@ -21,7 +21,7 @@ from jknas.xla.programs import PROGRAMS
 def predict(network: Any, variables: Mapping[str, Any], genotype: Any, dataset: Dataset, split: str) -> Int[np.ndarray, " n"]:
     """Return the class of every example of a split, in evaluation mode, in the order of the split.
 
-    Compiles once for each network and data shape.
+    Compiles once for each cell, network and data shape.
 
     Args:
         network: the network's size.
@@ -38,19 +38,19 @@ def predict(network: Any, variables: Mapping[str, Any], genotype: Any, dataset: 
     weights = jax.tree.map(jnp.asarray, part_of(network, variables, genotype))
     found = []
     for part in parts(dataset, split, EVALUATION_BATCH):
-        arguments = (weights["params"], weights["batch_stats"], part, code_of(genotype))
-        program, _ = PROGRAMS.compiled(_classes, *arguments, fixed={"network": network})
+        arguments = (weights["params"], weights["batch_stats"], part)
+        program, _ = PROGRAMS.compiled(_classes, *arguments, fixed={"network": network, "genotype": genotype})
         found.append(np.asarray(program(*arguments)))
     return np.concatenate(found)
 
 
-def _classes(params: Any, batch_stats: Any, part: Split, code: jax.Array, *, network: Any) -> jax.Array:
+def _classes(params: Any, batch_stats: Any, part: Split, *, network: Any, genotype: Any) -> jax.Array:
     """Return the classes of a part of a split, a batch at a time; the last batch is filled up."""
     count = len(part.labels)
     size = min(EVALUATION_BATCH, count)
     rows = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1).reshape(-1, size)
     apply = functools.partial(network.apply, statistics="running", batch_stats=batch_stats)
-    logits = jax.lax.map(lambda place: apply(params, part.for_evaluation(place, "float32"), code), rows)
+    logits = jax.lax.map(lambda place: apply(params, part.for_evaluation(place, "float32"), genotype), rows)
     return logits.argmax(-1).reshape(-1)[:count]
 
 

@@ -49,7 +49,7 @@ class Recipe:
     Attributes:
         epochs: passes over the training split, E.
         batch_size: images per step; the last, smaller batch of an epoch is kept.
-        learning_rate: of epoch 0.
+        learning_rate: the largest: of epoch 0, or of the end of a warm-up.
         momentum: 0 to below 1.
         nesterov: Nesterov's form of the momentum step.
         weight_decay: L2 coefficient that enters the gradient.

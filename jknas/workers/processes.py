@@ -146,10 +146,12 @@ class Processes(AbstractContextManager["Processes"]):
         worker = self._slots[slot]
         assert worker is not None
         try:
-            kind, *content = worker.pipe.recv()
+            kind, call, *content = worker.pipe.recv()
         except (EOFError, OSError):
             self._replace(slot, worker, waiting)
             return None
+        if call != self._call:
+            return None  # what it says of an earlier call, in which it got no job
         if kind == "begun":
             worker.begun, self._stillborn = True, 0
             return None
@@ -197,5 +199,5 @@ class Processes(AbstractContextManager["Processes"]):
         worker = self._slots[slot]
         assert worker is not None
         worker.begun = False
-        worker.send("function", self._payload)
+        worker.send("function", self._call, self._payload)
         return worker

@@ -12,11 +12,19 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 
-__all__ = ["PROGRAMS", "Compiled", "Programs"]
+__all__ = ["PROGRAMS", "SETTINGS", "Compiled", "Programs"]
 
 T = TypeVar("T")
+
+SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_dtype_promotion",
+)
+"""JAX's settings that decide numbers."""
 
 
 class Compiled(NamedTuple):
@@ -54,7 +62,8 @@ class Programs:
     ) -> Compiled:
         """Return the program of ``function(*arguments, **fixed)``.
 
-        A program is compiled for each ``key``, ``fixed``, ``donate``, and each set of shapes, dtypes and devices of the arguments.
+        A program is compiled for each ``key``, ``fixed``, ``donate``, each set of shapes, dtypes and devices of the arguments, and each
+        set of JAX's settings that decide numbers.
 
         Args:
             function: a traceable function.
@@ -71,8 +80,8 @@ class Programs:
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves)
         constants = tuple(sorted((fixed or {}).items()))
-        floats = jnp.result_type(float)  # says whether 64-bit types are on
-        name = (function if key is None else key, constants, donate, tree, shapes, floats)
+        settings = tuple(getattr(jax.config, name) for name in SETTINGS)
+        name = (function if key is None else key, constants, donate, tree, shapes, settings)
         seconds = 0.0
 
         def build() -> Callable[..., Any]:

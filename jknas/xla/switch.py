@@ -48,7 +48,7 @@ def add_chosen(branches: tuple[Branch | None, ...], index: jax.Array, total: Any
     Args:
         branches: pure functions of ``arguments`` whose results are pytrees like ``total``.
         index: a traced integer; one outside the range is clipped to it. If ``vmap`` batches it, every branch that any example needs
-            runs for all examples.
+            runs for all examples; on other devices than a CPU all branches may run.
         total: pytree of arrays to add to.
         arguments: pytrees of floating-point arrays.
 

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -33,6 +34,23 @@ class TestLoading:
         held_out = {*dataset.x_validation.files, *dataset.x_test.files}
         assert len(held_out) == 12
         assert all(file.is_relative_to(folder / "val") for file in held_out)
+
+    def test_a_test_folder_is_the_test_split(self, folder, tmp_path):
+        whole = tmp_path / "whole"
+        shutil.copytree(folder, whole)
+        (whole / "test").mkdir()
+        (whole / "test" / "1.png").write_bytes((folder / "train" / CLASSES[0] / "1.png").read_bytes())
+        assert len(data.load(whole, resolution=16).y_validation) == 6  # images without a class, as ImageNet's, are no split
+        shutil.copytree(folder / "train", whole / "test", dirs_exist_ok=True)
+        dataset = data.load(whole, resolution=16)
+        assert [len(dataset.split(split)[1]) for split in data.SPLITS] == [18, 12, 18]
+        assert all(file.is_relative_to(whole / "test") for file in dataset.x_test.files)
+        assert "splits as in the folder" in dataset.source
+        shutil.rmtree(whole / "test" / CLASSES[1])
+        with pytest.raises(
+            DataError, match=f"the class '{CLASSES[1]}' is only in train; expected the same class folders in train and test"
+        ):
+            data.load(whole, resolution=16)
 
     def test_224_pixels_by_default(self, folder):
         assert data.load(folder).resolution == 224

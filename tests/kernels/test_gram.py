@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
+from flax import nnx
 from jax import lax
 from kernel_models import MODELS, Draw, N, conv
 from slow_kernel import compiled_slow_gram, jacobian, slow_gram, split
@@ -215,6 +216,14 @@ def test_chosen_parameters(float64, parameters, names, method):
     kernel = options_of_mlp(parameters=parameters, method=method)
     assert kernel.parameters == names
     assert_kernel(kernel, compiled_slow_gram(apply, params, x, chosen=lambda path: path in names))
+
+
+def test_biases_of_nnx_are_biases():
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(model)
+    kernel = gram(lambda state, x: nnx.merge(graph, state)(x), state, jnp.ones((2, 3)), parameters="weights")
+    assert [name for name in kernel.contractions if "bias" in name] == []
+    assert len(kernel.contractions) == 1
 
 
 def test_weights_are_all_but_biases(float64):

@@ -299,6 +299,41 @@ def test_a_damaged_tile_is_computed_again(out):
     assert close(kernel, reference(apply, params, x))
 
 
+def small_kernel(out, **options):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((12, 3)), jnp.float32)
+    return tiled_gram(lambda p, x: jnp.tanh(x @ p), jnp.ones((3, 2)), x, out=out, tile=4, scheme="pairs", **options)
+
+
+def test_a_resume_that_is_interrupted_while_it_reads_loses_no_tile(out, monkeypatch):
+    small_kernel(out)
+    done = tile_file.read_journal(out).done
+    assert len(done) == 6
+
+    def interrupted(self, tile, crc):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tile_file.TileFile, "_holds", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small_kernel(out)
+    assert tile_file.read_journal(out).done == done
+    assert small_kernel(out).resumed == 6
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_kernel_has_one_writer_at_a_time(out, resume):
+    refused = []
+
+    def second(done, total, left):
+        with pytest.raises(KernelError, match=r"another process computes .*kernel.npy: wait until it ends, or choose another path"):
+            small_kernel(out, resume=resume)
+        refused.append(done)
+
+    small_kernel(out, progress=second)
+    assert refused == [1, 2, 3, 4, 5, 6]
+    assert len(tile_file.read_journal(out).done) == 6
+
+
 @pytest.mark.parametrize("cut", [1, 4, 11])
 def test_a_record_that_was_cut_off_does_not_count(out, cut):
     apply, params, x = begun(out)

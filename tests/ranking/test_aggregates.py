@@ -134,6 +134,12 @@ class TestTwoStage:
         found = expression("two_stage(params,macs,0.5)", params=[1.0, 2.0, 3.0, 4.0], macs=[50.0, 60.0, 9.0, 7.0])
         assert found.tolist() == [1.0, 2.0, 4.0, 3.0]
 
+    @pytest.mark.parametrize(("share", "count", "best"), [(0.07, 100, 7), (0.55, 100, 55), (0.28, 25, 7), (0.14, 50, 7), (0.141, 50, 8)])
+    def test_a_share_is_rounded_up_and_its_rounding_is_not(self, share, count, best):
+        first = np.arange(float(count))
+        found = combinations.two_stage([first, -first], share=share)
+        assert np.count_nonzero(found != combinations.ranks(first)) == best - best % 2  # the best in reverse, the middle one as it was
+
     def test_ties_at_the_cut_belong_to_the_best(self):
         found = expression("two_stage(params,macs,0.25)", params=[1.0, 4.0, 4.0, 2.0], macs=[9.0, 1.0, 2.0, 8.0])
         assert found.tolist() == [1.0, 3.0, 4.0, 2.0]
@@ -221,6 +227,18 @@ class TestAgainstAReference:
         for place in range(4):
             ranks = [stats.rankdata(np.append(reference[name], new[name][place]))[-1] for name in reference]
             assert found[place] == pytest.approx(sum(np.log(rank / 31) for rank in ranks))
+
+    @pytest.mark.parametrize(
+        ("new", "reference"),
+        [
+            ({"params": np.ones(2)}, {"params": np.ones(3), "macs": np.ones(3)}),
+            ({"params": np.ones(2), "macs": np.ones(3)}, {"params": np.ones(3), "macs": np.ones(3)}),
+            ({"params": np.ones(2), "macs": np.ones(2)}, {"params": np.ones(3)}),
+        ],
+    )
+    def test_what_does_not_fit(self, new, reference):
+        with pytest.raises(ProxyError):
+            aggregates.against(aggregates.get("log_rank(params,macs)"), new, reference)
 
     def test_they_do_not_depend_on_each_other(self, rng):
         reference = {name: rng.normal(size=30) for name in AGGREGATES["consensus"].members}

@@ -89,6 +89,13 @@ class TestSubsampled:
     def test_no_value_stays_none(self):
         assert np.isnan(subsampled({"flat": np.ones(9)}, np.arange(9.0), repetitions=2, size=5, seed=0)["flat"]).all()
 
+    @pytest.mark.parametrize("count", [15, 24])
+    def test_arrays_that_do_not_fit(self, count):
+        with pytest.raises(MetricError, match=rf"one has shape \({count},\), the accuracies \(20,\): give one score per architecture"):
+            subsampled({"one": np.arange(float(count))}, np.arange(20.0), repetitions=2, size=5, seed=0)
+        with pytest.raises(MetricError, match=rf"groups has shape \({count},\), and there are 20 architectures"):
+            correlate({"one": np.arange(20.0)}, np.arange(20.0), seed=0, groups=np.zeros(count, int))
+
     @pytest.mark.parametrize(("options", "words"), [({"size": 301}, "expected 2 to 300"), ({"repetitions": 0}, "at least 1")])
     def test_refusals(self, pool, options, words):
         with pytest.raises(MetricError, match=words):

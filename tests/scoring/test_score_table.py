@@ -80,7 +80,9 @@ def test_equal_scores_give_equal_files(tmp_path):
     [
         ([], "no scores were given"),
         ([record(0), record(1, dataset="cifar10@3")], "scores on dataset digits@12 and on cifar10@3 were given"),
-        ([record(0), record(1, revision=2)], "synflow:0 was computed with two settings or revisions"),
+        ([record(0), record(1, revision=2)], "synflow was computed with two settings or revisions"),
+        ([record(0), record(0, seed=1, revision=2)], "synflow was computed with two settings or revisions"),
+        ([record(0), record(1, "zen")], r"no architecture has a score in every column \(synflow:0, zen:0\)"),
         ([record(0), dataclasses.replace(record(1), device="gpu")], "scores on device cpu and on gpu were given"),
         ([record(0), record(0, score=7.0)], "has the scores 0.333333333 and 7 by synflow:0, .* score one representative"),
     ],

@@ -1,5 +1,6 @@
 """A search whose sample is ranked by several scores: by an aggregate, by several seeds, from a table of scores."""
 
+import dataclasses
 import json
 import math
 
@@ -186,6 +187,13 @@ class TestOfATable:
             state.candidates, key=lambda one: -9 if math.isnan(measured["synflow"][one.genotype]) else measured["synflow"][one.genotype]
         )
         assert state.candidates[state.winner].genotype == best.genotype
+
+    def test_a_count_of_which_less_is_better_is_turned_around(self, scores, monkeypatch):
+        table = read_scores(scores)
+        more = measured_in(table, space=stubs.SPACE, names=["params"])["params"]
+        monkeypatch.setitem(proxies._PROXIES.things, "params", dataclasses.replace(proxies.get("params"), higher_is_better=False))
+        less = measured_in(table, space=stubs.SPACE, names=["params"])["params"]
+        np.testing.assert_array_equal(list(less.values()), [-value for value in more.values()])
 
     def test_several_seeds_are_averaged_by_rank(self, scores):
         table = read_scores(scores)

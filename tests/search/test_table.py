@@ -114,7 +114,7 @@ class TestSpending:
         [
             ({"evaluations": None}, "a search without a limit never ends"),
             ({"evaluations": 0}, "evaluations is 0; expected a whole number"),
-            ({"seconds": float("nan")}, "seconds is nan; expected a positive number"),
+            ({"seconds": float("nan")}, "seconds is nan; expected a positive, finite number"),
             ({"seconds": True}, "seconds is True"),
             ({"overflow": "drop"}, "Unknown overflow 'drop'; expected one of keep, discard"),
         ],
@@ -301,8 +301,27 @@ class TestScoredPool:
                 == scored_pool(store, space=stubs.SPACE, proxy="mgm", dataset="digits@0")
                 == POOL
             )
-            with pytest.raises(SearchError, match="holds no score of proxy 'naswot' on any data set: score architectures"):
+            with pytest.raises(SearchError, match="holds no score of proxy 'naswot' on any data set by its present"):
                 scored_pool(store, space=stubs.SPACE, proxy="naswot")
+
+    def test_scores_of_another_definition_do_not_count(self, tmp_path, monkeypatch):
+        import dataclasses
+
+        from jknas import proxies
+
+        present = proxies.get("mgm").revision
+        with Store(tmp_path / "scores") as store:
+            for place, record in enumerate(POOL.values()):
+                key = dataclasses.replace(record.key, revision=present + place % 2)
+                store.put(dataclasses.replace(record, key=key))
+            assert len(scored_pool(store, space=stubs.SPACE, proxy="mgm")) == 20
+        with Store(tmp_path / "others") as store:
+            record = next(iter(POOL.values()))
+            store.put(dataclasses.replace(record, key=dataclasses.replace(record.key, revision=present + 1)))
+            with pytest.raises(
+                SearchError, match=rf"no score of proxy 'mgm' on any data set by its present definition \(revision {present}"
+            ):
+                scored_pool(store, space=stubs.SPACE, proxy="mgm")
 
     def test_scores_that_cannot_be_compared(self, tmp_path):
         import dataclasses

@@ -32,6 +32,11 @@ def test_rows_and_columns(table):
     np.testing.assert_array_equal(table.values(table.genotypes(), "loss"), [0.75, 0.25, 0.5])
 
 
+def test_a_file_of_a_spreadsheet_begins_with_a_mark(tmp_path):
+    path = write(tmp_path, f"\ufeffgenotype,accuracy\n{genotype_at(1)},0.5\n")
+    assert read_accuracies(path, SPACE).columns == ("accuracy",)
+
+
 def test_texts_with_commas_are_quoted(tmp_path):
     space = spaces.get("darts")
     genotype = space.sample(np.random.default_rng(0))

@@ -161,9 +161,16 @@ def test_what_is_refused(tmp_path):
             KernelHistory.load(tmp_path / name)
     with pytest.raises(TrainingError, match="cannot read a kernel history from"):
         KernelHistory.load(tmp_path / "missing.npz")
+    whole = history().save(tmp_path / "whole.npz").read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.npz").write_bytes(whole[:size])
+        with pytest.raises(TrainingError, match="cannot read a kernel history from"):
+            KernelHistory.load(tmp_path / "cut.npz")
     recorder = KernelRecorder(lambda p, x: x @ p, jnp.eye(3), np.arange(3))
     with pytest.raises(TrainingError, match="nothing was recorded yet"):
         _ = recorder.history
+    with pytest.raises(TrainingError, match=r"epoch is 0.5; expected a whole number"):
+        recorder(0.5, jnp.ones((3, 2)))
     recorder(4, jnp.ones((3, 2)))
     with pytest.raises(TrainingError, match="epoch 4 is not after epoch 4, the last one recorded: make one recorder per training run"):
         recorder(4, jnp.ones((3, 2)))

@@ -168,6 +168,13 @@ class TestErrors:
         with pytest.raises(KeyError, match="not here"):
             list(pool.each(worker_jobs.Refusing(), [1]))
 
+    def test_what_a_worker_says_of_an_earlier_call_is_not_taken_for_the_present_one(self, pool):
+        assert sorted(pool.each(worker_jobs.squared, range(4))) == [(number, number**2) for number in range(4)]
+        with pytest.raises(KeyError, match="not here"):
+            list(pool.each(worker_jobs.Refusing(), [1]))  # the other worker cannot load it either, and has no job
+        for _ in range(2):
+            assert sorted(pool.each(worker_jobs.squared, range(4))) == [(number, number**2) for number in range(4)]
+
     @pytest.mark.parametrize("count", [0, -1, True, 1.5, "2"])
     def test_how_many(self, count):
         with pytest.raises(WorkerError, match=r"the number of workers is .*; expected a whole number, 1 or more"):

@@ -86,3 +86,11 @@ class TestJitted:
         add = lambda numbers, x: x + numbers[0]  # noqa: E731
         assert programs.jitted(add, [1])(jnp.zeros(2, jnp.int32))[0] == 1
         assert programs.jitted(add, [1]) is not programs.jitted(add, [1])
+
+
+def test_settings_that_decide_numbers_count(programs, add, traced):
+    x = jnp.zeros(2, jnp.int32)
+    for precision in ("highest", "default", "highest"):
+        with jax.default_matmul_precision(precision):
+            programs.compiled(add, x, fixed={"number": 1})
+    assert traced == [1, 1]
