@@ -122,6 +122,8 @@ class TileFile:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise KernelError(f"another process computes {self.path}: wait until it ends, or choose another path") from error
+        except OSError:  # a file system without locks
+            pass
         return file
 
     def _write_journal(self, header: Mapping[str, Any], done: Mapping[Tile, int]) -> None:
