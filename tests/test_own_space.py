@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,7 @@ import search_stubs as stubs
 
 from jknas import proxies, spaces
 from jknas.cli import run
-from jknas.errors import ProxyError, SpaceError
+from jknas.errors import CheckpointError, ProxyError, SpaceError
 from jknas.networks import families
 from jknas.scoring.scorer import make_scorer
 from jknas.training import Recipe, train
@@ -174,6 +175,25 @@ def test_a_module_computes_in_half_precision_when_it_is_trained_so():
         assert len(products) >= 5
         assert all(line.count("xbf16>") == (3 if dtype == jnp.bfloat16 else 0) for line in products)
         assert {leaf.dtype for leaf in jax.tree.leaves(averages)} == {jnp.dtype(jnp.float32)}
+
+
+class SecondChain(own_space.ChainNetwork):
+    own_facts: ClassVar[dict[str, int]] = {"version": 2}
+
+
+def test_a_version_of_the_network_keeps_old_scores_and_checkpoints_apart(tiny_digits, tmp_path):
+    spaces_of = [dataclasses.replace(own_space.SPACE, networks=networks) for networks in (own_space.ChainNetwork, SecondChain)]
+    genotype, keys = own_space.SPACE.from_code([2, 0, 1]), []
+    for space in spaces_of:
+        scorer = make_scorer(proxies.get("mgm"), tiny_digits, space, channels=2, cells=1, batch_size=4)
+        keys.append(scorer.key(genotype))
+    assert keys[0] != keys[1]
+    assert json.loads(keys[1].network)["version"] == 2
+    first, second = (families.network_for(space, tiny_digits, channels=2, cells=1) for space in spaces_of)
+    options = {"recipe": Recipe(epochs=1), "seed": 0, "checkpoint": tmp_path}
+    train(first, genotype, tiny_digits, **options)
+    with pytest.raises(CheckpointError, match=r"own_facts is None there and .*version.*2"):
+        train(second, genotype, tiny_digits, resume=True, **options)
 
 
 def test_scores_are_kept_and_read_again(capsys, tmp_path):

@@ -63,7 +63,9 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return plain data that differ whenever the numbers may."""
         fields = ("network", "genotype", "recipe", "seed", "scheme", "wiring", "splits")
-        return {name: str(getattr(self, name)) for name in fields} | {"dataset": f"{self.dataset.name}, sha256 {self.dataset.digest}"}
+        facts = getattr(self.network, "own_facts", {})
+        more = {"dataset": f"{self.dataset.name}, sha256 {self.dataset.digest}"} | ({"own_facts": str(facts)} if facts else {})
+        return {name: str(getattr(self, name)) for name in fields} | more
 
 
 def check_recipe(network: Any, recipe: AnyRecipe, dataset: Dataset) -> None:
