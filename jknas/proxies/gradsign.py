@@ -13,7 +13,7 @@ Deviations:
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Real
 
 from jknas.kernels.mgm import Layers
 from jknas.kernels.objectives import Apply, per_example
@@ -24,7 +24,7 @@ from jknas.proxies.measurements.example_gradients import Examples, on_examples, 
 def gradsign(
     apply: Apply,
     params: PyTree,
-    x: Float[Array, "n ..."],
+    x: Real[Array, "n ..."],
     labels: Int[Array, " n"],
     *,
     layers: Layers = every_kernel,

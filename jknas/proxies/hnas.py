@@ -25,7 +25,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Real
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.mgm import Layers
@@ -40,7 +40,7 @@ Target = Literal["target", "logits", "loss"]
 def mean_squared_gradient(
     apply: Apply,
     params: PyTree,
-    x: Float[Array, "n ..."],
+    x: Real[Array, "n ..."],
     labels: Int[Array, " n"],
     *,
     objective: Target = "target",

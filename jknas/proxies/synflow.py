@@ -31,7 +31,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Real
 
 from jknas.errors import ProxyError, choose
 from jknas.kernels.mgm import Layers, mean_gradient
@@ -47,7 +47,7 @@ from jknas.proxies.setup import Batch
 _CAPABILITIES: dict[Setting, str] = {"none": "normalisation_free", "reductions": "reductions"}
 
 
-def synflow(apply: Apply, params: PyTree, x: Float[Array, "n ..."], *, layers: Layers = every_kernel) -> Float[Array, ""]:
+def synflow(apply: Apply, params: PyTree, x: Real[Array, "n ..."], *, layers: Layers = every_kernel) -> Float[Array, ""]:
     """Return the synaptic flow of any model, from one backward pass on one input of ones. Traceable.
 
     Args:

@@ -188,7 +188,8 @@ def test_encoders_of_the_benchmark_are_scored(capsys, places):
     assert code == 0, err
     scores = {}
     for record in map(json.loads, out.splitlines()):
-        assert record["status"] == "ok", record
+        # The kernel of four short pairs in an encoder of eight channels is singular in single precision.
+        assert record["status"] == ("saturated" if record["proxy"] == "ntk_condition" else "ok"), record
         scores.setdefault(record["proxy"], set()).add(record["score"])
     assert set(scores) == set(names.split(","))
     assert all(len(values) == 1 for values in scores.values()), "operators have no effect"

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree, Real
 
 from jknas.errors import KernelError, choose
 from jknas.kernels.mgm import Layers
@@ -38,7 +38,7 @@ Entries = list[jax.Array]
 def sum_over_examples(
     apply: Apply,
     params: PyTree,
-    x: Float[Array, "n ..."],
+    x: Real[Array, "n ..."],
     labels: Int[Array, " n"],
     *,
     objective: Callable[[jax.Array, jax.Array], jax.Array],
