@@ -222,7 +222,7 @@ class TestTeaching:
                 DartsNetwork(classes=4, auxiliary=True),
                 PAIR,
                 {"auxiliary_weight": 0.4},
-                r"coloured has images of 8x8 pixels: .* to 2x2 pixels \(8x8 for images of 32x32\), but got 2x2; resize the images .--resolution., or",
+                r"coloured has images of 8x8 pixels: .* to 2x2 pixels \(8x8 for .*\), but got 2x2; resize the images .--resolution., or",
             ),
             (DartsNetwork(classes=4), CELL, {}, r"genotype is a CellGenotype; expected a DartsGenotype for a DartsNetwork"),
             (DartsNetwork(classes=4), str(PAIR), {}, r"genotype is a str; expected a DartsGenotype; parse it first: DartsGenotype.parse"),
