@@ -19,6 +19,7 @@ from jknas.search import registry
 
 _DIGITS_BATCH = 25  # of a supernet: 1,000 digits would give 16 steps per epoch instead of 40
 _DATA = "digits"
+_TRAINING = "train_batch", "learning_rate", "weight_decay", "group_by_length", "precision"
 _QUICK = 5, 12  # candidates and epochs of a KNAS search on the digits: a minute's work
 
 
@@ -160,14 +161,13 @@ def _refuse_needless(run: SearchRun, method: Any, scoring: dict[str, Any]) -> No
     if method.proxy != "ranks":
         options.refuse(scoring, f"to --method {method.name}, which ranks by no scores: leave it out.")
     if not method.trains:
-        training = run.given("train_batch", "learning_rate", "weight_decay", "group_by_length", "precision")
-        options.refuse(training, f"to --method {method.name} as it is given, which trains no cell: leave it out.")
+        options.refuse(run.given(*_TRAINING), f"to --method {method.name} as it is given, which trains no cell: leave it out.")
 
 
 def _unused(run: SearchRun, data: str) -> dict[str, Any]:
     """Return the options that a search on a table has no use for; those that were not given are None."""
-    names = ("resolution", "limit", "cells", "stem", "train_batch", "learning_rate", "weight_decay", "group_by_length")
-    found = run.given(*names, "channels", "weights", "tokenizer", "workers", "ray", "init", "precision")
+    names = ("resolution", "limit", "cells", "stem", "channels", "weights", "tokenizer", "workers", "ray", "init")
+    found = run.given(*names, *_TRAINING)
     return found | {"data": None if data == _DATA else data}
 
 

@@ -145,9 +145,9 @@ def write_scores(path: Path, records: Iterable[ScoreRecord]) -> None:
                 f"scores on {differs} {shared[differs]} and on {alike[differs]} were given: write each into a table of its own."
             )
         shared = shared or alike
-        how = columns.setdefault(name, {"settings": read_json(key.settings), "revision": key.revision})
-        same = settings.setdefault(key.proxy, how)  # of every seed, too
-        if same != {"settings": read_json(key.settings), "revision": key.revision}:
+        how = {"settings": read_json(key.settings), "revision": key.revision}
+        columns.setdefault(name, how)
+        if settings.setdefault(key.proxy, how) != how:  # by any seed
             raise StoreError(f"{key.proxy} was computed with two settings or revisions: name one of them.")
         field = _field(record.score, record.status)
         if cells.setdefault(record.canonical, {}).setdefault(name, field) != field:

@@ -44,10 +44,8 @@ def scored_pool(
     """
     found: dict[tuple[str, str, int, str], dict[Any, ScoreRecord]] = {}
     revision = proxies.get(proxy).revision
-    for record in store.records(space=space.name, proxy=proxy, seed=seed, settings=settings):
+    for record in store.records(space=space.name, proxy=proxy, seed=seed, settings=settings, revision=revision):
         key = record.key
-        if key.revision != revision:
-            continue  # of another definition of the proxy
         if dataset is None or dataset in (key.dataset, key.dataset.partition("@")[0]):
             way = (key.dataset, key.settings, key.seed, key.network)
             found.setdefault(way, {})[space.parse(key.genotype)] = record

@@ -10,18 +10,23 @@ from jknas.errors import WorkerError
 _THREADS = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """NPROC is how many threads XLA's CPU backend makes; the others are read by the libraries behind NumPy and SciPy."""
 
-_PASSED_ON = (
+SETTINGS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
     "jax_numpy_dtype_promotion",
+)
+"""Settings of JAX that a program may have changed, and that decide numbers."""
+
+_PASSED_ON = (
+    *SETTINGS,
     "jax_numpy_rank_promotion",
     "jax_compilation_cache_dir",
     "jax_persistent_cache_min_compile_time_secs",
     "jax_persistent_cache_min_entry_size_bytes",
 )
-"""Settings of JAX that a program may have changed, and that decide numbers or where compiled programs are kept."""
+"""These, and those that decide what is refused and where compiled programs are kept."""
 
 
 def of_threads(threads: int) -> dict[str, str]:

@@ -13,18 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-__all__ = ["PROGRAMS", "SETTINGS", "Compiled", "Programs"]
+from jknas.workers.environment import SETTINGS
+
+__all__ = ["PROGRAMS", "Compiled", "Programs"]
 
 T = TypeVar("T")
-
-SETTINGS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_numpy_dtype_promotion",
-)
-"""JAX's settings that decide numbers."""
 
 
 class Compiled(NamedTuple):
