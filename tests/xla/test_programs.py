@@ -1,11 +1,14 @@
 """The cache of compiled programs: what is compiled once, what is compiled anew, and what is dropped."""
 
+import gc
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jknas.xla.programs import Programs
+from jknas.xla.programs import Programs, mappings
 
 
 @pytest.fixture
@@ -35,6 +38,42 @@ def test_the_least_recently_used_goes(programs, add, traced):
     assert programs.compiled(add, x, fixed={"number": 0}).seconds > 0  # in the place of 2
     assert programs.compiled(add, x, fixed={"number": 1}).seconds == 0
     assert traced == [0, 1, 2, 3, 0]
+
+
+def test_programs_go_while_the_process_is_short_of_memory_mappings(add, traced, monkeypatch):
+    programs, x, taken = Programs(limit=7), jnp.zeros(2, jnp.int32), iter([0.1] * 6 + [0.9, 0.8, 0.4])
+    monkeypatch.setattr("jknas.xla.programs.mappings", lambda: next(taken))
+    for number in range(7):
+        programs.compiled(add, x, fixed={"number": number})  # the last drops two
+    for number in range(2, 7):
+        assert programs.compiled(add, x, fixed={"number": number}).seconds == 0
+    assert list(taken) == []
+    monkeypatch.setattr("jknas.xla.programs.mappings", lambda: 0.9)
+    for number in (0, 1):
+        programs.compiled(add, x, fixed={"number": number})  # dropping does not help: one goes for each that comes
+    for number in (4, 5, 6, 0, 1):
+        assert programs.compiled(add, x, fixed={"number": number}).seconds == 0
+    taken = iter([0.9, 0.8, 0.7, 0.6])
+    monkeypatch.setattr("jknas.xla.programs.mappings", lambda: next(taken))
+    programs.compiled(add, x, fixed={"number": 2})  # the fewest stay
+    assert list(taken) == [0.6]
+    assert traced == [*range(7), 0, 1, 2]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says")
+def test_a_program_that_is_dropped_gives_its_mappings_back(programs):
+    def long(x, *, number):
+        for times in range(60):
+            x = jnp.sort(jnp.sin(x @ x.T) * number, 0) * times
+        return x
+
+    x, counts = jnp.ones((4, 4)), []
+    for number in range(6):
+        programs.compiled(long, x, fixed={"number": number}).program(x)
+        gc.collect()
+        counts.append(mappings())
+    assert 0 < counts[0] < counts[1] < counts[2] < 0.5
+    assert counts[5] - counts[2] < (counts[2] - counts[1]) / 2
 
 
 def test_shapes_dtypes_and_precision_count_but_values_do_not(programs, add, traced):
