@@ -6,14 +6,14 @@ models: parameters, multiply-accumulates, number of convolutions, a random score
 edge that cannot matter). Networks of 16 channels and 5 cells a stage, published batches, real CIFAR-10 images; cells that compute the same
 function share one score (5,234 classes).
 
-Selection: the form of `consensus` was chosen by CIFAR-10 accuracies of cells with an even index and scores of seed 0 alone (`--select`
-repeats it), among the forms in FORMS. "odd" are the cells that this has not seen; the other two data sets it has not seen at all.
+Selection: the form of `consensus` was chosen by CIFAR-10 accuracies of cells with an even index and scores of seed 0 alone
+(`consensus_form.py` repeats it). "odd" are the cells that this has not seen; the other two data sets it has not seen at all.
 
-Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.csv.gz] [--resamples 100] [--select]
+Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.csv.gz] [--resamples 100]
 Reads the committed scores (ten minutes on two cores, most of it Kendall's intervals). They were computed, in about an hour a seed, by
     jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen --seeds 3 --data FILE.npz --db S.sqlite --scores whole_space_scores.csv.gz
 and by mgm with the first seed alone; --workers N divides the hour, and the file keeps the same scores for every N.
-Writes whole_space.json; `--select` prints the selection and writes whole_space_selection.json.
+Writes whole_space.json.
 """
 
 import argparse
@@ -38,41 +38,12 @@ PARTS = ("jacob_cov", "synflow", "meco", "zen", "mgm")
 DRAWN = ("jacob_cov", "synflow", "meco", "zen")  # by every seed; the other by the first alone
 SIZES = ("params", "macs", "conv_count")
 RIVALS = (
-    "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.2)",
+    "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.3)",
+    "log_rank(3*jacob_cov,2*synflow,3*meco)",
     "log_rank(jacob_cov,synflow,meco)",
     "log_rank(params,jacob_cov)",
     "log_rank(synflow,jacob_cov,zen)",
 )
-BASE = "log_rank(jacob_cov,synflow,meco)"
-BASES = (BASE, "log_rank(jacob_cov,meco)", "log_rank(jacob_cov,params,meco)", "log_rank(synflow,meco)")
-TOP = "log_rank(synflow,zen)"
-PLAIN = (
-    TOP,
-    "zen",
-    "log_rank(synflow,zen,zen)",
-    "log_rank(zen,params)",
-    *(f"log_rank(synflow,zen,{more})" for more in ("jacob_cov", "meco")),
-)
-TURNED = tuple(
-    f"log_rank({names},-mgm)"
-    for names in (
-        "synflow,meco", "synflow,zen", "synflow,zen,meco", "synflow,synflow,meco", "synflow,meco,meco", "synflow,synflow,meco,meco",
-        "synflow,synflow,zen,meco,meco", "synflow,synflow,zen,meco", "jacob_cov,synflow,zen,meco", "synflow,zen,meco,meco",
-        "synflow,zen,zen,meco", "synflow,synflow,zen,zen,meco", "synflow,zen,zen,meco,meco", "jacob_cov,synflow,zen",
-        "jacob_cov,synflow,meco", "synflow,synflow,zen,zen", "synflow,meco,-mgm", "synflow,zen,meco,-mgm",
-    )
-)  # fmt: skip
-TWO = tuple(f"two_stage({BASE},{head},{share})" for head in (*PLAIN, *TURNED) for share in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4))
-THREE = tuple(
-    f"two_stage(two_stage({BASE},{head},{share}),{TOP},{top})"
-    for head in TURNED
-    for share in (0.12, 0.15, 0.2)
-    for top in (0.005, 0.01, 0.02, 0.03)
-)
-OTHERS = tuple(f"two_stage({base},{TOP},{share})" for base in BASES[1:] for share in (0.15, 0.2, 0.25, 0.3))
-FORMS = (*BASES, *TWO, *THREE, *OTHERS)
-"""Everything that was compared when the form was chosen."""
-
 MEASURES: Mapping[str, Any] = {
     "spearman": metrics.spearman,
     "kendall_tau_b": metrics.kendall_tau_b,
@@ -136,40 +107,14 @@ def described(name: str, cells: Cells, target: str, seeds: tuple[int, ...], resa
     return row
 
 
-def selection(table: ScoreTable, seeds: tuple[int, ...]) -> None:
-    """Compare all forms on CIFAR-10 and the even half alone."""
-    cells, found = Cells(table, lambda genotype: index_of(genotype) % 2 == 0, seeds[:1]), []
-    for form in FORMS:
-        values = numbers(cells.ranked(form, "mean"), cells, "cifar10")
-        found.append({"form": form, **values, "merit": sum(values[name] for name in MEASURES) - values["regret@10"]})
-    found.sort(key=lambda row: -row["merit"])
-    for row in found[:15]:
-        print(f"{row['merit']:.4f}", row["form"], *(f"{row[name]:.3f}" for name in (*MEASURES, "regret@10")))
-    rule = "largest sum of Spearman, Kendall, nDCG@1000 and Spearman in the top tenth, less the regret of the ten best in percent"
-    seen = "CIFAR-10 test accuracy of the cells of even index, scores of one seed"
-    facts = {
-        "question": "which form ranks best where it may be chosen",
-        "rule": rule,
-        "seen": seen,
-        "forms": len(FORMS),
-        "seeds": list(seeds[:1]),
-        "rows": found[:40],
-    }
-    measure.record("ranking/whole_space_selection", facts)
-
-
 def main() -> None:
     """Compare and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", type=pathlib.Path, default=measure.RESULTS / "ranking/whole_space_scores.csv.gz")
     parser.add_argument("--resamples", type=int, default=100)
-    parser.add_argument("--select", action="store_true")
     options = parser.parse_args()
     table = read_scores(options.scores)
     seeds = tuple(sorted(set.intersection(*(set(table.seeds(name)) for name in DRAWN))))
-    if options.select:
-        selection(table, seeds)
-        return
     space = spaces.get("nasbench201")
     sets: dict[str, Any] = {"ALL": lambda genotype: True, "U": space.parts["reachable"]}
     sets |= {f"ALL, {half} index": lambda genotype, odd=odd: index_of(genotype) % 2 == odd for odd, half in enumerate(("even", "odd"))}

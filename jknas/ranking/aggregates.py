@@ -5,13 +5,14 @@ pools' aggregates cannot be compared. Its members are scored as usual, each once
 
 An aggregate has a name, or is written as an expression over proxies and other aggregates:
 ``log_rank(jacob_cov,synflow)``, ``two_stage(log_rank(params,jacob_cov),log_rank(synflow,zen),0.3)``. A minus turns a proxy around:
-``-mgm`` prefers the small. What has no score ranks last all the same.
+``-mgm`` prefers the small. What has no score ranks last all the same. ``3*meco`` counts a part three times.
 
 >>> get("log_rank(params, vote(synflow, jacob_cov, snip))").members
 ('params', 'synflow', 'jacob_cov', 'snip')
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,9 +20,13 @@ import numpy as np
 
 from jknas import proxies
 from jknas.errors import ProxyError, choose
-from jknas.ranking.combinations import COMBINATIONS, Scores
+from jknas.ranking.combinations import COMBINATIONS, SHARE, Mask, Scores, best_part, two_stage
 
-_TOKEN = re.compile(r"\s*(-?[A-Za-z_][\w.]*(?::\w+)?|\d*\.?\d+|[(),])")
+KINDS = (*COMBINATIONS, "two_stage")
+MOST = 100
+"""As often as a part of an expression may count."""
+
+_TOKEN = re.compile(r"\s*(-?[A-Za-z_][\w.]*(?::\w+)?|\d*\.?\d+|[(),*])")
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,9 @@ class Combination:
     """A combination of proxies, or of other combinations.
 
     Attributes:
-        kind: one of :data:`jknas.ranking.combinations.COMBINATIONS`.
-        parts: names of proxies, with a minus where the smaller score is meant to be the better one, and combinations.
+        kind: "two_stage", or one of :data:`jknas.ranking.combinations.COMBINATIONS`.
+        parts: names of proxies, with a minus where the smaller score is meant to be the better one, and combinations; as often as they
+            count.
         numbers: further arguments, such as the share of ``two_stage``.
     """
 
@@ -41,20 +47,64 @@ class Combination:
     @property
     def members(self) -> tuple[str, ...]:
         """The proxies that it rests on, each once."""
-        names = (name for part in self.parts for name in ((part,) if isinstance(part, str) else part.members))
-        return tuple(dict.fromkeys(name.removeprefix("-") for name in names))
+        names = (name for part in self.parts for name in _members(part))
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def share(self) -> float:
+        """Of ``two_stage``, the part of the pool that counts as best."""
+        return self.numbers[0] if self.numbers else SHARE
 
     def of(self, scores: Mapping[str, Scores]) -> Scores:
         """Return its value for every architecture of a pool."""
-        values = [_values(part, scores) if isinstance(part, str) else part.of(scores) for part in self.parts]
-        return np.asarray(COMBINATIONS[self.kind](values, *self.numbers), np.float64)
+        if self.kind == "two_stage":
+            first, second = self.parts
+            return two_stage(_values(first, scores), lambda best: _values(second, _only(scores, best)), self.share)
+        return np.asarray(COMBINATIONS[self.kind]([_values(part, scores) for part in self.parts]), np.float64)
+
+    def asks_for(self, scores: Mapping[str, Scores], known: Mapping[str, Mask]) -> dict[str, Mask]:
+        """Return which scores it needs of which architectures, as far as the known ones tell.
+
+        ``two_stage`` needs its second part for the best of the pool alone, and which these are its first part says: when that is known.
+
+        Args:
+            scores: of each member, one number per architecture; whatever it is where it is not known.
+            known: of each member, for which architectures it is known.
+        """
+        count = len(next(iter(known.values())))
+        found: dict[str, Mask] = {}
+        for part in self.parts if self.kind != "two_stage" else self.parts[:1]:
+            asked = {_bare(part): np.ones(count, bool)} if isinstance(part, str) else part.asks_for(scores, known)
+            found |= {name: mask | found.get(name, False) for name, mask in asked.items()}
+        if self.kind == "two_stage" and not any((mask & ~known[name]).any() for name, mask in found.items()):
+            first, second = self.parts
+            best = best_part(_values(first, scores), self.share)
+            asked = {_bare(second): best[best]} if isinstance(second, str) else second.asks_for(_only(scores, best), _only(known, best))
+            for name, mask in asked.items():
+                found.setdefault(name, np.zeros(count, bool))[np.flatnonzero(best)[mask]] = True
+        return found
 
     def __str__(self) -> str:
-        return f"{self.kind}({', '.join([*map(str, self.parts), *(f'{number:g}' for number in self.numbers)])})"
+        parts = [str(part) if times == 1 else f"{times}*{part}" for part, times in Counter(self.parts).items()]
+        return f"{self.kind}({', '.join([*parts, *(f'{number:g}' for number in self.numbers)])})"
 
 
-def _values(name: str, scores: Mapping[str, Scores]) -> Scores:
-    return -scores[name[1:]] if name.startswith("-") else scores[name]
+def _bare(name: str) -> str:
+    return name.removeprefix("-")
+
+
+def _members(part: "str | Combination") -> tuple[str, ...]:
+    return (_bare(part),) if isinstance(part, str) else part.members
+
+
+def _values(part: "str | Combination", scores: Mapping[str, Scores]) -> Scores:
+    if isinstance(part, Combination):
+        return part.of(scores)
+    return -scores[part[1:]] if part.startswith("-") else scores[part]
+
+
+def _only(values: Mapping[str, np.ndarray], places: Mask) -> dict[str, np.ndarray]:
+    return {name: column[places] for name, column in values.items()}
 
 
 @dataclass(frozen=True)
@@ -152,13 +202,13 @@ def parse(text: str) -> Combination:
     reader = iter([*tokens, ""])
     part, after = _part(next(reader), reader, text)
     if isinstance(part, str) or after:
-        raise ProxyError(f"{text!r} is no aggregate; write it like log_rank(jacob_cov,synflow), of {', '.join(COMBINATIONS)}.")
+        raise ProxyError(f"{text!r} is no aggregate; write it like log_rank(jacob_cov,synflow), of {', '.join(KINDS)}.")
     return part
 
 
 def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combination", str]:
     """Return one part of an expression, and the token behind it."""
-    if not name or name in "(),":
+    if not name or name in "(),*":
         raise ProxyError(f"{text!r} is no aggregate: a name is missing; write it like log_rank(jacob_cov,synflow).")
     after = next(reader, "")
     if after != "(":
@@ -166,27 +216,35 @@ def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combinati
             return "-" + _proxy("proxy behind a minus", name[1:], proxies.names()).name, after
         named = AGGREGATES.get(name)
         return (named.combination if named else _proxy("proxy or aggregate", name, _known()).name), after
-    choose("combination", name, tuple(COMBINATIONS), error=ProxyError)
+    choose("combination", name, KINDS, error=ProxyError)
     parts: list[str | Combination] = []
     numbers: list[float] = []
     while after != ")":
-        token = next(reader, "")
-        if token and token[0] in ".0123456789":
-            numbers.append(float(token))
+        token, times = next(reader, ""), 1
+        if number := token and token[0] in ".0123456789":
             after = next(reader, "")
-        else:
+            if after != "*":
+                numbers.append(float(token))
+            elif not token.isdecimal() or not 1 <= int(token) <= MOST:
+                raise ProxyError(f"{text!r} is no aggregate: a part counts {token} times; expected a whole number from 1 to {MOST}.")
+            else:
+                token, times, number = next(reader, ""), int(token), False
+        if not number:
             part, after = _part(token, reader, text)
-            parts.append(part)
+            parts += [part] * times
         if after not in (",", ")"):
             raise ProxyError(f"{text!r} is no aggregate: a bracket or a comma is missing; write it like log_rank(jacob_cov,synflow).")
     return _checked(Combination(name, tuple(parts), tuple(numbers))), next(reader, "")
 
 
 def _checked(one: Combination) -> Combination:
-    """Return a combination that can be computed: tried out on a pool of two."""
+    """Return a combination that can be computed."""
+    if one.kind == "two_stage" and len(one.parts) != 2:
+        raise ProxyError(f"two_stage has {len(one.parts)} members; expected two: what ranks the pool, and what ranks its best part.")
     if not one.parts or (one.numbers and (one.kind != "two_stage" or len(one.numbers) > 1)):
         raise ProxyError(f"{one} has {len(one.parts)} parts and {len(one.numbers)} numbers; only two_stage takes a number, its share.")
-    one.of({name: np.arange(2.0) for name in one.members})
+    if not 0 < one.share <= 1:
+        raise ProxyError(f"two_stage: the share is {one.share:g}; expected the part of the pool to order anew, above 0 and at most 1.")
     return one
 
 
@@ -237,11 +295,9 @@ for _name, _expression, _summary, _reference in (
     ),
     (
         "consensus",
-        "two_stage("
-        "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,synflow,zen,meco,meco,-mgm),0.15),"
-        "log_rank(synflow,zen),0.02)",
-        "the recommended ranking: what Jacobian, flow and feature correlation agree on; in its best part, where size counts, flow, zen "
-        "score and small MGM decide",
+        "two_stage(log_rank(3*jacob_cov,2*synflow,3*meco),log_rank(jacob_cov,3*synflow,3*meco,zen,-mgm),0.4)",
+        "the recommended ranking: what Jacobian, flow and feature correlation agree on; in its better part, where size counts, flow, "
+        "feature correlation, zen score and small MGM decide",
         "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063, arXiv:2111.13293; MeCo, NeurIPS 2023.",
     ),
 ):

@@ -8,12 +8,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 from scipy import stats
 
-from jknas.errors import ProxyError
-
 Scores = Float[np.ndarray, " n"]
+Mask = Bool[np.ndarray, " n"]
 
 SHARE = 0.3
 """The part of a pool that :func:`two_stage` orders anew if nothing else is asked for."""
@@ -45,35 +44,39 @@ def vote(members: Sequence[Scores]) -> Real[np.ndarray, " n"]:
     return np.array([np.sign(_compare(own[:, None], stacked).sum(axis=0)).sum() for own in stacked.T], np.float64)
 
 
-def two_stage(members: Sequence[Scores], share: float = SHARE) -> Scores:
-    """Return ranks by the first member in which the best part of the pool is ordered anew, among itself, by the second.
-
-    Jacobian scores order small architectures and size scores the big ones: each stage has the member that knows more there. The second
-    member's values are those of the whole pool; only its order among the best counts.
+def best_part(scores: Scores, share: float) -> Mask:
+    """Return which architectures are the best part of a pool.
 
     Args:
-        members: the score that ranks the pool, and the one that ranks its best.
-        share: the part of the pool that counts as best, rounded up; architectures that tie with the last of them belong to it.
+        scores: of the pool, larger is better.
+        share: the part that counts as best, rounded up; architectures that tie with the last of them belong to it.
+    """
+    if not scores.size:
+        return np.zeros(0, bool)
+    found = ranks(scores)
+    return found >= np.sort(found)[-math.ceil(round(share * len(found), 9))]
+
+
+def two_stage(first: Scores, second: Callable[[Mask], Float[np.ndarray, " best"]], share: float = SHARE) -> Scores:
+    """Return ranks by one score, in which the best part of the pool is ordered anew, among itself, by another.
+
+    Jacobian scores order small architectures and size scores the big ones: each stage has the score that knows more there. The second
+    score is asked for the best part alone: its ranks are those among the best, and what is no part of them need not be scored by it.
+
+    Args:
+        first: the score that ranks the pool.
+        second: returns the score that ranks the best, of those that its argument marks.
+        share: the part of the pool that counts as best, as in :func:`best_part`.
 
     Returns:
         Ranks from 1; the ordered part keeps the places that it has together.
 
-    Raises:
-        ProxyError: other than two members, or a share outside of 0..1.
-
-    >>> two_stage([np.array([1.0, 2.0, 3.0, 4.0]), np.array([9.0, 9.0, 8.0, 7.0])], share=0.5)
+    >>> two_stage(np.array([1.0, 2.0, 3.0, 4.0]), lambda best: np.array([9.0, 9.0, 8.0, 7.0])[best], share=0.5)
     array([1., 2., 4., 3.])
     """
-    if len(members) != 2:
-        raise ProxyError(f"two_stage has {len(members)} members; expected two: what ranks the pool, and what ranks its best part.")
-    if not 0 < share <= 1:
-        raise ProxyError(f"two_stage: the share is {share:g}; expected the part of the pool to order anew, above 0 and at most 1.")
-    first, second = (ranks(values) for values in members)
-    if not first.size:
-        return first
-    head = first >= np.sort(first)[-math.ceil(round(share * len(first), 9))]
-    found = first.copy()
-    found[head] = np.count_nonzero(~head) + stats.rankdata(second[head], method="average")
+    found, best = ranks(first), best_part(first, share)
+    if best.any():
+        found[best] = np.count_nonzero(~best) + ranks(second(best))
     return found
 
 
@@ -91,13 +94,8 @@ def mean_rank(draws: Sequence[Scores]) -> Scores:
     return np.where(np.all(np.isnan(draws), axis=0), np.nan, found)
 
 
-COMBINATIONS: dict[str, Callable[..., Real[np.ndarray, " n"]]] = {
-    "log_rank": log_rank,
-    "rank_sum": rank_sum,
-    "two_stage": two_stage,
-    "vote": vote,
-}
-"""The combinations by the name that :mod:`jknas.ranking.aggregates` reads."""
+COMBINATIONS: dict[str, Callable[[Sequence[Scores]], Real[np.ndarray, " n"]]] = {"log_rank": log_rank, "rank_sum": rank_sum, "vote": vote}
+"""The combinations of members that rank one and the same pool, by the name that :mod:`jknas.ranking.aggregates` reads."""
 
 
 def _compare(one: np.ndarray, other: np.ndarray) -> np.ndarray:

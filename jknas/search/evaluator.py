@@ -63,12 +63,13 @@ class TrainingEvaluator(Evaluator):
         if self._on_compile is not None:
             self._on_compile(program)
 
-    def expect_scores(self, genotypes: Sequence[Any]) -> None:  # noqa: D102
+    def expect_scores(self, genotypes: Sequence[Any], members: Sequence[str] | None = None) -> None:  # noqa: D102
         if self.problem.pool is None or (self._scores is not None and self._scores.expected):
             return
-        self._scorers = self._scorers or self._made_scorers()
-        records = score_together(self._scorers, genotypes, store=self.problem.store, pool=self.problem.pool)
-        self._scores = Ahead(genotypes, map(list, zip(*[records] * len(self._scorers), strict=True)))
+        scorers = self._scorers_of(members)
+        records = score_together(scorers, genotypes, store=self.problem.store, pool=self.problem.pool)
+        questions = [(genotype, members) for genotype in genotypes]
+        self._scores = Ahead(questions, map(list, zip(*[records] * len(scorers), strict=True)))
 
     @property
     def looks_ahead(self) -> bool:  # noqa: D102
@@ -91,24 +92,28 @@ class TrainingEvaluator(Evaluator):
         found: R | None = self._computing.take(job)
         return function(job) if found is None else found
 
-    def score(self, genotype: Any) -> Scored:
-        """Score a genotype by all that ranks it; the first call compiles."""
-        self._scorers = self._scorers or self._made_scorers()
-        compiled = sum(scorer.compile_seconds for scorer in self._scorers)
-        found = None if self._scores is None else self._scores.take(genotype)
-        found = found or list(score_together(self._scorers, (genotype,), store=self.problem.store))
+    def score(self, genotype: Any, members: Sequence[str] | None = None) -> Scored:
+        """Score a genotype by all that ranks it, or by these members of it; the first call compiles."""
+        scorers = self._scorers_of(members)
+        compiled = sum(scorer.compile_seconds for scorer in scorers)
+        found = None if self._scores is None else self._scores.take((genotype, members))
+        found = found or list(score_together(scorers, (genotype,), store=self.problem.store))
         # Scores that one computation gave hold its time each.
-        seconds = {scorer.measurement: record.seconds for scorer, (record, _) in zip(self._scorers, found, strict=True)}
-        compiling = sum(scorer.compile_seconds for scorer in self._scorers) - compiled
+        seconds = {scorer.measurement: record.seconds for scorer, (record, _) in zip(scorers, found, strict=True)}
+        compiling = sum(scorer.compile_seconds for scorer in scorers) - compiled
         spent: dict[str, Any] = {"seconds": sum(seconds.values()), "fresh": any(fresh for _, fresh in found), "compile_seconds": compiling}
         if not is_pooled(self.problem):
             ((record, _),) = found
             return Scored(record.score, record.status, **spent)
         parts = tuple(
             Part(record.key.proxy, record.key.seed, record.score if scorer.proxy.higher_is_better else -record.score, record.status)
-            for scorer, (record, _) in zip(self._scorers, found, strict=True)
+            for scorer, (record, _) in zip(scorers, found, strict=True)
         )
         return Scored(None, status_of(parts), **spent, parts=parts)
+
+    def _scorers_of(self, members: Sequence[str] | None) -> list[Scorer]:
+        self._scorers = self._scorers or self._made_scorers()
+        return [scorer for scorer in self._scorers if members is None or scorer.proxy.name in members]
 
     def _made_scorers(self) -> list[Scorer]:
         problem = self.problem

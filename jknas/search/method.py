@@ -139,8 +139,13 @@ class Evaluator:
         self.problem = problem
         self._made: dict[str, Any] = {}
 
-    def expect_scores(self, genotypes: Sequence[Any]) -> None:
-        """Say which architectures will be scored next, in this order, so that workers can begin with them. Decides no result."""
+    def expect_scores(self, genotypes: Sequence[Any], members: Sequence[str] | None = None) -> None:
+        """Say which architectures will be scored next, in this order, so that workers can begin with them. Decides no result.
+
+        Args:
+            genotypes: the architectures.
+            members: as for :meth:`score`.
+        """
 
     @property
     def looks_ahead(self) -> bool:
@@ -164,8 +169,8 @@ class Evaluator:
         """
         return function(next(iter(jobs)))
 
-    def score(self, genotype: Any) -> Scored:
-        """Score an architecture with the problem's proxy."""
+    def score(self, genotype: Any, members: Sequence[str] | None = None) -> Scored:
+        """Score an architecture with the problem's proxy, or with the named ones of its aggregate's members; all for None."""
         raise NotImplementedError
 
     def train(self, genotype: Any, *, epochs: int | None = None) -> Trained:

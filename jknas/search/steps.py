@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from jknas.search.method import Completion, Evaluator, SearchProblem, check_count
-from jknas.search.pooled import with_pool_values
+from jknas.search.pooled import lacking, status_of, with_pool_values
 from jknas.search.state import UNSCORED, Candidate, State, Trained, best_trained, ranked
 
 S = TypeVar("S", bound=State)
@@ -32,21 +32,28 @@ def draw_sample(problem: SearchProblem, count: int, name: str = "samples") -> tu
 
 
 def score_next(evaluator: Evaluator, state: S) -> S:
-    """Score the next candidates of the sample; when none is left, rank them all."""
-    listed = list(state.candidates)
-    places = [place for place, candidate in enumerate(listed) if candidate.status == UNSCORED]
+    """Score the next candidates of the sample by what they need; when none is left, rank them all."""
+    problem, listed = evaluator.problem, list(state.candidates)
+    places, members = lacking(problem, listed)
     at_once = -(-len(listed) // SCORING_STEPS)
-    evaluator.expect_scores([listed[place].genotype for place in places])
+    evaluator.expect_scores([listed[place].genotype for place in places], members)
     scoring = compiling = 0.0
     for place in places[:at_once]:
-        found = evaluator.score(listed[place].genotype)
-        listed[place] = replace(listed[place], score=found.score, status=found.status, seconds=found.seconds, parts=found.parts)
+        found, so_far = evaluator.score(listed[place].genotype, members), listed[place]
+        parts = (*so_far.parts, *found.parts)
+        listed[place] = replace(
+            so_far,
+            score=found.score,
+            status=status_of(parts) if parts else found.status,
+            seconds=(so_far.seconds or 0.0) + found.seconds,
+            parts=parts,
+        )
         scoring += found.seconds if found.fresh else 0.0
         compiling += found.compile_seconds
-    problem = evaluator.problem
+    more = len(places) > at_once or lacking(problem, listed)[0]
     return replace(
         state,
-        candidates=tuple(listed) if len(places) > at_once else ranked(with_pool_values(problem, listed), problem.sign),
+        candidates=tuple(listed) if more else ranked(with_pool_values(problem, listed), problem.sign),
         score_seconds=state.score_seconds + scoring,
         compile_seconds=state.compile_seconds + compiling,
     )

@@ -165,15 +165,19 @@ class TableProblem:
 class TableEvaluator(Evaluator):
     """What answers the steps of a search on a table."""
 
-    def score(self, genotype: Any) -> Scored:
+    def score(self, genotype: Any, members: Sequence[str] | None = None) -> Scored:
         """Look a score up.
+
+        Args:
+            genotype: the architecture.
+            members: the proxies that are asked for, of those that rank; all for None.
 
         Raises:
             SearchError: the problem has none.
         """
         measured, scores = self.problem.measured, self.problem.scores
         if self.problem.ranking:
-            values = [(name, measured[name][genotype]) for name in self.problem.ranking]
+            values = [(name, measured[name][genotype]) for name in members or self.problem.ranking]
             parts = tuple(Part(name, 0, value, self._status(genotype, value)) for name, value in values)
             if is_pooled(self.problem):
                 return Scored(None, status_of(parts), 0.0, parts=parts)

@@ -137,7 +137,7 @@ class TestTwoStage:
     @pytest.mark.parametrize(("share", "count", "best"), [(0.07, 100, 7), (0.55, 100, 55), (0.28, 25, 7), (0.14, 50, 7), (0.141, 50, 8)])
     def test_a_share_is_rounded_up_and_its_rounding_is_not(self, share, count, best):
         first = np.arange(float(count))
-        found = combinations.two_stage([first, -first], share=share)
+        found = combinations.two_stage(first, lambda best: -first[best], share=share)
         assert np.count_nonzero(found != combinations.ranks(first)) == best - best % 2  # the best in reverse, the middle one as it was
 
     def test_ties_at_the_cut_belong_to_the_best(self):
@@ -158,6 +158,47 @@ class TestTwoStage:
         assert set(np.argsort(found)[-12:]) == set(np.argsort(first)[-12:])
         assert np.array_equal(np.sort(found), np.arange(1.0, 41.0))
 
+    def test_the_second_ranks_among_the_best_alone(self, rng):
+        scores = {name: rng.normal(size=40) for name in ("params", "macs", "zen")}
+        best = np.argsort(scores["params"])[-12:]
+        found = expression("two_stage(params,log_rank(macs,-zen),0.3)", **scores)
+        among = expression("log_rank(macs,-zen)", **{name: values[best] for name, values in scores.items()})
+        assert found[best].tolist() == (28 + stats.rankdata(among)).tolist()
+        others = {name: np.where(np.isin(np.arange(40), best), values, nan) for name, values in scores.items()} | {
+            "params": scores["params"]
+        }
+        assert expression("two_stage(params,log_rank(macs,-zen),0.3)", **others).tolist() == found.tolist()
+
+
+class TestWhatItAsksFor:
+    NESTED = aggregates.parse("two_stage(two_stage(params,log_rank(macs,-zen),0.5),rank_sum(zen,meco),0.25)")
+
+    def asked(self, one, scores, *names):
+        count = len(scores["params"])
+        known = {name: np.full(count, name in names) for name in one.members}
+        found = one.asks_for({name: np.where(known[name], scores[name], nan) for name in one.members}, known)
+        return {name: np.flatnonzero(mask).tolist() for name, mask in found.items()}
+
+    def test_all_of_a_product(self, rng):
+        one = aggregates.parse("log_rank(params,vote(macs,-zen))")
+        assert self.asked(one, {name: rng.normal(size=3) for name in one.members}) == {
+            name: [0, 1, 2] for name in ("params", "macs", "zen")
+        }
+
+    def test_of_stages_what_the_one_before_leaves(self, rng):
+        one, scores = self.NESTED, {name: rng.normal(size=20) for name in ("params", "macs", "zen", "meco")}
+        everything, order = list(range(20)), np.argsort(scores["params"])
+        assert self.asked(one, scores) == {"params": everything}
+        half = sorted(order[-10:].tolist())
+        assert self.asked(one, scores, "params") == {"params": everything, "macs": half, "zen": half}
+        first = expression(str(one.parts[0]), **scores)
+        quarter = sorted(np.argsort(first)[-5:].tolist())
+        assert self.asked(one, scores, "params", "macs", "zen") == {"params": everything, "macs": half, "zen": half, "meco": quarter}
+
+    def test_ties_at_the_cut_are_asked_for(self):
+        scores = {"params": np.array([1.0, 4.0, 4.0, 2.0]), "macs": np.zeros(4)}
+        assert self.asked(aggregates.parse("two_stage(params,macs,0.25)"), scores, "params") == {"params": [0, 1, 2, 3], "macs": [1, 2]}
+
 
 class TestExpressions:
     def test_a_name_in_an_expression_is_what_it_stands_for(self, rng):
@@ -170,6 +211,15 @@ class TestExpressions:
         params, macs = rng.normal(size=(2, 20))
         found = expression("log_rank(params,params,macs)", params=params, macs=macs)
         np.testing.assert_allclose(found, 2 * np.log(stats.rankdata(params) / 20) + np.log(stats.rankdata(macs) / 20))
+
+    def test_a_number_before_a_part_says_how_often_it_counts(self):
+        long, short = (aggregates.parse(f"log_rank({text},macs)") for text in ("params,params,-zen,-zen,-zen", "2*params,3*-zen"))
+        assert short == long
+        assert str(long) == "log_rank(2*params, 3*-zen, macs)"
+        assert (
+            aggregates.parse("two_stage(params,rank_sum(2*vote(zen,macs),meco),0.5)").parts[1].parts[:2]
+            == (aggregates.parse("vote(zen,macs)"),) * 2
+        )
 
     def test_a_minus_turns_a_proxy_around_and_leaves_what_has_no_score_last(self):
         found = expression("rank_sum(-params,macs)", params=[5.0, nan, 1.0, 3.0], macs=[1.0, 2.0, 3.0, nan])
@@ -196,6 +246,12 @@ class TestExpressions:
             ("two_stage(params)", "has 1 members; expected two"),
             ("two_stage(params,macs,1.5)", "the share is 1.5"),
             ("two_stage(params,macs,0)", "the share is 0"),
+            ("log_rank(1.5*params,macs)", "a part counts 1.5 times; expected a whole number from 1 to 100"),
+            ("log_rank(101*params,macs)", "a part counts 101 times"),
+            ("log_rank(0*params,macs)", "a part counts 0 times"),
+            ("log_rank(2*,macs)", "a name is missing"),
+            ("log_rank(2*3,macs)", "Unknown proxy or aggregate '3'"),
+            ("log_rank(params*2)", "a bracket or a comma is missing"),
         ],
     )
     def test_refusals(self, text, words):

@@ -71,8 +71,8 @@ class Told(Evaluator):
         assert not self.coming or self.coming.popleft() == (genotype, epochs)
         return self._answers.train(genotype, epochs=epochs)
 
-    def score(self, genotype):
-        return self._answers.score(genotype)
+    def score(self, genotype, members=None):
+        return self._answers.score(genotype, members)
 
     def test(self, genotype):
         assert not self.coming

@@ -15,11 +15,12 @@ from jknas.errors import ProxyError, SearchError
 from jknas.files.json_text import write_json
 from jknas.proxies import NetworkProxy, SizeProxy
 from jknas.ranking import aggregates
-from jknas.ranking.combinations import mean_rank
+from jknas.ranking.combinations import best_part, mean_rank
 from jknas.scoring.score_table import read_scores, write_scores
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
 from jknas.search import Budget, as_record, measured_in, run
 from jknas.search.checkpoint import to_plain
+from jknas.search.evaluator import TrainingEvaluator
 from jknas.search.methods.best_by_proxy import BestByProxy
 from jknas.search.methods.knas import Knas
 from jknas.search.methods.mf_nas import MfNas
@@ -150,6 +151,58 @@ class TestOfSeeds:
     def test_a_setting_reaches_the_members_that_have_it(self):
         problem = stubs.problem(aggregate=aggregates.get("log_rank(noisy,params)"), settings={"scale": 3.0})
         assert [problem.settings_of(member) for member in problem.members] == [{"scale": 3.0}, {}]
+
+
+@pytest.mark.usefixtures("counted")
+class TestTheBestAlone:
+    """What orders the best of a sample anew is computed of these alone."""
+
+    METHOD = BestByProxy(samples=20)
+
+    def problem(self, **changes):
+        return stubs.problem(aggregate=aggregates.get("two_stage(params,log_rank(noisy,params),0.3)"), seed=1, **changes)
+
+    @pytest.mark.parametrize("seeds", [1, 2])
+    def test_the_sample_is_ranked_as_if_all_were_scored(self, seeds):
+        state = run(self.METHOD, self.problem(score_seeds=seeds)).state
+        sizes = np.array([part.value if (part := one.parts[0]).status == "ok" else np.nan for one in state.candidates])
+        best = best_part(sizes, 0.3)
+        assert 6 <= best.sum() < 12
+        assert [len(one.parts) for one in state.candidates] == [1 + seeds * bool(one) for one in best]
+        everything = run(self.METHOD, stubs.problem(aggregate=aggregates.get("log_rank(params,noisy)"), seed=1, score_seeds=seeds)).state
+        draws = [
+            np.array([part.value if (part := one.parts[place]).status == "ok" else np.nan for one in everything.candidates])
+            for place in range(1, 1 + seeds)
+        ]
+        noise = mean_rank([np.where(best, values, np.nan) for values in draws])
+        np.testing.assert_array_equal(values_of(state), aggregates.combine(self.problem().aggregate, {"params": sizes, "noisy": noise}))
+
+    def test_resumed_it_ends_as_unbroken(self, tmp_path):
+        whole = run(self.METHOD, self.problem())
+        for steps in range(1, whole.steps, 4):
+            run(self.METHOD, self.problem(), checkpoint=tmp_path, resume=True, budget=Budget(steps=steps))
+        again = run(self.METHOD, self.problem(), checkpoint=tmp_path, resume=True)
+        ended, unbroken = ([repr((one.score, one.rank, one.parts)) for one in found.state.candidates] for found in (again, whole))
+        assert ended == unbroken
+
+    def test_the_store_holds_no_other(self, tmp_path):
+        with Store(tmp_path / "scores") as store:
+            state = run(self.METHOD, self.problem(store=store)).state
+            asked = sum(len(one.parts) == 2 for one in state.candidates)
+            assert len(list(store.records(space="nasbench201", proxy="noisy"))) == asked
+
+    def test_workers_are_told_of_both_rounds(self, monkeypatch):
+        told = []
+
+        class Waiting(TrainingEvaluator):
+            def expect_scores(self, genotypes, members=None):
+                told.append((len(genotypes), members))
+
+        monkeypatch.setattr("jknas.search.problem.TrainingEvaluator", Waiting)
+        state = run(self.METHOD, self.problem()).state
+        asked = sum(len(one.parts) == 2 for one in state.candidates)
+        expected = [(left, ("params",)) for left in range(20, 0, -1)] + [(left, ("noisy",)) for left in range(asked, 0, -1)]
+        assert told == expected
 
 
 SIZE = canonical_json({"cells": 1, "channels": 4, "classes": 10, "resolution": 8})

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +65,7 @@ class Evaluator(method.Evaluator):
             raise KeyboardInterrupt
         Evaluator.asked.append((what, str(genotype)))
 
-    def score(self, genotype: CellGenotype) -> Scored:
+    def score(self, genotype: CellGenotype, members: Sequence[str] | None = None) -> Scored:
         self._ask("score", genotype)
         text = str(genotype)
         plain = (number(text), "dead" if SPACE.is_dead(genotype) else "ok")
