@@ -100,7 +100,7 @@ def gp_posterior(
     if k_test_diag is None:
         return Posterior(mean, None)
     prior = np.asarray(k_test_diag, np.float64)
-    expected = mean.shape if len(matrix) != targets.n else mean.shape[:1]
+    expected = mean.shape if np.ndim(getattr(k_train, "matrix", k_train)) == 4 else mean.shape[:1]
     if prior.shape != expected:
         raise KernelError(f"k_test_diag must be prior variances of the shape {expected}, got {prior.shape}")
     explained = np.einsum("mn,nm->m", cross, cho_solve(factor, cross.T))

@@ -295,9 +295,11 @@ for _name, _expression, _summary, _reference in (
     ),
     (
         "consensus",
-        "two_stage(log_rank(3*jacob_cov,2*synflow,3*meco),log_rank(jacob_cov,3*synflow,3*meco,zen,-mgm),0.4)",
+        "two_stage("
+        "two_stage(log_rank(3*jacob_cov,2*synflow,3*meco),log_rank(jacob_cov,3*synflow,3*meco,zen,-mgm),0.4),"
+        "log_rank(synflow,zen),0.005)",
         "the recommended ranking: what Jacobian, flow and feature correlation agree on; in its better part, where size counts, flow, "
-        "feature correlation, zen score and small MGM decide",
+        "feature correlation, zen score and small MGM decide, and flow and zen score in the very best",
         "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063, arXiv:2111.13293; MeCo, NeurIPS 2023.",
     ),
 ):

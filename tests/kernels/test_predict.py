@@ -76,13 +76,14 @@ def test_a_full_kernel_is_that_of_all_outputs():
     np.testing.assert_allclose(flow.test, flat.test.reshape(2, 2, 3), rtol=1e-12)
 
 
-def test_a_full_kernel_without_pairs_of_outputs_is_the_plain_one():
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_full_kernel_without_pairs_of_outputs_is_the_plain_one(k):
     train, cross, test, y = problem()
-    spread = [np.einsum("nm,ab->nmab", kernel, np.eye(2)) for kernel in (train, cross)]
+    y, spread = y[:, :k], [np.einsum("nm,ab->nmab", kernel, np.eye(k)) for kernel in (train, cross)]
     prior = np.diag(test)
-    plain, full = gp_posterior(train, cross, y, prior), gp_posterior(*spread, y, np.stack([prior] * 2, 1))
+    plain, full = gp_posterior(train, cross, y, prior), gp_posterior(*spread, y, np.stack([prior] * k, 1))
     np.testing.assert_allclose(full.mean, plain.mean, rtol=1e-9)
-    np.testing.assert_allclose(full.variance, np.stack([plain.variance] * 2, 1), rtol=1e-9)
+    np.testing.assert_allclose(full.variance, np.stack([plain.variance] * k, 1), rtol=1e-9)
     np.testing.assert_allclose(gradient_flow(spread[0], y, t=0.3).train, gradient_flow(train, y, t=0.3).train, rtol=1e-9)
 
 
