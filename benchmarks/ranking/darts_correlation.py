@@ -31,7 +31,7 @@ from jknas import data, proxies, spaces, tabular
 from jknas.errors import ProxyError
 from jknas.networks.families import macro_of
 from jknas.proxies import NetworkProxy, Proxy
-from jknas.ranking import metrics
+from jknas.ranking import aggregates, metrics
 from jknas.scoring.scorer import Scorer, make_scorer, score_together
 from jknas.scoring.store import ScoreRecord, Store
 from jknas.spaces import Space
@@ -114,7 +114,9 @@ def main() -> None:
     space = spaces.get("darts")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--proxy", default=",".join(defined(space)), help="comma-separated names, or `observed`; by default all that are defined for DARTS"
+        "--proxy",
+        default=",".join(defined(space)),
+        help="comma-separated names, aggregates too, or `observed`; by default all that are defined for DARTS",
     )
     parser.add_argument("--accuracies", type=pathlib.Path, required=True, help="CSV file with the columns genotype and reported_acc")
     parser.add_argument("--data", default="cifar10", help="CIFAR-10: an .npz file, or a name of `jknas data list`")
@@ -133,10 +135,14 @@ def main() -> None:
     order = np.random.default_rng(options.seed).permutation(len(genotypes))[: options.sample]
     genotypes, accuracy = [genotypes[place] for place in order], accuracy[order]
     dataset = data.load(options.data, limit=(1000, 200))
-    wanted = dict.fromkeys([*NULL_MODELS, *options.proxy.replace("observed", OBSERVED).split(",")])
+    named = dict.fromkeys([*NULL_MODELS, *options.proxy.replace("observed", OBSERVED).split(",")])
+    pooled = [aggregates.get(name) for name in named if name in aggregates.names()]
+    members = [member for one in pooled for member in one.members]
+    wanted = dict.fromkeys([*(name for name in named if name not in aggregates.names()), *members])
     scores: dict[str, list[float]] = {RANDOM: np.random.default_rng(options.seed + 1).random(len(genotypes)).tolist()}
     table: dict[str, Any] = {RANDOM: {**correlations(None, scores[RANDOM], accuracy, options.seed), "program": None}}
     programs: dict[str, Any] = {}
+    signed: dict[str, np.ndarray] = {}
     with pools.opened(options) as pool, Store(measure.RESULTS / "ranking/darts_correlation.sqlite") as store:
         by = pools.facts(pool, options)
         for name in dict.fromkeys(KERNEL if name in OF_SPECTRUM else name for name in wanted):
@@ -153,6 +159,15 @@ def main() -> None:
                 rank, tau = table[one]["spearman"], table[one]["kendall_tau_b"]["value"]
                 low, high = rank["interval_95"]
                 print(f"{one}: Spearman {rank['value']:.3f} [{low:.3f}, {high:.3f}], tau-b {tau:.3f}", flush=True)
+                ok = np.array([record.status == "ok" for record in records])
+                signed[one] = np.where(ok, np.array(scores[one]) * (1 if proxies.get(one).higher_is_better else -1), np.nan)
+    for aggregate in pooled:
+        scores[aggregate.name] = aggregates.combine(aggregate, signed).tolist()
+        table[aggregate.name] = {
+            **correlations(None, scores[aggregate.name], accuracy, options.seed),
+            "program": str(aggregate.combination),
+        }
+        print(aggregate.name, table[aggregate.name])
     measure.record(
         f"ranking/{options.out}",
         {
