@@ -6,7 +6,7 @@ data sets, other seeds) is what `whole_space.py` reports.
 
 Forms: stages. The first ranks all cells by a product of relative ranks with weights 0..3 of four scores (the eight best products by
 Spearman and Kendall go on). The second orders the best part anew, among itself, by such a product with small MGM as a fifth (weights
-0..2). Once these are chosen, a third one may order the few best by `synflow` and `zen`, which costs nothing more.
+0..2). Once these are chosen, a third one may order the few best by `synflow` and `zen`, which are known by then.
 
 Rule: the sum of Spearman, Kendall, nDCG@1000 and Spearman in the top tenth, less the regret of the ten best, each in units of its standard
 error over resampled cells: a plain sum follows the measure that is the noisiest. Of all forms within one standard error of the best, the
@@ -65,15 +65,11 @@ def measured(values: np.ndarray, accuracies: np.ndarray, *, without: str | None 
     return found | {REGRET: -metrics.regret(values, accuracies, 10).value}
 
 
-def errors(values: np.ndarray, accuracies: np.ndarray, units: dict[str, float] | None = None) -> Any:
-    """Return the standard error of each measure over resampled cells; of their sum in units, where these are given."""
-    rng, found = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
-        places = rng.integers(0, len(values), len(values))
-        found.append(measured(values[places], accuracies[places]))
-    if units is None:
-        return {name: float(np.std([one[name] for one in found])) for name in found[0]}
-    return float(np.std([merit(one, units) for one in found]))
+def resampled(values: np.ndarray, accuracies: np.ndarray) -> list[dict[str, float]]:
+    """Return the measures on cells that are drawn with replacement."""
+    rng = np.random.default_rng(0)
+    draws = (rng.integers(0, len(values), len(values)) for _ in range(RESAMPLES))
+    return [measured(values[places], accuracies[places]) for places in draws]
 
 
 def merit(found: dict[str, float], units: dict[str, float]) -> float:
@@ -88,7 +84,8 @@ def main() -> None:
     cells = Cells(read_scores(parser.parse_args().scores), lambda genotype: index_of(genotype) % 2 == 0, (0,))
     scores, accuracies = cells.scores[0], cells.accuracies["cifar10"]
     scores = {**scores, "-mgm": -scores["mgm"]}
-    units = errors(cells.ranked(YARDSTICK, 0), accuracies)
+    draws = resampled(cells.ranked(YARDSTICK, 0), accuracies)
+    units = {name: float(np.std([draw[name] for draw in draws])) for name in draws[0]}
 
     def logs(names: tuple[str, ...], part: Any = slice(None)) -> np.ndarray:
         """Return the logarithms of the relative ranks in a part of the cells, one row a score."""
@@ -118,7 +115,7 @@ def main() -> None:
     for _, base, second, share in sorted(forms, reverse=True)[:FINALISTS]:
         listed.append({"share": share, **judged(f"two_stage({product(SCORES, base)},{product(SECOND, second)},{share})")})
     listed.sort(key=lambda row: -row["merit"])
-    error = errors(cells.ranked(listed[0]["form"], 0), accuracies, units)
+    error = float(np.std([merit(draw, units) for draw in resampled(cells.ranked(listed[0]["form"], 0), accuracies)]))
     near = [row for row in listed if row["merit"] >= listed[0]["merit"] - error]
     two = max(near, key=lambda row: (-row["share"], row["merit"]))["form"]
     thirds = {few: judged(f"two_stage({two},{THIRD},{few})" if few else two) for few in FEW}
@@ -127,9 +124,10 @@ def main() -> None:
     print("chosen:", chosen, "\nwhich is" if agrees else "\nwhich is not", "the form of consensus")
     facts = {
         "question": "which form ranks best where it may be chosen",
-        "rule": "sum of the measures in units of their standard errors; within one standard error of the best, the smallest second stage",
+        "rule": "sum of the measures in units of their standard errors; within one standard error of the best, the smallest second stage; "
+        "then the best third stage",
         "seen": "CIFAR-10 test accuracy of the cells of even index, scores of one seed",
-        "forms": len(products) + len(forms) + len(thirds),
+        "forms": len(products) + len(forms) + len(thirds) - 1,
         "finalists": FINALISTS,
         "standard_errors": units,
         "standard_error_of_the_best": error,

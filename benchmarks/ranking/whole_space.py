@@ -56,7 +56,7 @@ class Cells:
     """The cells of one set with their scores.
 
     Attributes:
-        scores: by seed, or "mean" for the ranks of all seeds averaged, what the aggregates are made of.
+        scores: by seed, or "mean" for the draws of all seeds, whose ranks are averaged, what the aggregates are made of.
         accuracies: by target.
         groups: convolutions of every cell.
     """
@@ -69,7 +69,7 @@ class Cells:
         lines = table.lines(space, genotypes)
         known = {name: [seed for seed in seeds if seed in table.seeds(name)] for name in PARTS}
         by_seed = {seed: {name: table.column(name, seed if seed in known[name] else seeds[0])[lines] for name in PARTS} for seed in seeds}
-        mean = {name: mean_rank([table.column(name, seed)[lines] for seed in known[name]]) for name in PARTS}
+        mean = {name: np.stack([table.column(name, seed)[lines] for seed in known[name]]) for name in PARTS}
         self.scores: dict[Any, dict[str, np.ndarray]] = {seed: counted | found for seed, found in [*by_seed.items(), ("mean", mean)]}
         reported = {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS}
         self.accuracies = {
@@ -83,7 +83,7 @@ class Cells:
         scores = self.scores[draw]
         if name == "random":
             return np.random.default_rng(0).random(len(self.groups))
-        return scores[name] if name in scores else aggregates.combine(aggregates.get(name), scores)
+        return mean_rank(list(np.atleast_2d(scores[name]))) if name in scores else aggregates.combine(aggregates.get(name), scores)
 
 
 def numbers(values: np.ndarray, cells: Cells, target: str) -> dict[str, float]:

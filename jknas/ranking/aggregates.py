@@ -20,13 +20,14 @@ import numpy as np
 
 from jknas import proxies
 from jknas.errors import ProxyError, choose
-from jknas.ranking.combinations import COMBINATIONS, SHARE, Mask, Scores, best_part, two_stage
+from jknas.ranking.combinations import COMBINATIONS, SHARE, Mask, Scores, best_part, mean_rank, two_stage
 
 KINDS = (*COMBINATIONS, "two_stage")
-MOST = 100
+MOST_TIMES = 100
 """As often as a part of an expression may count."""
 
-_TOKEN = re.compile(r"\s*(-?[A-Za-z_][\w.]*(?::\w+)?|\d*\.?\d+|[(),*])")
+_TOKEN = re.compile(r"\s*(-?[A-Za-z_][\w.]*(?::\w+)?|\d*\.?\d+\*?|[(),*])")
+_DIGITS = tuple(".0123456789")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Combination:
     @property
     def members(self) -> tuple[str, ...]:
         """The proxies that it rests on, each once."""
-        names = (name for part in self.parts for name in _members(part))
+        names = (name for part in dict.fromkeys(self.parts) for name in _members(part))
         return tuple(dict.fromkeys(names))
 
     @property
@@ -55,25 +56,26 @@ class Combination:
         """Of ``two_stage``, the part of the pool that counts as best."""
         return self.numbers[0] if self.numbers else SHARE
 
-    def of(self, scores: Mapping[str, Scores]) -> Scores:
-        """Return its value for every architecture of a pool."""
+    def of(self, scores: Mapping[str, np.ndarray]) -> Scores:
+        """Return its value for every architecture of a pool; ``scores`` as for :func:`combine`."""
         if self.kind == "two_stage":
             first, second = self.parts
             return two_stage(_values(first, scores), lambda best: _values(second, _only(scores, best)), self.share)
-        return np.asarray(COMBINATIONS[self.kind]([_values(part, scores) for part in self.parts]), np.float64)
+        values = {part: _values(part, scores) for part in dict.fromkeys(self.parts)}
+        return np.asarray(COMBINATIONS[self.kind]([values[part] for part in self.parts]), np.float64)
 
-    def asks_for(self, scores: Mapping[str, Scores], known: Mapping[str, Mask]) -> dict[str, Mask]:
+    def asks_for(self, scores: Mapping[str, np.ndarray], known: Mapping[str, Mask]) -> dict[str, Mask]:
         """Return which scores it needs of which architectures, as far as the known ones tell.
 
         ``two_stage`` needs its second part for the best of the pool alone, and which these are its first part says: when that is known.
 
         Args:
-            scores: of each member, one number per architecture; whatever it is where it is not known.
+            scores: as for :func:`combine`; whatever they are where they are not known.
             known: of each member, for which architectures it is known.
         """
         count = len(next(iter(known.values())))
         found: dict[str, Mask] = {}
-        for part in self.parts if self.kind != "two_stage" else self.parts[:1]:
+        for part in dict.fromkeys(self.parts) if self.kind != "two_stage" else self.parts[:1]:
             asked = {_bare(part): np.ones(count, bool)} if isinstance(part, str) else part.asks_for(scores, known)
             found |= {name: mask | found.get(name, False) for name, mask in asked.items()}
         if self.kind == "two_stage" and not any((mask & ~known[name]).any() for name, mask in found.items()):
@@ -85,8 +87,9 @@ class Combination:
         return found
 
     def __str__(self) -> str:
-        parts = [str(part) if times == 1 else f"{times}*{part}" for part, times in Counter(self.parts).items()]
-        return f"{self.kind}({', '.join([*parts, *(f'{number:g}' for number in self.numbers)])})"
+        counted = [(part, 1) for part in self.parts] if self.kind == "two_stage" else Counter(self.parts).items()
+        parts = [str(part) if times == 1 else f"{times}*{part}" for part, times in counted]
+        return f"{self.kind}({', '.join([*parts, *(np.format_float_positional(number, trim='-') for number in self.numbers)])})"
 
 
 def _bare(name: str) -> str:
@@ -97,14 +100,15 @@ def _members(part: "str | Combination") -> tuple[str, ...]:
     return (_bare(part),) if isinstance(part, str) else part.members
 
 
-def _values(part: "str | Combination", scores: Mapping[str, Scores]) -> Scores:
+def _values(part: "str | Combination", scores: Mapping[str, np.ndarray]) -> Scores:
     if isinstance(part, Combination):
         return part.of(scores)
-    return -scores[part[1:]] if part.startswith("-") else scores[part]
+    draws = np.atleast_2d(scores[_bare(part)])
+    return mean_rank(list(-draws if part.startswith("-") else draws))
 
 
 def _only(values: Mapping[str, np.ndarray], places: Mask) -> dict[str, np.ndarray]:
-    return {name: column[places] for name, column in values.items()}
+    return {name: column[..., places] for name, column in values.items()}
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class Aggregate:
         return self.combination.members
 
 
-def combine(aggregate: Aggregate, scores: Mapping[str, Scores]) -> Scores:
+def combine(aggregate: Aggregate, scores: Mapping[str, np.ndarray]) -> Scores:
     """Return an aggregate of a pool.
 
     An architecture with no score at all (NaN in every member) has none here either: its aggregate is NaN. One that lacks some of them
@@ -137,8 +141,9 @@ def combine(aggregate: Aggregate, scores: Mapping[str, Scores]) -> Scores:
 
     Args:
         aggregate: what to compute.
-        scores: of each member, one number per architecture, larger is better (turn the sign of a condition number before), NaN where the
-            status is not "ok". Others than the members may be there.
+        scores: of each member, one number per architecture ``[n]``, larger is better (turn the sign of a condition number before), NaN
+            where the status is not "ok"; or one row per seed ``[s, n]``, whose ranks are averaged in whatever part of the pool is ranked.
+            Others than the members may be there.
 
     Returns:
         One number per architecture, larger is better.
@@ -153,18 +158,19 @@ def combine(aggregate: Aggregate, scores: Mapping[str, Scores]) -> Scores:
         )
     members = {name: np.asarray(scores[name], np.float64) for name in aggregate.members}
     shapes = {name: values.shape for name, values in members.items()}
-    if len(set(shapes.values())) > 1 or len(next(iter(shapes.values()))) != 1:
+    if len({shape[-1:] for shape in shapes.values()}) > 1 or any(len(shape) not in {1, 2} for shape in shapes.values()):
         raise ProxyError(
-            f"{aggregate.name}: the members have the shapes {shapes}; expected one number an architecture of one pool from each."
+            f"{aggregate.name}: the members have the shapes {shapes}; expected one number an architecture of one pool from each, or one "
+            "row of them a seed."
         )
     for name, values in members.items():
         if np.isinf(values).any():
             raise ProxyError(f"{aggregate.name}: a score of {name} is infinite; expected NaN where the status is not 'ok'.")
-    unknown = np.all([np.isnan(values) for values in members.values()], axis=0)
+    unknown = np.all([np.isnan(np.atleast_2d(values)).all(0) for values in members.values()], axis=0)
     return np.where(unknown, np.nan, aggregate.combination.of(members))
 
 
-def against(aggregate: Aggregate, scores: Mapping[str, Scores], reference: Mapping[str, Scores]) -> Scores:
+def against(aggregate: Aggregate, scores: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> Scores:
     """Return the aggregate of each architecture as one of a reference sample: where there is no pool, or one that grows.
 
     Each architecture joins the sample alone, so that its value does not depend on the others.
@@ -172,7 +178,7 @@ def against(aggregate: Aggregate, scores: Mapping[str, Scores], reference: Mappi
     Args:
         aggregate: what to compute.
         scores: of each member, of the architectures; as in :func:`combine`.
-        reference: of each member, of a sample that is drawn once.
+        reference: of each member, of a sample that is drawn once, by the same seeds; all of it, also what ranks the best alone.
 
     Returns:
         The value in the sample of one more architecture. Comparable for one reference only.
@@ -182,8 +188,12 @@ def against(aggregate: Aggregate, scores: Mapping[str, Scores], reference: Mappi
     """
     count = len(combine(aggregate, scores))
     combine(aggregate, reference)  # refuses what does not fit
-    joined = ({name: np.append(reference[name], scores[name][place]) for name in aggregate.members} for place in range(count))
-    return np.array([combine(aggregate, pool)[-1] for pool in joined])
+
+    def joined(name: str, place: int) -> np.ndarray:
+        return np.concatenate([np.asarray(reference[name]), np.asarray(scores[name])[..., place : place + 1]], axis=-1)
+
+    pools = ({name: joined(name, place) for name in aggregate.members} for place in range(count))
+    return np.array([combine(aggregate, pool)[-1] for pool in pools])
 
 
 def parse(text: str) -> Combination:
@@ -208,6 +218,8 @@ def parse(text: str) -> Combination:
 
 def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combination", str]:
     """Return one part of an expression, and the token behind it."""
+    if name.startswith(_DIGITS):
+        raise ProxyError(f"{text!r} is no aggregate: {name} stands where a name is expected; write it like log_rank(jacob_cov,2*synflow).")
     if not name or name in "(),*":
         raise ProxyError(f"{text!r} is no aggregate: a name is missing; write it like log_rank(jacob_cov,synflow).")
     after = next(reader, "")
@@ -220,21 +232,28 @@ def _part(name: str, reader: Iterator[str], text: str) -> tuple["str | Combinati
     parts: list[str | Combination] = []
     numbers: list[float] = []
     while after != ")":
-        token, times = next(reader, ""), 1
-        if number := token and token[0] in ".0123456789":
+        token = next(reader, "")
+        counted = token.startswith(_DIGITS)
+        if counted and not token.endswith("*"):
+            numbers.append(float(token))
             after = next(reader, "")
-            if after != "*":
-                numbers.append(float(token))
-            elif not token.isdecimal() or not 1 <= int(token) <= MOST:
-                raise ProxyError(f"{text!r} is no aggregate: a part counts {token} times; expected a whole number from 1 to {MOST}.")
-            else:
-                token, times, number = next(reader, ""), int(token), False
-        if not number:
-            part, after = _part(token, reader, text)
+        else:
+            times = _times(token, name, text) if counted else 1
+            part, after = _part(next(reader, "") if counted else token, reader, text)
             parts += [part] * times
         if after not in (",", ")"):
             raise ProxyError(f"{text!r} is no aggregate: a bracket or a comma is missing; write it like log_rank(jacob_cov,synflow).")
     return _checked(Combination(name, tuple(parts), tuple(numbers))), next(reader, "")
+
+
+def _times(token: str, kind: str, text: str) -> int:
+    """Return how often a part counts before which this token stands."""
+    digits = token.removesuffix("*")
+    if kind == "two_stage":
+        raise ProxyError(f"{text!r} is no aggregate: a part of two_stage counts once; write {token}... within a log_rank or a rank_sum.")
+    if not digits.isdecimal() or not 1 <= float(digits) <= MOST_TIMES:
+        raise ProxyError(f"{text!r} is no aggregate: a part counts {digits} times; expected a whole number from 1 to {MOST_TIMES}.")
+    return int(digits)
 
 
 def _checked(one: Combination) -> Combination:

@@ -54,7 +54,7 @@ def best_part(scores: Scores, share: float) -> Mask:
     if not scores.size:
         return np.zeros(0, bool)
     found = ranks(scores)
-    return found >= np.sort(found)[-math.ceil(round(share * len(found), 9))]
+    return found >= np.sort(found)[-max(1, math.ceil(round(share * len(found), 9)))]
 
 
 def two_stage(first: Scores, second: Callable[[Mask], Float[np.ndarray, " best"]], share: float = SHARE) -> Scores:

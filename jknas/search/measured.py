@@ -29,7 +29,8 @@ def check_measured(measured: Measured | None) -> None:
             apart = len(measured[name].keys() ^ measured[first].keys())
             raise SearchError(
                 f"measured holds {len(measured[first]):,} architectures of {first}, {len(measured[name]):,} of {name}, and {apart:,} "
-                "of one alone: score one pool by all proxies; a score that could not be computed is NaN."
+                "of one alone: score one pool by all proxies (a search has scored the best of its sample alone by what orders these anew; "
+                "`jknas score` scores the others); a score that could not be computed is NaN."
             )
     for name, scores in measured.items():
         infinite = sum(math.isinf(score) for score in scores.values())

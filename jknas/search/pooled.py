@@ -1,7 +1,9 @@
 """Rank the sample of a search by several scores at once: an aggregate of proxies, or one proxy by several seeds.
 
-Each candidate keeps its parts. When all are scored, the pool is the sample, and every candidate gets its value in it. An aggregate that
-orders the best of a pool anew asks for what it does that by of these alone.
+Each candidate keeps its parts. When all are scored, the pool is the sample, and every candidate gets its value in it.
+
+An aggregate that orders the best of a pool anew asks for what it does that by of these alone, in another round: the value of the others is
+what it would be if they had these scores, too. Proxies that share a computation share it within a round.
 """
 
 from collections.abc import Sequence
@@ -18,27 +20,23 @@ def is_pooled(problem: Any) -> bool:
     return problem.aggregate is not None or problem.score_seeds > 1
 
 
-def lacking(problem: Any, candidates: Sequence[Candidate]) -> tuple[list[int], tuple[str, ...] | None]:
-    """Return the places of the candidates to score next, and by which members: all for None.
+def next_round(problem: Any, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates with what each lacks, as far as what all of them have says.
 
     Args:
         problem: what is searched, a :class:`jknas.search.method.SearchProblem`.
-        candidates: a whole sample.
-
-    Returns:
-        No place where the sample can be ranked.
+        candidates: a whole sample. None lacks anything that was asked for before.
     """
-    unscored = [place for place, candidate in enumerate(candidates) if candidate.status == UNSCORED]
     if problem.aggregate is None:
-        return unscored, None
-    pool = candidates[unscored[0] : unscored[0] + 1] if unscored else candidates  # what is not scored at all needs what every one needs
-    held, nothing = [{part.proxy for part in candidate.parts} for candidate in pool], np.full(len(pool), np.nan)
-    known = {name: np.array([name in names for names in held]) for name in problem.aggregate.members}
-    asked = problem.aggregate.combination.asks_for(dict.fromkeys(known, nothing) | _scores(pool), known)
-    missing = {name: mask & ~known[name] for name, mask in asked.items()}
-    places = unscored or np.flatnonzero(np.any(list(missing.values()), axis=0)).tolist()
-    first = 0 if unscored or not places else places[0]
-    return places, tuple(name for name in known if name in missing and missing[name][first])
+        return tuple(replace(one, lacks=(problem.proxy.name,)) if one.status == UNSCORED else one for one in candidates)
+    members = problem.aggregate.members
+    known = {name: np.array([any(part.proxy == name for part in one.parts) for one in candidates], bool) for name in members}
+    scores = dict.fromkeys(members, np.full(len(candidates), np.nan)) | _scores(candidates)
+    asked = problem.aggregate.combination.asks_for(scores, known)
+    missing = {name: asked[name] & ~known[name] for name in members if name in asked}
+    return tuple(
+        replace(candidate, lacks=tuple(name for name, mask in missing.items() if mask[place])) for place, candidate in enumerate(candidates)
+    )
 
 
 def with_pool_values(problem: Any, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -49,14 +47,16 @@ def with_pool_values(problem: Any, candidates: Sequence[Candidate]) -> tuple[Can
         candidates: a whole sample, each with the parts that it needs. Those without parts stay as they are.
 
     Returns:
-        The candidates. One that has no part of status "ok" keeps the status of its first part, and no value.
+        The candidates. One that has no part of status "ok" keeps the status of its first part, and no value: also where later rounds,
+        which it has not come to, would have scored it.
     """
     if not candidates or not candidates[0].parts:
         return tuple(candidates)
     from jknas.ranking.aggregates import combine  # noqa: PLC0415 - its room imports JAX, which `jknas search --help` need not
+    from jknas.ranking.combinations import mean_rank  # noqa: PLC0415
 
     scores = _scores(candidates)
-    found = scores[problem.proxy.name] if problem.aggregate is None else combine(problem.aggregate, scores)
+    found = mean_rank(list(scores[problem.proxy.name])) if problem.aggregate is None else combine(problem.aggregate, scores)
     return tuple(
         replace(candidate, score=None, status=candidate.parts[0].status)
         if np.isnan(value)
@@ -66,16 +66,15 @@ def with_pool_values(problem: Any, candidates: Sequence[Candidate]) -> tuple[Can
 
 
 def _scores(candidates: Sequence[Candidate]) -> dict[str, np.ndarray]:
-    """Return what the candidates have of each member, the ranks of several seeds averaged; NaN where there is nothing."""
-    from jknas.ranking.combinations import mean_rank  # noqa: PLC0415
-
+    """Return what the candidates have of each member, one row a seed; NaN where there is nothing."""
     draws: dict[str, dict[int, np.ndarray]] = {}
     for place, candidate in enumerate(candidates):
         for part in candidate.parts:
             by_seed = draws.setdefault(part.proxy, {})
-            values = by_seed.setdefault(part.seed, np.full(len(candidates), np.nan))
-            values[place] = part.value if part.status == "ok" else np.nan
-    return {name: mean_rank(list(by_seed.values())) for name, by_seed in draws.items()}
+            if part.seed not in by_seed:
+                by_seed[part.seed] = np.full(len(candidates), np.nan)
+            by_seed[part.seed][place] = part.value if part.status == "ok" else np.nan
+    return {name: np.stack(list(by_seed.values())) for name, by_seed in draws.items()}
 
 
 def pooled_identity(problem: Any, members: Sequence[dict[str, Any]]) -> dict[str, Any]:

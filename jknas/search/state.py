@@ -67,6 +67,7 @@ class Candidate:
         rank: 1 for the best score; None before the whole sample is scored.
         training: None before the architecture is trained.
         parts: the scores that are ranked together; none where there is one only.
+        lacks: the proxies by which it is to be scored next.
     """
 
     genotype: Genotype
@@ -76,6 +77,7 @@ class Candidate:
     rank: int | None = None
     training: Trained | None = None
     parts: tuple[Part, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """The steps that methods share, as pure functions of the state: score a sample, train the chosen one by one, test the winner."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
 from jknas.search.method import Completion, Evaluator, SearchProblem, check_count
-from jknas.search.pooled import lacking, status_of, with_pool_values
+from jknas.search.pooled import next_round, status_of, with_pool_values
 from jknas.search.state import UNSCORED, Candidate, State, Trained, best_trained, ranked
 
 S = TypeVar("S", bound=State)
@@ -32,31 +33,33 @@ def draw_sample(problem: SearchProblem, count: int, name: str = "samples") -> tu
 
 
 def score_next(evaluator: Evaluator, state: S) -> S:
-    """Score the next candidates of the sample by what they need; when none is left, rank them all."""
+    """Score the next candidates of the sample by what they lack; when none lacks anything, rank them all."""
     problem, listed = evaluator.problem, list(state.candidates)
-    places, members = lacking(problem, listed)
-    at_once = -(-len(listed) // SCORING_STEPS)
+    if not _waiting(listed):
+        listed = list(next_round(problem, listed))
+    members = listed[_waiting(listed)[0]].lacks
+    places = [place for place in _waiting(listed) if listed[place].lacks == members]
     evaluator.expect_scores([listed[place].genotype for place in places], members)
     scoring = compiling = 0.0
-    for place in places[:at_once]:
-        found, so_far = evaluator.score(listed[place].genotype, members), listed[place]
-        parts = (*so_far.parts, *found.parts)
-        listed[place] = replace(
-            so_far,
-            score=found.score,
-            status=status_of(parts) if parts else found.status,
-            seconds=(so_far.seconds or 0.0) + found.seconds,
-            parts=parts,
-        )
+    for place in places[: -(-len(listed) // SCORING_STEPS)]:
+        before, found = listed[place], evaluator.score(listed[place].genotype, members)
+        parts, seconds = (*before.parts, *found.parts), (before.seconds or 0.0) + found.seconds
+        status = status_of(parts) if parts else found.status
+        listed[place] = replace(before, score=found.score, status=status, seconds=seconds, parts=parts, lacks=())
         scoring += found.seconds if found.fresh else 0.0
         compiling += found.compile_seconds
-    more = len(places) > at_once or lacking(problem, listed)[0]
+    if not _waiting(listed):
+        listed = list(next_round(problem, listed))
     return replace(
         state,
-        candidates=tuple(listed) if more else ranked(with_pool_values(problem, listed), problem.sign),
+        candidates=tuple(listed) if _waiting(listed) else ranked(with_pool_values(problem, listed), problem.sign),
         score_seconds=state.score_seconds + scoring,
         compile_seconds=state.compile_seconds + compiling,
     )
+
+
+def _waiting(candidates: Sequence[Candidate]) -> list[int]:
+    return [place for place, candidate in enumerate(candidates) if candidate.lacks]
 
 
 def is_ranked(state: State) -> bool:
@@ -65,8 +68,9 @@ def is_ranked(state: State) -> bool:
 
 
 def scoring_progress(state: State) -> Completion:
-    """Return how much of the sample is scored."""
-    return Completion("score", sum(candidate.status != UNSCORED for candidate in state.candidates), len(state.candidates))
+    """Return how much of the sample is scored by all that is asked for so far: less again when another round begins."""
+    scored = sum(candidate.status != UNSCORED and not candidate.lacks for candidate in state.candidates)
+    return Completion("score", scored, len(state.candidates))
 
 
 def best_places(state: State, count: int) -> tuple[int, ...]:

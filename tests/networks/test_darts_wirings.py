@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from compiling import quick_jit
 from random_variables import random_variables
-from tolerances import assert_close, tolerances
+from tolerances import assert_close, relative_error, tolerances
 
 from jknas.kernels.gram import gram
 from jknas.networks.darts import DartsNetwork, TenasDartsNetwork, TenasDartsThinNetwork, blocks, restrict
@@ -104,17 +104,18 @@ def test_a_one_hot_mixture_is_its_genotype(float64, network):
 
 
 @pytest.mark.slow
-def test_mixtures_may_be_batched_and_dead_operations_add_nothing(float64):
+def test_mixtures_may_be_batched_and_small_weights_count_but_none_does_not(float64):
     variables, x = random_variables(NETWORK), images()
     weights = np.random.default_rng(2).choice([0.0, 0.01, 0.25, 1.0], (2, 28, 8))
     weights[0, 3] = 0  # an absent edge
-    cleaned = np.where(weights <= 0.01, 0, weights)
-    cleaned[:, :, 0] = 7  # "none" adds nothing at any weight
+    none, cleaned = weights.copy(), np.where(weights <= 0.01, 0, weights)
+    none[:, :, 0] = 7
     compute = lambda mixture: NETWORK.apply(variables["params"], x, mixture)  # noqa: E731
-    together = quick_jit(jax.vmap(compute))(jnp.asarray(np.concatenate([weights, cleaned])))
+    together = quick_jit(jax.vmap(compute))(jnp.asarray(np.concatenate([weights, none, cleaned])))
     one = quick_jit(compute)
     assert_close(together[:2], jnp.stack([one(jnp.asarray(w)) for w in weights]), tolerances().wiring)
-    assert_close(together[2:], together[:2], tolerances().wiring)
+    assert_close(together[2:4], together[:2], tolerances().wiring)
+    assert relative_error(together[4:], together[:2]) > 1e-3
 
 
 @pytest.mark.slow

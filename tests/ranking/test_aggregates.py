@@ -170,6 +170,36 @@ class TestTwoStage:
         assert expression("two_stage(params,log_rank(macs,-zen),0.3)", **others).tolist() == found.tolist()
 
 
+class TestDraws:
+    """Rows of several seeds, whose ranks are averaged in the part of the pool that is ranked."""
+
+    def test_one_row_is_the_score(self, rng):
+        one, scores = "two_stage(params,log_rank(macs,-zen),0.3)", {name: rng.normal(size=20) for name in ("params", "macs", "zen")}
+        rows = {name: values[None] for name, values in scores.items()}
+        assert expression(one, **rows).tolist() == expression(one, **scores).tolist()
+
+    def test_the_ranks_of_the_second_stage_are_averaged_among_the_best(self, rng):
+        first, draws = rng.normal(size=30), rng.normal(size=(3, 30))
+        draws[1, np.argmax(first)] = nan
+        found = expression("two_stage(params,-macs,0.4)", params=first, macs=draws)
+        best = np.argsort(first)[-12:]
+        expected = np.mean([combinations.ranks(-row[best]) for row in draws], axis=0)
+        assert found[best].tolist() == (18 + stats.rankdata(expected)).tolist()
+
+    def test_refusals(self, rng):
+        with pytest.raises(ProxyError, match="one row of them a seed"):
+            expression("log_rank(params,macs)", params=rng.normal(size=(2, 5)), macs=rng.normal(size=4))
+        with pytest.raises(ProxyError, match="one row of them a seed"):
+            expression("log_rank(params,macs)", params=rng.normal(size=(1, 2, 5)), macs=rng.normal(size=5))
+
+    def test_against_a_reference_of_the_same_seeds(self, rng):
+        one = aggregates.get("log_rank(params,macs)")
+        new, reference = ({name: rng.normal(size=(2, count)) for name in one.members} for count in (3, 9))
+        for place, value in enumerate(aggregates.against(one, new, reference)):
+            joined = {name: np.append(reference[name], new[name][:, [place]], axis=1) for name in one.members}
+            assert value == combine(one, joined)[-1]
+
+
 class TestWhatItAsksFor:
     NESTED = aggregates.parse("two_stage(two_stage(params,log_rank(macs,-zen),0.5),rank_sum(zen,meco),0.25)")
 
@@ -229,6 +259,8 @@ class TestExpressions:
     def test_its_text_reads_back(self):
         for text in (*(str(one.combination) for one in AGGREGATES.values()), "two_stage(-params, log_rank(macs, -zen), 0.25)"):
             assert str(aggregates.parse(text)) == text
+        for text in ("two_stage(params, params, 0.123456789)", "two_stage(params, macs, 0.00000001)", "two_stage(params, macs, 1)"):
+            assert str(aggregates.parse(text)) == text
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -250,7 +282,11 @@ class TestExpressions:
             ("log_rank(101*params,macs)", "a part counts 101 times"),
             ("log_rank(0*params,macs)", "a part counts 0 times"),
             ("log_rank(2*,macs)", "a name is missing"),
-            ("log_rank(2*3,macs)", "Unknown proxy or aggregate '3'"),
+            ("log_rank(2*3,macs)", "3 stands where a name is expected"),
+            ("log_rank(2*2*params,macs)", "2* stands where a name is expected"),
+            ("log_rank(" + "9" * 5000 + "*params,macs)", "expected a whole number from 1 to 100"),
+            ("2*log_rank(params,macs)", "2* stands where a name is expected"),
+            ("two_stage(2*params,0.3)", "a part of two_stage counts once"),
             ("log_rank(params*2)", "a bracket or a comma is missing"),
         ],
     )

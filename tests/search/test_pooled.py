@@ -162,20 +162,63 @@ class TestTheBestAlone:
     def problem(self, **changes):
         return stubs.problem(aggregate=aggregates.get("two_stage(params,log_rank(noisy,params),0.3)"), seed=1, **changes)
 
-    @pytest.mark.parametrize("seeds", [1, 2])
+    @pytest.mark.parametrize("seeds", [1, 3])
     def test_the_sample_is_ranked_as_if_all_were_scored(self, seeds):
         state = run(self.METHOD, self.problem(score_seeds=seeds)).state
-        sizes = np.array([part.value if (part := one.parts[0]).status == "ok" else np.nan for one in state.candidates])
+        everything = run(self.METHOD, stubs.problem(aggregate=aggregates.get("log_rank(params,noisy)"), seed=1, score_seeds=seeds)).state
+        sizes, *noise = (
+            np.array([part.value if (part := one.parts[place]).status == "ok" else np.nan for one in everything.candidates])
+            for place in range(1 + seeds)
+        )
         best = best_part(sizes, 0.3)
         assert 6 <= best.sum() < 12
         assert [len(one.parts) for one in state.candidates] == [1 + seeds * bool(one) for one in best]
-        everything = run(self.METHOD, stubs.problem(aggregate=aggregates.get("log_rank(params,noisy)"), seed=1, score_seeds=seeds)).state
-        draws = [
-            np.array([part.value if (part := one.parts[place]).status == "ok" else np.nan for one in everything.candidates])
-            for place in range(1, 1 + seeds)
-        ]
-        noise = mean_rank([np.where(best, values, np.nan) for values in draws])
-        np.testing.assert_array_equal(values_of(state), aggregates.combine(self.problem().aggregate, {"params": sizes, "noisy": noise}))
+        expected = aggregates.combine(self.problem().aggregate, {"params": sizes, "noisy": np.stack(noise)})
+        np.testing.assert_array_equal(values_of(state), expected)
+
+    @pytest.mark.parametrize("count", [1, 3, 401])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "rank_sum(two_stage(params,macs,0.5),two_stage(noisy,conv_count,0.3))",  # the second rounds of the two parts differ
+            "two_stage(two_stage(params,log_rank(macs,-noisy),0.4),noisy,0.1)",
+            "log_rank(2*two_stage(noisy,params,0.25),macs)",
+        ],
+    )
+    def test_each_is_scored_by_what_it_needs_and_once(self, text, count):
+        aggregate = aggregates.get(text)
+        state = run(BestByProxy(samples=count), stubs.problem(aggregate=aggregate, seed=1)).state
+        every = run(
+            BestByProxy(samples=count), stubs.problem(aggregate=aggregates.get("rank_sum(params,macs,noisy,conv_count)"), seed=1)
+        ).state
+        scores = {
+            part.proxy: np.array([one.parts[place].value if one.parts[place].status == "ok" else np.nan for one in every.candidates])
+            for place, part in enumerate(every.candidates[0].parts)
+        }
+        asked = aggregate.combination.asks_for(scores, dict.fromkeys(scores, np.ones(count, bool)))
+        for place, one in enumerate(state.candidates):
+            assert sorted(part.proxy for part in one.parts) == sorted(name for name, mask in asked.items() if mask[place])
+            assert one.lacks == ()
+        expected = aggregates.combine(aggregate, scores)
+        known = np.array([one.score is not None for one in state.candidates])
+        np.testing.assert_array_equal(values_of(state)[known], expected[known])
+        assert all(np.isnan(scores["params"][~known]))
+
+    def test_progress_says_what_is_left_of_a_round(self):
+        seen = []
+        run(self.METHOD, self.problem(), on_event=lambda event: seen.append((event.completed, event.total)))
+        asked = sum(len(one.parts) == 2 for one in run(self.METHOD, self.problem()).state.candidates)
+        assert (19, 20) in seen
+        assert (20 - asked, 20) in seen[seen.index((19, 20)) :]
+        assert seen[-1] == (20, 20)
+
+    def test_on_a_table_everything_is_looked_up_by_rounds(self, scores):
+        aggregate = aggregates.get("two_stage(log_rank(synflow,params),jacob_cov,0.2)")
+        measured = measured_in(read_scores(scores), space=stubs.SPACE, names=aggregate.members)
+        state = run(BestByProxy(samples=60), tables.problem(aggregate=aggregate, measured=measured)).state
+        pool = {name: np.array([measured[name][one.genotype] for one in state.candidates]) for name in aggregate.members}
+        np.testing.assert_allclose(values_of(state), aggregates.combine(aggregate, pool))
+        assert {len(one.parts) for one in state.candidates} == {2, 3}
 
     def test_resumed_it_ends_as_unbroken(self, tmp_path):
         whole = run(self.METHOD, self.problem())

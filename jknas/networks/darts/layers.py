@@ -25,7 +25,7 @@ def kernel_layers(wiring: Wiring) -> Callable[[PyTree], list[tuple[jax.Array, ja
         wiring: genotype, code or mixture weights (traced or not); candidates that it does not choose get weight zero.
     """
     genotype, traced = resolve_wiring(wiring)
-    live = None if traced is None else (live_mixture(traced) != 0).reshape(2, len(EDGES), len(OPERATIONS))
+    live = None if traced is None else (live_mixture(traced, above=0.0) != 0).reshape(2, len(EDGES), len(OPERATIONS))
 
     def cut(gradient: PyTree) -> list[tuple[jax.Array, jax.Array]]:
         chosen = gradient if genotype is None else restrict(gradient, genotype)
