@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import search_stubs as stubs
 import search_tables as tables
+from worker_jobs import Here
 
 from jknas import cli, proxies, spaces
 from jknas.errors import ProxyError, SearchError
@@ -18,7 +19,7 @@ from jknas.ranking import aggregates
 from jknas.ranking.combinations import best_part, mean_rank
 from jknas.scoring.score_table import read_scores, write_scores
 from jknas.scoring.store import ScoreKey, ScoreRecord, Store, canonical_json
-from jknas.search import Budget, as_record, measured_in, run
+from jknas.search import Budget, as_record, evaluator, measured_in, run
 from jknas.search.checkpoint import to_plain
 from jknas.search.evaluator import TrainingEvaluator
 from jknas.search.methods.best_by_proxy import BestByProxy
@@ -203,6 +204,16 @@ class TestTheBestAlone:
         known = np.array([one.score is not None for one in state.candidates])
         np.testing.assert_array_equal(values_of(state)[known], expected[known])
         assert all(np.isnan(scores["params"][~known]))
+
+    def test_workers_compute_both_rounds(self, monkeypatch):
+        pool, alone = Here(), run(self.METHOD, self.problem(score_seeds=2)).state
+        here = []
+        together = evaluator.score_together
+        monkeypatch.setattr(evaluator, "score_together", lambda *given, **more: here.append(more["pool"]) or together(*given, **more))
+        found = run(self.METHOD, self.problem(score_seeds=2, pool=pool)).state
+        assert [(one.rank, repr(one.parts)) for one in found.candidates] == [(one.rank, repr(one.parts)) for one in alone.candidates]
+        assert here == [pool, pool]  # sizes are counted here, the other round is one call
+        assert sum(map(len, pool.calls)) == sum(len(one.parts) == 3 for one in found.candidates)  # a job has both seeds
 
     def test_progress_says_what_is_left_of_a_round(self):
         seen = []
