@@ -318,13 +318,18 @@ def tenas_seconds() -> str:
     return lined(["space", "search", "runs", "time, compilation included"], rows)
 
 
-def darts_correlation() -> str:
+def darts_correlation(run: str = "darts_correlation") -> str:
     """Return how scores rank trained DARTS architectures."""
-    found = result("ranking/darts_correlation")["correlation"]
+    found = result(f"ranking/{run}")["correlation"]
     return lined(
         ["score", "Spearman", "tau"],
         [[named(name), interval(row["spearman"]), interval(row["kendall_tau_b"])] for name, row in found.items()],
     )
+
+
+def darts_correlation_observed() -> str:
+    """Return how `consensus` and what it rests on rank them, in small networks."""
+    return darts_correlation("darts_correlation_observed")
 
 
 def flexibert() -> str:
@@ -595,7 +600,19 @@ def first_run() -> str:
 
 _MADE = (
     *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
-    *(proxies, choice, published, whole, mgm_correlation, figure2, estimators, darts_correlation, flexibert, tenas_study),
+    *(
+        proxies,
+        choice,
+        published,
+        whole,
+        mgm_correlation,
+        figure2,
+        estimators,
+        darts_correlation,
+        darts_correlation_observed,
+        flexibert,
+        tenas_study,
+    ),
     *(first_run, table1, table1_seconds, weight_sharing, rivals, tenas_search, tenas_seconds, table2, table2_wirings),
     *(
         gram_models,

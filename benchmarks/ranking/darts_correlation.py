@@ -5,9 +5,7 @@ accuracy of the 214 randomly drawn DARTS genotypes that were really trained (col
 and of multiply-accumulates, on real CIFAR-10 images. A positive correlation means that the proxy, with its sign, ranks the better
 architecture higher. The accuracies, 96.2 to 97.6 percent, leave little to rank: the null model to beat is a
 Spearman correlation of 0.21 [0.07, 0.34] for the number of parameters, and the same for multiply-accumulates.
-darts_correlation_observed.json has scores that look inside the network, at --channels 8 --cells 3: there swap has 0.30 [0.17, 0.42],
-meco 0.20 [0.07, 0.34], zen 0.12 [-0.02, 0.25], and the null models of that size 0.06 (parameters) and 0.12 (multiply-accumulates); none of
-the three intervals excludes the 0.21 of the full size.
+darts_correlation_observed.json has `consensus`, what it rests on and swap, at --channels 8 --cells 3.
 Scores are kept in darts_correlation.sqlite (not committed): an interrupted run goes on. Five proxies read the spectrum of one
 kernel, which is computed once, with training-mode normalisation: one backward pass of the whole batch for each of --kernel-batch images.
 Command: python -m benchmarks.ranking.darts_correlation --accuracies FILE.csv --data FILE.npz [--proxy mgm,ntk_trace] [--sample 214]
