@@ -25,12 +25,13 @@ def next_round(problem: Any, candidates: Sequence[Candidate]) -> tuple[Candidate
 
     Args:
         problem: what is searched, a :class:`jknas.search.method.SearchProblem`.
-        candidates: a whole sample. None lacks anything that was asked for before.
+        candidates: a whole sample. None lacks anything that was asked for before; one that was scored without parts lacks nothing.
     """
     if problem.aggregate is None:
         return tuple(replace(one, lacks=(problem.proxy.name,)) if one.status == UNSCORED else one for one in candidates)
     members = problem.aggregate.members
-    known = {name: np.array([any(part.proxy == name for part in one.parts) for one in candidates], bool) for name in members}
+    held = [{part.proxy for part in one.parts} if one.parts or one.status == UNSCORED else set(members) for one in candidates]
+    known = {name: np.array([name in names for names in held], bool) for name in members}
     scores = dict.fromkeys(members, np.full(len(candidates), np.nan)) | _scores(candidates)
     asked = problem.aggregate.combination.asks_for(scores, known)
     missing = {name: asked[name] & ~known[name] for name in members if name in asked}

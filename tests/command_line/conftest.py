@@ -1,6 +1,7 @@
 """How the tests run the command line in their own process."""
 
 import pytest
+from compiling import without_remarks
 
 from jknas import cli
 
@@ -13,7 +14,6 @@ def run(capfd):
         capfd.readouterr()
         code = cli.run([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
-        # XLA remarks on the features of the machine when it reads a program from the tests' cache.
-        return code, out, "".join(line for line in err.splitlines(keepends=True) if "cpu_aot_loader.cc" not in line)
+        return code, out, without_remarks(err)
 
     return call

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import search_stubs as stubs
+from compiling import without_remarks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ class Run:
         self._capfd.readouterr()
         code = cli.run([str(argument) for argument in arguments])
         out, err = self._capfd.readouterr()
-        return code, out, err
+        return code, out, without_remarks(err)
 
     def json(self, *arguments):
         code, out, err = self(*arguments, "--json")
