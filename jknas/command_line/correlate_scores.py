@@ -46,8 +46,8 @@ class Measured:
 
         scores = {name: mean_rank(draws) for name, draws in self.draws.items()}
         count = len(next(iter(scores.values())))
-        draws = {name: np.stack(draws) for name, draws in self.draws.items()}
-        return scores | {one.name: combine(one, draws) for one in pooled} | {RANDOM: np.random.default_rng(seed).random(count)}
+        by_seed = {name: np.stack(draws) for name, draws in self.draws.items()}
+        return scores | {one.name: combine(one, by_seed) for one in pooled} | {RANDOM: np.random.default_rng(seed).random(count)}
 
     def reliability(self, name: str, pooled: "Iterable[Aggregate]") -> float:
         """Return how well a score, or an aggregate of one seed, agrees with itself by other seeds; NaN of a single seed."""

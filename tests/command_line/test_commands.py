@@ -12,11 +12,10 @@ import jax
 import numpy as np
 import pytest
 import search_stubs as stubs
-from compiling import without_remarks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jknas import cli, proxies, spaces
+from jknas import proxies, spaces
 from jknas.command_line import options
 from jknas.proxies import NetworkProxy, SizeProxy
 from jknas.scoring.store import Store
@@ -40,14 +39,11 @@ def quick(measure):
 class Run:
     """Run a command line in this process."""
 
-    def __init__(self, capfd):
-        self._capfd = capfd
+    def __init__(self, call):
+        self._call = call
 
     def __call__(self, *arguments):
-        self._capfd.readouterr()
-        code = cli.run([str(argument) for argument in arguments])
-        out, err = self._capfd.readouterr()
-        return code, out, without_remarks(err)
+        return self._call(*arguments)
 
     def json(self, *arguments):
         code, out, err = self(*arguments, "--json")
@@ -65,8 +61,8 @@ class Run:
 
 
 @pytest.fixture
-def run(capfd):
-    return Run(capfd)
+def run(run):
+    return Run(run)
 
 
 @pytest.fixture

@@ -17,8 +17,3 @@ quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
 What the compiler makes of a program is no part of what such a test proves; the recorded numbers, the scorer and the training programs are
 tested as they are compiled for users.
 """
-
-
-def without_remarks(err):
-    """Return what a command said, without XLA's remarks on the features of the machine when it reads a program from the tests' cache."""
-    return "".join(line for line in err.splitlines(keepends=True) if "cpu_aot_loader.cc" not in line)
