@@ -34,8 +34,8 @@ QUICK = {
 }
 """Parameters by which a notebook ends soon; the two others need PyTorch or the weights of an encoder."""
 
-LONGEST = ("kernel_of_your_model", "weight_sharing", "your_own_space")
-"""Half a minute and more even so; other tests ask of the same kernels, methods, and of a space of one's own, in little."""
+LONGEST = ("kernel_of_your_model", "knas_end_to_end", "tenas_pruning", "weight_sharing", "your_own_space")
+"""Half a minute and more even so; other tests ask of the same kernels, searches, and of a space of one's own, in little."""
 
 
 def code_cells(path):
