@@ -16,7 +16,7 @@ import tempfile
 
 from benchmarks import measure
 
-COMMAND = "search --method knas --space nasbench201 --data digits --samples 100 --topk 5 --epochs 12"
+COMMAND = "search --method knas --space nasbench201 --data digits --samples 100 --topk 5 --epochs 12 --workers 2"
 
 
 def summary(found: dict) -> dict:
