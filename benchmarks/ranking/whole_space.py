@@ -10,16 +10,16 @@ Selection: the form of `consensus` was chosen by CIFAR-10 accuracies of cells wi
 (`consensus_form.py` repeats it). "odd" are the cells that this has not seen; the other two data sets it has not seen at all.
 
 Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.csv.gz] [--resamples 100]
-Reads the committed scores (ten minutes on two cores, most of it Kendall's intervals). They were computed, in about an hour a seed, by
-    jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen --seeds 3 --data FILE.npz --db S.sqlite --scores whole_space_scores.csv.gz
-and by mgm with the first two seeds; --workers N divides the hour, and the file keeps the same scores for every N.
+Reads the committed scores (ten minutes on two cores, most of it Kendall's intervals). They were computed, in about two hours a seed, by
+    jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen,mgm --seeds 3 --data FILE.npz --db S.sqlite --scores FILE.csv.gz
+--workers N divides the hours, and the file keeps the same scores for every N.
 Writes whole_space.json.
 """
 
 import argparse
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,6 @@ from jknas.spaces.nasbench201.index import index_of
 
 TARGETS = ("cifar10", "cifar100", "imagenet16-120")
 PARTS = ("jacob_cov", "synflow", "meco", "zen", "mgm")
-DRAWN = ("jacob_cov", "synflow", "meco", "zen")  # by every seed; the other by the first ones
 SIZES = ("params", "macs", "conv_count")
 RIVALS = (
     "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.3)",
@@ -67,9 +66,8 @@ class Cells:
         sizes = measured_in(table, space=space, names=SIZES)
         counted = {name: np.array([sizes[name][genotype] for genotype in genotypes]) for name in SIZES}
         lines = table.lines(space, genotypes)
-        known = {name: [seed for seed in seeds if seed in table.seeds(name)] for name in PARTS}
-        by_seed = {seed: {name: table.column(name, seed if seed in known[name] else seeds[0])[lines] for name in PARTS} for seed in seeds}
-        mean = {name: np.stack([table.column(name, seed)[lines] for seed in known[name]]) for name in PARTS}
+        by_seed = {seed: {name: table.column(name, seed)[lines] for name in PARTS} for seed in seeds}
+        mean = {name: np.stack([by_seed[seed][name] for seed in seeds]) for name in PARTS}
         self.scores: dict[Any, dict[str, np.ndarray]] = {seed: counted | found for seed, found in [*by_seed.items(), ("mean", mean)]}
         reported = {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS}
         self.accuracies = {
@@ -114,7 +112,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=100)
     options = parser.parse_args()
     table = read_scores(options.scores)
-    seeds = tuple(sorted(set.intersection(*(set(table.seeds(name)) for name in DRAWN))))
+    seeds = tuple(sorted(set.intersection(*(set(table.seeds(name)) for name in PARTS))))
     space = spaces.get("nasbench201")
     sets: dict[str, Any] = {"ALL": lambda genotype: True, "U": space.parts["reachable"]}
     sets |= {f"ALL, {half} index": lambda genotype, odd=odd: index_of(genotype) % 2 == odd for odd, half in enumerate(("even", "odd"))}
@@ -131,8 +129,7 @@ def main() -> None:
             shown = rows[name][target][0]["mean_of_seeds"]
             print(f"{name}, {target}: consensus", *(f"{one} {shown[one]:.3f}" for one in MEASURES), flush=True)
     cells = Cells(table, sets["ALL"], seeds)
-    drawn = {"consensus": seeds, **{one: [seed for seed in seeds if seed in table.seeds(one)] for one in PARTS}}
-    agree = {one: reliable(cells, one, own) for one, own in drawn.items()}
+    agree = {one: reliability([cells.ranked(one, seed) for seed in seeds]) for one in ("consensus", *PARTS)}
     measure.record(
         "ranking/whole_space",
         {
@@ -145,11 +142,6 @@ def main() -> None:
             "rows": rows,
         },
     )
-
-
-def reliable(cells: Cells, name: str, seeds: Sequence[int]) -> float:
-    """Return how well a ranking agrees with itself by other seeds."""
-    return reliability([cells.ranked(name, seed) for seed in seeds])
 
 
 if __name__ == "__main__":
