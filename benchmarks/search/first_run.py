@@ -3,7 +3,7 @@
 Question: 100 sampled NAS-Bench-201 cells ranked by the consensus, the best five trained for 12 epochs: accuracy of the cell that wins by
 validation accuracy, and seconds. Wanted: 97 % test accuracy within four minutes on two CPU cores.
 Command: python -m benchmarks.search.first_run [--seeds 0 1 2] [--known RUN/result.json ...]
-``--known`` takes the results of searches that already ran with the same command. Three minutes per seed on two CPU cores.
+``--known`` takes the results of searches that already ran with the same command. Three and a half minutes per seed on two CPU cores.
 """
 
 import argparse
