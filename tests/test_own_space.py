@@ -12,7 +12,6 @@ import numpy as np
 import own_space
 import pytest
 import search_stubs as stubs
-from compiling import quick_jit
 
 from jknas import proxies, spaces
 from jknas.cli import run
@@ -152,9 +151,9 @@ def test_a_module_with_dropout_is_scored_and_trained(tiny_digits):
     variables = network.init(jax.random.key(0))
     x = jnp.asarray(tiny_digits.normalise(tiny_digits.x_train[:6]))
     for statistics in ("batch", "example"):
-        score = quick_jit(functools.partial(network.apply, variables["params"], x, genotype, statistics=statistics))
+        score = functools.partial(network.apply, variables["params"], x, genotype, statistics=statistics)
         np.testing.assert_array_equal(score(), score())
-    step = quick_jit(functools.partial(network.train_apply, variables["params"], variables["batch_stats"], x, genotype))
+    step = functools.partial(network.train_apply, variables["params"], variables["batch_stats"], x, genotype)
     first, again, other = (step(key=jax.random.key(seed))[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()

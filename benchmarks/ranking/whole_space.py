@@ -116,9 +116,9 @@ def main() -> None:
     space = spaces.get("nasbench201")
     sets: dict[str, Any] = {"ALL": lambda genotype: True, "U": space.parts["reachable"]}
     sets |= {f"ALL, {half} index": lambda genotype, odd=odd: index_of(genotype) % 2 == odd for odd, half in enumerate(("even", "odd"))}
+    found = {name: Cells(table, kept, seeds) for name, kept in sets.items()}
     rows: dict[str, Any] = {}
-    for name, kept in sets.items():
-        cells = Cells(table, kept, seeds)
+    for name, cells in found.items():
         listed = ("consensus", *RIVALS, *PARTS, *SIZES, "random")
         resamples = options.resamples if name == "ALL" else 0
         rows[name] = {
@@ -128,8 +128,7 @@ def main() -> None:
         for target in TARGETS:
             shown = rows[name][target][0]["mean_of_seeds"]
             print(f"{name}, {target}: consensus", *(f"{one} {shown[one]:.3f}" for one in MEASURES), flush=True)
-    cells = Cells(table, sets["ALL"], seeds)
-    agree = {one: reliability([cells.ranked(one, seed) for seed in seeds]) for one in ("consensus", *PARTS)}
+    agree = {one: reliability([found["ALL"].ranked(one, seed) for seed in seeds]) for one in ("consensus", *PARTS)}
     measure.record(
         "ranking/whole_space",
         {

@@ -105,7 +105,6 @@ def test_parameters_are_counted(params):
 def test_dropout_needs_a_key_and_changes_the_logits(params):
     x, genotype = sequences(), SPACE.parse("highway:4")
 
-    @quick_jit
     def logits(seed):
         return NETWORK.train_apply(params, {}, x, genotype, key=jax.random.key(seed), dropout=0.5)[0]
 

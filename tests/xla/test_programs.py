@@ -63,7 +63,7 @@ def test_programs_go_while_the_process_is_short_of_memory_mappings(add, traced, 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says")
 def test_a_program_that_is_dropped_gives_its_mappings_back(programs):
     def long(x, *, number):
-        for times in range(25):
+        for times in range(60):
             x = jnp.sort(jnp.sin(x @ x.T) * number, 0) * times
         return x
 
