@@ -35,6 +35,7 @@ from jknas.spaces.nasbench201.index import index_of
 
 TARGETS = ("cifar10", "cifar100", "imagenet16-120")
 PARTS = ("jacob_cov", "synflow", "meco", "zen", "mgm")
+"""What `consensus` is made of, scored by every seed."""
 SIZES = ("params", "macs", "conv_count")
 RIVALS = (
     "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.3)",
@@ -43,6 +44,8 @@ RIVALS = (
     "log_rank(params,jacob_cov)",
     "log_rank(synflow,jacob_cov,zen)",
 )
+OTHERS = ("vkdnw_agg",)
+"""Rankings of others, shown where the file has all their parts."""
 MEASURES: Mapping[str, Any] = {
     "spearman": metrics.spearman,
     "kendall_tau_b": metrics.kendall_tau_b,
@@ -55,7 +58,7 @@ class Cells:
     """The cells of one set with their scores.
 
     Attributes:
-        scores: by seed, or "mean" for the draws of all seeds, whose ranks are averaged, what the aggregates are made of.
+        scores: by seed, or "mean" for the draws of all its seeds, whose ranks are averaged, every proxy of the file, and the sizes.
         accuracies: by target.
         groups: convolutions of every cell.
     """
@@ -66,8 +69,9 @@ class Cells:
         sizes = measured_in(table, space=space, names=SIZES)
         counted = {name: np.array([sizes[name][genotype] for genotype in genotypes]) for name in SIZES}
         lines = table.lines(space, genotypes)
-        by_seed = {seed: {name: table.column(name, seed)[lines] for name in PARTS} for seed in seeds}
-        mean = {name: np.stack([by_seed[seed][name] for seed in seeds]) for name in PARTS}
+        drawn = {name: [seed for seed in table.seeds(name) if seed in seeds] for name in table.proxies}
+        by_seed = {seed: {name: table.column(name, seed)[lines] for name in drawn if seed in drawn[name]} for seed in seeds}
+        mean = {name: np.stack([by_seed[seed][name] for seed in found]) for name, found in drawn.items() if found}
         self.scores: dict[Any, dict[str, np.ndarray]] = {seed: counted | found for seed, found in [*by_seed.items(), ("mean", mean)]}
         reported = {target: tabular.PROTOCOLS[target].reports._asdict() for target in TARGETS}
         self.accuracies = {
@@ -75,6 +79,11 @@ class Cells:
             for target, meant in reported.items()
         }
         self.groups = np.array([sum(space.operations[digit] in (space.convolutions or ()) for digit in one.code) for one in genotypes])
+
+    def has(self, name: str, draw: Any) -> bool:
+        """Return whether a draw holds all that a ranking is made of."""
+        members = aggregates.get(name).members if "(" in name or name in aggregates.names() else (name,)
+        return set(members) <= self.scores[draw].keys()
 
     def ranked(self, name: str, draw: Any) -> np.ndarray:
         """Return a score or an aggregate of one draw."""
@@ -101,7 +110,7 @@ def described(name: str, cells: Cells, target: str, seeds: tuple[int, ...], resa
     if resamples:
         row["interval_95"] = {one: [found.low, found.high] for one, found in ((one, interval(MEASURES[one])) for one in MEASURES)}
     if name not in (*SIZES, "random"):
-        row["single_seeds"] = {str(seed): numbers(cells.ranked(name, seed), cells, target) for seed in seeds}
+        row["single_seeds"] = {str(seed): numbers(cells.ranked(name, seed), cells, target) for seed in seeds if cells.has(name, seed)}
     return row
 
 
@@ -119,7 +128,8 @@ def main() -> None:
     found = {name: Cells(table, kept, seeds) for name, kept in sets.items()}
     rows: dict[str, Any] = {}
     for name, cells in found.items():
-        listed = ("consensus", *RIVALS, *PARTS, *SIZES, "random")
+        others = [one for one in (*OTHERS, *table.proxies) if one not in PARTS and cells.has(one, "mean")]
+        listed = ("consensus", *RIVALS, *PARTS, *others, *SIZES, "random")
         resamples = options.resamples if name == "ALL" else 0
         rows[name] = {
             "cells": len(cells.groups),
