@@ -18,8 +18,8 @@ from jknas.scoring.score_table import read_scores
 HERE = pathlib.Path(__file__).parent
 NULL = "params"
 COLOURS = {"consensus": "tab:green", NULL: "0.35", "random": "0.6"}
-LABELS = {NULL: "number of parameters", "conv_count": "number of convolutions", "mgm": "mgm (KNAS)"}
-SHOWN = ("consensus", "meco", "synflow", NULL, "conv_count", "jacob_cov", "mgm", "zen", "random")
+LABELS = {NULL: "number of parameters", "conv_count": "number of convolutions", "mgm": "mgm (KNAS)", "ntk_condition": "ntk_condition (TE-NAS)"}
+SHOWN = ("consensus", "meco", "naswot", "synflow", NULL, "conv_count", "jacob_cov", "mgm", "zen", "ntk_condition", "random")
 KS = np.unique(np.round(np.geomspace(1, 1000, 40)).astype(int))
 
 
