@@ -18,8 +18,23 @@ from jknas.scoring.score_table import read_scores
 HERE = pathlib.Path(__file__).parent
 NULL = "params"
 COLOURS = {"consensus": "tab:green", NULL: "0.35", "random": "0.6"}
-LABELS = {NULL: "number of parameters", "conv_count": "number of convolutions", "mgm": "mgm (KNAS)", "ntk_condition": "ntk_condition (TE-NAS)"}
-SHOWN = ("consensus", "meco", "naswot", "synflow", NULL, "conv_count", "jacob_cov", "mgm", "zen", "ntk_condition", "random")
+LABELS = {NULL: "number of parameters", "conv_count": "number of convolutions", "mgm": "mgm (KNAS)"}
+LABELS["ntk_condition"] = "ntk_condition (TE-NAS)"
+SHOWN = (
+    "consensus",
+    "meco",
+    "near",
+    "az_nas",
+    "naswot",
+    "synflow",
+    NULL,
+    "conv_count",
+    "jacob_cov",
+    "mgm",
+    "zen",
+    "ntk_condition",
+    "random",
+)
 KS = np.unique(np.round(np.geomspace(1, 1000, 40)).astype(int))
 
 
@@ -31,7 +46,7 @@ def main() -> None:
     accuracies = cells.accuracies["cifar100"]
     rho = {name: metrics.spearman(cells.ranked(name, "mean"), accuracies).value for name in SHOWN}
     best_last = sorted(SHOWN, key=lambda name: rho[name])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4), layout="constrained", width_ratios=(1, 1.15))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.0), layout="constrained", width_ratios=(1, 1.15))
     colours = [COLOURS.get(name, "tab:blue") for name in best_last]
     left.barh(range(len(best_last)), [rho[name] for name in best_last], color=colours, height=0.62)
     left.axvline(rho[NULL], color="0.35", lw=1, ls="--")
