@@ -118,6 +118,24 @@ def whole_space_seeds() -> str:
     return lined(["data set", "consensus by", "Spearman", "Kendall", "nDCG@1000", "Spearman, top tenth"], lines)
 
 
+def score_cost() -> str:
+    """Return what a score costs, beside what others report."""
+    rows = result("ranking/score_cost")["milliseconds_a_cell_of_one_core"]
+    lines = [[f"`{name}`", number(row["mean"], 0), number(row["median"], 0), number(row["published"], 1)] for name, row in rows.items()]
+    return lined(["score", "mean, ms", "median, ms", "published, ms"], lines)
+
+
+def consensus_cost() -> str:
+    """Return what the parts of `consensus` cost for the whole space."""
+    found = result("ranking/score_cost")["consensus"]
+    scale = found["classes"] / max(row["classes"] for row in found["parts"].values())
+    lines = [
+        [f"`{name}`", number(row["classes"] * scale, 0), number(row["seconds"] * scale / 60, 1)] for name, row in found["parts"].items()
+    ]
+    lines.append(["all parts", number(found["classes"], 0), number(found["minutes"], 1)])
+    return lined(["part", "classes", "minutes"], lines)
+
+
 def knas_rankings() -> str:
     """Return what KNAS finds by each ranking."""
     found = result("search/knas_rankings")["rows"]
@@ -599,7 +617,7 @@ def first_run() -> str:
 
 
 _MADE = (
-    *(whole_space, whole_space_reachable, whole_space_seeds, knas_rankings, hybrid),
+    *(whole_space, whole_space_reachable, whole_space_seeds, score_cost, consensus_cost, knas_rankings, hybrid),
     *(
         proxies,
         choice,

@@ -10,7 +10,7 @@ Selection: the form of `consensus` was chosen by CIFAR-10 accuracies of cells wi
 (`consensus_form.py` repeats it). "odd" are the cells that this has not seen; the other two data sets it has not seen at all.
 
 Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.csv.gz] [--resamples 100]
-Reads the committed scores (two minutes on one quiet core, most of it Kendall's intervals). They were computed, in about two hours a seed, by
+Reads the committed scores (two minutes on a quiet core, most of it Kendall's intervals). They were computed, in about two hours a seed, by
     jknas score --all --dedup --proxy jacob_cov,synflow,meco,zen,mgm --seeds 3 --data FILE.npz --db S.sqlite --scores FILE.csv.gz
 --workers N divides the hours, and the file keeps the same scores for every N. The other scores of the file were computed alike, each by
 seed 0 alone, and put beside them by `jknas store join`.
