@@ -127,8 +127,9 @@ def score_cost() -> str:
 
 def consensus_cost() -> str:
     """Return what the parts of `consensus` cost for the whole space."""
-    found = result("ranking/score_cost")["consensus"]
-    scale = found["classes"] / max(row["classes"] for row in found["parts"].values())
+    recorded = result("ranking/score_cost")
+    found = recorded["consensus"]
+    scale = found["classes"] / recorded["settings"]["sample"]
     lines = [
         [f"`{name}`", number(row["classes"] * scale, 0), number(row["seconds"] * scale / 60, 1)] for name, row in found["parts"].items()
     ]

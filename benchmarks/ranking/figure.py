@@ -18,8 +18,12 @@ from jknas.scoring.score_table import read_scores
 HERE = pathlib.Path(__file__).parent
 NULL = "params"
 COLOURS = {"consensus": "tab:green", NULL: "0.35", "random": "0.6"}
-LABELS = {NULL: "number of parameters", "conv_count": "number of convolutions", "mgm": "mgm (KNAS)"}
-LABELS["ntk_condition"] = "ntk_condition (TE-NAS)"
+LABELS = {
+    NULL: "number of parameters",
+    "conv_count": "number of convolutions",
+    "mgm": "mgm (KNAS)",
+    "ntk_condition": "ntk_condition (TE-NAS)",
+}
 SHOWN = (
     "consensus",
     "meco",

@@ -5,9 +5,9 @@ of 16 channels and 5 cells a stage, published batches of CIFAR-10 images; and th
 `consensus` on all 5,234 classes of equal function, from a random sample of them. Wanted: 25 minutes. Published: table 2 of APD, 16.8 ms
 (APD) to 78.3 (SynFlow), on hardware that its text does not name; GraSP, at 93.7 ms there, is left out.
 
-A sample of classes is scored by two worker processes of one thread each, so that each core has its share of the memory's bandwidth; where
-proxies read one computation, it is counted once, by the first of them. Compilation is not counted: once a proxy and worker, 5 to 20 s. The
-second stages of `consensus` need their scores of the best part alone: here the best part of the sample.
+A sample of classes is scored by two worker processes of one thread each, so that each core has its share of the memory's bandwidth.
+`az_expressivity` stands for all three scores of AZ-NAS, which share its computation. Compilation is not counted: once a proxy and worker, 5
+to 20 s. The second stages of `consensus` need their scores of the best part alone: here the best part of the sample.
 
 Command: python -m benchmarks.ranking.score_cost --data FILE.npz [--each 16] [--sample 80]
 About ten minutes on two CPU cores, half of it compilation, which must have nothing else to do. Writes score_cost.json.
@@ -51,6 +51,12 @@ def timed(pool: Processes, scorer: Scorer, first: Sequence[Any], genotypes: Sequ
     return scores if scorer.proxy.higher_is_better else -scores, np.array([record.seconds for record in records]), wall
 
 
+def lacking(combination: aggregates.Combination, scores: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return of which cells a combination now asks for scores that are not known."""
+    asked = {name: mask & ~known[name] for name, mask in combination.asks_for(scores, known).items()}
+    return {name: mask for name, mask in asked.items() if mask.any()}
+
+
 def main() -> None:
     """Time and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,9 +83,7 @@ def main() -> None:
         known = {name: np.zeros(len(sample), bool) for name in combination.members}
         scores = {name: np.full(len(sample), np.nan) for name in combination.members}
         parts: dict[str, dict[str, float]] = {}
-        while missing := {
-            name: mask & ~known[name] for name, mask in combination.asks_for(scores, known).items() if (mask & ~known[name]).any()
-        }:
+        while missing := lacking(combination, scores, known):
             for name, mask in missing.items():
                 scores[name][mask], seconds, wall = timed(pool, scorers[name], first, [sample[place] for place in np.flatnonzero(mask)])
                 known[name] |= mask

@@ -44,9 +44,10 @@ RIVALS = (
     "log_rank(jacob_cov,synflow,meco)",
     "log_rank(params,jacob_cov)",
     "log_rank(synflow,jacob_cov,zen)",
+    "az_nas",
+    "vkdnw_agg",
 )
-OTHERS = ("az_nas", "vkdnw_agg")
-"""Rankings of others, shown where the file has all their parts."""
+"""Other combinations; shown where the file has all their parts."""
 MEASURES: Mapping[str, Any] = {
     "spearman": metrics.spearman,
     "kendall_tau_b": metrics.kendall_tau_b,
@@ -83,8 +84,8 @@ class Cells:
 
     def has(self, name: str, draw: Any) -> bool:
         """Return whether a draw holds all that a ranking is made of."""
-        members = aggregates.get(name).members if "(" in name or name in aggregates.names() else (name,)
-        return set(members) <= self.scores[draw].keys()
+        ranking = aggregates.ranking(name)
+        return set(ranking.members if isinstance(ranking, aggregates.Aggregate) else (name,)) <= self.scores[draw].keys()
 
     def ranked(self, name: str, draw: Any) -> np.ndarray:
         """Return a score or an aggregate of one draw."""
@@ -129,8 +130,8 @@ def main() -> None:
     found = {name: Cells(table, kept, seeds) for name, kept in sets.items()}
     rows: dict[str, Any] = {}
     for name, cells in found.items():
-        others = [one for one in (*OTHERS, *table.proxies) if one not in PARTS and cells.has(one, "mean")]
-        listed = ("consensus", *RIVALS, *PARTS, *others, *SIZES, "random")
+        wanted = dict.fromkeys(("consensus", *RIVALS, *PARTS, *table.proxies, *SIZES))
+        listed = (*(one for one in wanted if cells.has(one, "mean")), "random")
         resamples = options.resamples if name == "ALL" else 0
         rows[name] = {
             "cells": len(cells.groups),
