@@ -9,8 +9,9 @@ A sample of classes is scored by two worker processes of one thread each, so tha
 `az_expressivity` stands for all three scores of AZ-NAS, which share its computation. Compilation is not counted: once a proxy and worker, 5
 to 20 s. The second stages of `consensus` need their scores of the best part alone: here the best part of the sample.
 
-Command: python -m benchmarks.ranking.score_cost --data FILE.npz [--each 16] [--sample 80]
-About ten minutes on two CPU cores, half of it compilation, which must have nothing else to do. Writes score_cost.json.
+Command: python -m benchmarks.ranking.score_cost --data FILE.npz [--each 16] [--sample 80] [--workers N]
+Two workers are the question, and the default. About ten minutes on two CPU cores, half of it compilation, which must have nothing else to
+do. Writes score_cost.json.
 """
 
 import argparse
@@ -21,21 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, pools
 from jknas import data, proxies, spaces
 from jknas.ranking import aggregates
 from jknas.scoring.scorer import Scorer, make_scorer, score_together
-from jknas.workers.processes import Processes
+from jknas.workers import Pool
 
 PUBLISHED = {"synflow": 78.26, "zico": 75.5, "az_expressivity": 69.43, "swap": 47.61}
 PUBLISHED |= {"snip": 45.78, "naswot": 36.54, "zen": 30.07, "apd": 16.81}
 """Milliseconds an architecture, table 2 of APD; AZ-NAS is all three of its scores there, and they share a computation here."""
 OURS = ("meco", "near", "jacob_cov", "mgm", "ntk_condition", "vkdnw")
-WORKERS = 2
 WARM_UP = 16  # classes before the clock starts
 
 
-def timed(pool: Processes, scorer: Scorer, first: Sequence[Any], genotypes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, float]:
+def timed(pool: Pool | None, scorer: Scorer, first: Sequence[Any], genotypes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, float]:
     """Score some cells that do not count, in which every worker compiles, and then those that do.
 
     Returns:
@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="a .npz of CIFAR-10, or another data set of 32x32 images")
     parser.add_argument("--each", type=int, default=16, help="classes a proxy is timed on")
     parser.add_argument("--sample", type=int, default=80, help="classes that consensus is timed on")
+    pools.add_options(parser)
+    parser.set_defaults(workers=2)
     options = parser.parse_args()
     space, dataset = spaces.get("nasbench201"), data.load(options.data)
     classes = sorted({space.canonical(genotype) for genotype in space.enumerate()}, key=str)
@@ -73,7 +75,8 @@ def main() -> None:
     rows: dict[str, Any] = {}
     load = [os.getloadavg()[0]]
 
-    with Processes(WORKERS) as pool:
+    with pools.opened(options) as pool:
+        by = pools.facts(pool, options)
         scorers = {name: make_scorer(proxies.get(name), dataset, space) for name in (*PUBLISHED, *OURS, *combination.members)}
         for name in dict.fromkeys((*PUBLISHED, *OURS)):
             _, seconds, _ = timed(pool, scorers[name], first, sample[: options.each])
@@ -94,12 +97,12 @@ def main() -> None:
                 print("consensus:", name, one, flush=True)
         load.append(os.getloadavg()[0])
     minutes = sum(one["seconds"] for one in parts.values()) * len(classes) / len(sample) / 60
-    print(f"consensus, {len(classes)} classes by {WORKERS} workers: {minutes:.0f} minutes")
+    print(f"consensus, {len(classes)} classes by {options.workers} workers: {minutes:.0f} minutes")
     measure.record(
         "ranking/score_cost",
         {
             "question": "what a score costs at the published size",
-            "settings": {"workers": WORKERS, "each": options.each, "sample": options.sample, "dataset": dataset.name, "seed": 0},
+            "settings": {**by, "each": options.each, "sample": options.sample, "dataset": dataset.name, "seed": 0},
             "milliseconds_a_cell_of_one_core": rows,
             "consensus": {"classes": len(classes), "minutes": minutes, "wanted_minutes": 25, "parts": parts},
             "load_average": {"before": load[0], "after": load[1]},
