@@ -126,15 +126,15 @@ def score_cost() -> str:
 
 
 def consensus_cost() -> str:
-    """Return what the parts of `consensus` cost for the whole space."""
-    recorded = result("ranking/score_cost")
-    found = recorded["consensus"]
-    scale = found["classes"] / recorded["settings"]["sample"]
-    lines = [
-        [f"`{name}`", number(row["classes"] * scale, 0), number(row["seconds"] * scale / 60, 1)] for name, row in found["parts"].items()
-    ]
-    lines.append(["all parts", number(found["classes"], 0), number(found["minutes"], 1)])
-    return lined(["part", "classes", "minutes"], lines)
+    """Return what the parts of `consensus` and of its light variant cost for the whole space."""
+    recorded, lines = result("ranking/score_cost"), []
+    for aggregate in ("consensus", "consensus_light"):
+        found = recorded[aggregate]
+        scale = found["classes"] / recorded["settings"]["sample"]
+        for name, row in found["parts"].items():
+            lines.append([f"`{aggregate}`", f"`{name}`", number(row["classes"] * scale, 0), number(row["seconds"] * scale / 60, 1)])
+        lines.append([f"`{aggregate}`", "all parts", number(found["classes"], 0), number(found["minutes"], 1)])
+    return lined(["ranking", "part", "classes", "minutes"], lines)
 
 
 def knas_rankings() -> str:

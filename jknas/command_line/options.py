@@ -23,7 +23,7 @@ PROXY_NAMES = (
     "nasi, naswot, near, ntk_condition, ntk_effective_rank, ntk_frobenius, ntk_lambda_min, ntk_trace, params, plain, snip, swap, "
     "synflow, tenas_condition, vkdnw, zen, zico"
 )
-AGGREGATE_NAMES = "az_nas, consensus, tenas_rank_sum, vkdnw_agg, vote"
+AGGREGATE_NAMES = "az_nas, consensus, consensus_light, tenas_rank_sum, vkdnw_agg, vote"
 
 Space = Annotated[str, typer.Option("--space", help="search space, or module:NAME of one of yours")]
 Arch = Annotated[list[str] | None, typer.Option("--arch", help="architecture string, index or name; repeatable")]

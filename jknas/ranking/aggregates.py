@@ -315,11 +315,25 @@ for _name, _expression, _summary, _reference in (
     (
         "consensus",
         "two_stage("
-        "two_stage(log_rank(3*jacob_cov,2*synflow,3*meco),log_rank(jacob_cov,3*synflow,3*meco,zen,-mgm),0.4),"
+        "two_stage("
+        "two_stage(log_rank(3*jacob_cov,synflow,3*near),log_rank(jacob_cov,2*meco,zen),0.7),"
+        "log_rank(jacob_cov,3*synflow,3*meco,zen,-mgm),0.4),"
         "log_rank(synflow,zen),0.005)",
-        "the recommended ranking: what Jacobian, flow and feature correlation agree on; in its better part, where size counts, flow, "
-        "feature correlation, zen score and small MGM decide, and flow and zen score in the very best",
-        "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2102.01063, arXiv:2111.13293; MeCo, NeurIPS 2023.",
+        "the recommended ranking: what Jacobian, flow and effective ranks agree on; in its better parts, where size counts, feature "
+        "correlation, zen score and small MGM have a say, and flow and zen score order the very best",
+        "of this package; members: arXiv:2006.04647v1, arXiv:2006.05467, arXiv:2408.08776, arXiv:2102.01063, arXiv:2111.13293; MeCo, "
+        "NeurIPS 2023.",
+    ),
+    (
+        "consensus_light",
+        "two_stage("
+        "two_stage("
+        "two_stage(log_rank(meco,2*near),log_rank(3*meco,near),0.6),"
+        "log_rank(jacob_cov,3*synflow,3*meco,zen,-mgm),0.25),"
+        "log_rank(synflow,zen),0.005)",
+        "consensus for less than half of its cost: effective ranks and feature correlation choose the best quarter, which alone needs "
+        "backward passes",
+        "of this package; members: as of consensus, arXiv:2408.08776 and others.",
     ),
 ):
     AGGREGATES[_name] = Aggregate(_name, parse(_expression), _summary, _reference)

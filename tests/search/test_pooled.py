@@ -323,7 +323,7 @@ class TestOfATable:
         assert record["counts"]["trained"] == 3
         for arguments, words in (
             ([*command, "--proxy", "meco"], "has no scores of meco; it has jacob_cov, synflow"),
-            (command, "has no scores of meco"),  # the recommended ranking
+            (command, "has no scores of near"),  # the recommended ranking
             ([*command, "--proxy", "synflow,zen"], "--proxy names 2 proxies; a search ranks by one, or by a combination such as"),
             ([*command, "--proxy", "synflow", "--seeds", "2"], "--seeds does not apply with --table"),
             (["search", "--scores", str(scores)], "--scores only says by what a search with --table ranks"),
