@@ -22,7 +22,7 @@ The families and the rule were drawn up when the figures of earlier forms on all
 was made by what is named above alone.
 
 Command: python -m benchmarks.ranking.consensus_form [--scores whole_space_scores.csv.gz]
-About ten minutes on one core. Writes consensus_form.json.
+About ten minutes on a quiet core. Writes consensus_form.json.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def cost_of(table: ScoreTable) -> np.ndarray:
 
 
 def measured(values: np.ndarray, accuracies: np.ndarray, *, without: str | None = None) -> dict[str, float]:
-    """Return what the rule adds up, as it is."""
+    """Return what the rule adds up, as it is, or all of it but one measure."""
     found = {name: of(values, accuracies).value for name, of in MEASURES.items() if name != without}
     return found | {REGRET: -metrics.regret(values, accuracies, 10).value}
 

@@ -29,6 +29,8 @@ SHOWN = (
     "meco",
     "near",
     "az_nas",
+    "vkdnw_agg",
+    "zico",
     "naswot",
     "synflow",
     NULL,

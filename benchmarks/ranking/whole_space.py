@@ -13,7 +13,7 @@ Command: python -m benchmarks.ranking.whole_space [--scores whole_space_scores.c
 Reads the committed scores (two minutes on a quiet core, most of it Kendall's intervals). They were computed, in about two hours a seed, by
     jknas score --all --dedup --proxy jacob_cov,synflow,meco,near,zen,mgm --seeds 3 --data FILE.npz --db S.sqlite --scores FILE.csv.gz
 --workers N divides the hours, and the file keeps the same scores for every N. The other scores of the file were computed alike, each by
-seed 0 alone, and put beside them by `jknas store join`.
+seed 0 alone (`vkdnw` with --batch 16), and put beside them by `jknas store join`.
 Writes whole_space.json.
 """
 
