@@ -163,7 +163,7 @@ def test_what_is_not_finite():
 
 
 def test_the_proxy():
-    assert (get("near").batch_size, get("near").settings) == (128, {"layers": "all", "repetitions": 1})
+    assert (get("near").batch_size, get("near").settings) == (16, {"layers": "all", "repetitions": 1})
     batch = Batch(jnp.zeros((1, 8, 8, 3)), jnp.zeros(1, int))
     with pytest.raises(ProxyError, match="Unknown layers 'relu'; expected one of all, weights, activations"):
         measure(TINY, {}, None, batch, jax.random.key(0), layers="relu")
