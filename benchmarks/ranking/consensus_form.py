@@ -57,21 +57,19 @@ Form = tuple[Stage, ...]
 
 
 class Family(NamedTuple):
-    """Forms that are compared.
+    """Forms that are compared; where an aggregate has the name of the family, its form is the best of them.
 
     Attributes:
         shares: those that the second, the third and the fourth stage may have.
         fixed: weights of stages, by place, that do not change.
         without: how many of the first stages do without the slowest score.
         seconds: what the scores may cost, a cell.
-        aggregate: whether an aggregate of this name has the form.
     """
 
     shares: tuple[tuple[float, ...], ...]
     fixed: Mapping[int, tuple[int, ...]] = {}
     without: int = 1
     seconds: float = math.inf
-    aggregate: bool = False
 
 
 LAST = {2: (1, 3, 3, 0, 1, 1), 3: (0, 1, 0, 0, 1, 0)}
@@ -79,8 +77,8 @@ LAST = {2: (1, 3, 3, 0, 1, 1), 3: (0, 1, 0, 0, 1, 0)}
 
 _SHARES = ((0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.25, 0.3, 0.4), (0.005,))
 FAMILIES = {
-    "consensus": Family(_SHARES, LAST, without=2, aggregate=True),
-    "consensus_light": Family(_SHARES, LAST, without=2, seconds=0.39, aggregate=True),
+    "consensus": Family(_SHARES, LAST, without=2),
+    "consensus_light": Family(_SHARES, LAST, without=2, seconds=0.39),
     "free": Family(((0.4, 0.5, 0.6, 0.7, 0.8), (0.2, 0.25, 0.3, 0.35, 0.4, 0.5), (0.02, 0.05, 0.1, 0.15, 0.2, 0.25))),
 }
 
@@ -243,10 +241,11 @@ def main() -> None:
         listed.sort(key=lambda row: -row["merit"])
         error = float(np.std([merit(draw, units) for draw in resampled(cells.ranked(listed[0]["form"], 0), accuracies)]))
         close = [row for row in listed if row["merit"] >= listed[0]["merit"] - error]
-        best = listed[0] if family.aggregate else min(close, key=lambda row: (row["seconds"], -row["merit"]))
+        named = name in aggregates.AGGREGATES
+        best = listed[0] if named else min(close, key=lambda row: (row["seconds"], -row["merit"]))
         print("chosen:", best, flush=True)
-        agrees = str(aggregates.parse(best["form"])) == str(aggregates.get(name).combination) if family.aggregate else None
-        if family.aggregate:
+        agrees = str(aggregates.parse(best["form"])) == str(aggregates.get(name).combination) if named else None
+        if named:
             print("which is" if agrees else "which is not", "the form of", name, flush=True)
         return {
             "forms": len(trial.merits),

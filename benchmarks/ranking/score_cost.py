@@ -15,15 +15,15 @@ do. Writes score_cost.json.
 """
 
 import argparse
-import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks import measure, pools
+from benchmarks.ranking.whole_space import AGGREGATES
 from jknas import data, proxies, spaces
 from jknas.ranking import aggregates
 from jknas.scoring.scorer import Scorer, make_scorer, score_together
@@ -33,10 +33,7 @@ PUBLISHED = {"synflow": 78.26, "zico": 75.5, "az_expressivity": 69.43, "swap": 4
 PUBLISHED |= {"snip": 45.78, "naswot": 36.54, "zen": 30.07, "apd": 16.81}
 """Milliseconds an architecture, table 2 of APD; AZ-NAS is all three of its scores there, and they share a computation here."""
 OURS = ("meco", "near", "jacob_cov", "mgm", "ntk_condition", "vkdnw")
-AGGREGATES = ("consensus", "consensus_light")
 WARM_UP = 16  # classes before the clock starts
-
-Timed = Callable[[Scorer, Sequence[Any], Sequence[Any]], tuple[np.ndarray, np.ndarray, float]]
 
 
 def timed(pool: Pool | None, scorer: Scorer, first: Sequence[Any], genotypes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, float]:
@@ -62,7 +59,7 @@ def lacking(combination: aggregates.Combination, scores: dict[str, np.ndarray], 
 
 
 def parts_of(
-    combination: aggregates.Combination, timed: Timed, scorers: dict[str, Scorer], first: list[Any], sample: list[Any]
+    pool: Pool | None, combination: aggregates.Combination, scorers: dict[str, Scorer], first: list[Any], sample: list[Any]
 ) -> dict[str, dict[str, float]]:
     """Score what a combination asks for, part by part, and return of each the classes and the seconds."""
     known = {name: np.zeros(len(sample), bool) for name in combination.members}
@@ -70,7 +67,7 @@ def parts_of(
     parts: dict[str, dict[str, float]] = {}
     while missing := lacking(combination, scores, known):
         for name, mask in missing.items():
-            scores[name][mask], seconds, wall = timed(scorers[name], first, [sample[place] for place in np.flatnonzero(mask)])
+            scores[name][mask], seconds, wall = timed(pool, scorers[name], first, [sample[place] for place in np.flatnonzero(mask)])
             known[name] |= mask
             one = parts.setdefault(name, {"classes": 0, "core_seconds": 0.0, "seconds": 0.0})
             one["classes"] += int(mask.sum())
@@ -107,7 +104,7 @@ def main() -> None:
             print(name, {key: value and round(value, 1) for key, value in rows[name].items()}, flush=True)
         totals = {}
         for name in AGGREGATES:
-            parts = parts_of(aggregates.get(name).combination, functools.partial(timed, pool), scorers, first, sample)
+            parts = parts_of(pool, aggregates.get(name).combination, scorers, first, sample)
             minutes = sum(one["seconds"] for one in parts.values()) * len(classes) / len(sample) / 60
             print(f"{name}, {len(classes)} classes by {options.workers} workers: {minutes:.0f} minutes", flush=True)
             totals[name] = {"classes": len(classes), "minutes": minutes, "wanted_minutes": 25, "parts": parts}

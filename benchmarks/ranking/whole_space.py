@@ -39,15 +39,7 @@ PARTS = ("jacob_cov", "synflow", "meco", "near", "zen", "mgm")
 """What `consensus` is made of, scored by every seed."""
 AGGREGATES = ("consensus", "consensus_light")
 SIZES = ("params", "macs", "conv_count")
-FREE = (
-    "two_stage(two_stage(two_stage("
-    "log_rank(2*jacob_cov,synflow),log_rank(2*jacob_cov,3*meco,zen,-mgm),0.7),"
-    "log_rank(3*jacob_cov,synflow,meco,3*zen,-mgm),0.35),"
-    "log_rank(jacob_cov,3*synflow,3*meco,2*-mgm),0.2)"
-)
-"""What `consensus_form.py` chooses where all stages are free."""
 RIVALS = (
-    FREE,
     "two_stage(log_rank(jacob_cov,synflow,meco),log_rank(synflow,zen),0.3)",
     "log_rank(jacob_cov,synflow,meco)",
     "log_rank(near,meco)",
@@ -138,8 +130,9 @@ def main() -> None:
     sets |= {f"ALL, {half} index": lambda genotype, odd=odd: index_of(genotype) % 2 == odd for odd, half in enumerate(("even", "odd"))}
     found = {name: Cells(table, kept, seeds) for name, kept in sets.items()}
     rows: dict[str, Any] = {}
+    free = measure.recorded("ranking/consensus_form")["free"]["chosen"]["form"]
     for name, cells in found.items():
-        wanted = dict.fromkeys((*AGGREGATES, *RIVALS, *PARTS, *table.proxies, *SIZES))
+        wanted = dict.fromkeys((*AGGREGATES, free, *RIVALS, *PARTS, *table.proxies, *SIZES))
         listed = (*(one for one in wanted if cells.has(one, "mean")), "random")
         resamples = options.resamples if name == "ALL" else 0
         rows[name] = {
